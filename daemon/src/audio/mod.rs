@@ -1,0 +1,95 @@
+//! Where sound comes from and goes to. Sound cards, files and silence stand behind the same two traits, so a codec
+//! thread cannot tell a microphone from a recording.
+
+use std::time::{Duration, Instant};
+
+/// How samples are laid out: interleaved 32-bit floats, nominally -1 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Sample rate in Hz.
+    pub rate: u32,
+    /// Channels in each sample frame.
+    pub channels: u16,
+}
+
+/// What a call to [`Source::read`] brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Captured {
+    /// `samples` values (a multiple of the channel count, at least one frame) were written to the front of the buffer.
+    Samples {
+        /// Values written.
+        samples: usize,
+        /// When the *last* of them was captured, as near as the source can tell.
+        at: Instant,
+    },
+    /// Nothing came within [`PATIENCE`]; ask again. Lets the caller look whether it should stop.
+    Nothing,
+    /// The device went away and another took over: later samples have this format. Rebuild what depends on it.
+    Changed {
+        /// Layout of everything that follows.
+        format: Format,
+        /// One sentence for the user: what went away, what is used now.
+        notice: String,
+    },
+    /// The source is at its end. It stays there.
+    End,
+}
+
+/// What a call to [`Sink::write`] did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Played {
+    /// Everything was taken; the first sample will be heard at `at`, as near as the sink can tell.
+    At(Instant),
+    /// The device went away and another took over. The samples given were dropped: they had the old format.
+    Changed {
+        /// Layout that later writes must have.
+        format: Format,
+        /// One sentence for the user: what went away, what is used now.
+        notice: String,
+    },
+    /// There is no device now; the samples were dropped after waiting as long as they last. Keep writing: when a
+    /// device comes back, [`Changed`](Self::Changed) says so.
+    Away,
+}
+
+/// How long [`Source::read`] waits at most for something to happen.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Somewhere sound comes from. Owned by one codec thread.
+pub trait Source: Send {
+    /// Layout of what the next [`read`](Self::read) brings.
+    fn format(&self) -> Format;
+
+    /// Waits until there is something, then fills as much of `buffer` as is there without waiting further.
+    ///
+    /// Does not allocate, except when a device changes.
+    ///
+    /// # Errors
+    /// When the source cannot go on: a file that breaks off or is no audio, no device left that could take over.
+    fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError>;
+}
+
+/// Somewhere sound goes. Owned by one codec thread; its clock paces that thread.
+pub trait Sink: Send {
+    /// Layout that [`write`](Self::write) takes.
+    fn format(&self) -> Format;
+
+    /// Waits until there is room, then takes all of `samples` (whole frames).
+    ///
+    /// Does not allocate, except when a device changes.
+    ///
+    /// # Errors
+    /// When the sink cannot go on, such as a full disk.
+    fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError>;
+
+    /// Times that the sink ran dry since it was opened.
+    fn underruns(&self) -> u64 {
+        0
+    }
+
+    /// Plays or writes out what is left; a file appears under its name only now.
+    ///
+    /// # Errors
+    /// When the rest cannot be written.
+    fn finish(self: Box<Self>) -> Result<(), AudioError>;
+}

@@ -1,0 +1,17 @@
+//! The few types that the model (`parlo-model`) and the wire and file formats (`parlo-protocol`) share.
+//!
+//! A *token frame* is 20 ms of speech as the model sees it: one code per codebook, coarsest first. Neither side needs
+//! to know how the other works; both need to agree on this.
+
+mod bundle_id;
+mod frame;
+mod layout;
+mod slot;
+
+pub use bundle_id::{BundleId, ParseBundleIdError};
+pub use frame::{FrameError, TokenFrame};
+pub use layout::{CodeLayout, LayoutError};
+pub use slot::Slot;
+
+/// The most codebooks that a bundle may have. The wire format's depth field has five bits.
+pub const MAX_DEPTH: usize = 32;
