@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+/// Why a model cannot be used. Each message says what is wrong, in which file, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No bundle in any of the usual places.
+    #[error(
+        "no model bundle found (looked in {}); name one with --bundle DIR or the environment variable PARLO_BUNDLE",
+        list(.looked)
+    )]
+    NoBundle {
+        /// Folders that were looked into, in order.
+        looked: Vec<PathBuf>,
+    },
+    /// A file of the bundle cannot be read.
+    #[error("cannot read {}: {error}; copy the bundle again, whole", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The manifest is not the TOML that it should be.
+    #[error("{} is not a bundle manifest: {reason}", .file.display())]
+    Manifest {
+        /// The manifest.
+        file: PathBuf,
+        /// What the parser said, with the line.
+        reason: String,
+    },
+    /// Something is not as the manifest says.
+    #[error("{}: {field} should be {expected} by the manifest, but is {found}; copy the bundle again, whole", .file.display())]
+    Mismatch {
+        /// The file that differs.
+        file: PathBuf,
+        /// Which property of it.
+        field: String,
+        /// What the manifest says.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// The ONNX Runtime library cannot be loaded.
+    #[error(
+        "cannot load the ONNX Runtime library: {reason}; `cargo xtask setup` fetches it, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.17 or later"
+    )]
+    Runtime {
+        /// What was tried, and what the loader said.
+        reason: String,
+    },
+    /// ONNX Runtime refuses a graph, or fails while it runs.
+    #[error("{}: ONNX Runtime: {reason}", .file.display())]
+    Graph {
+        /// The graph's file.
+        file: PathBuf,
+        /// What ONNX Runtime said.
+        reason: String,
+    },
+    /// A frame of the wrong length.
+    #[error("a frame of this model has {expected} samples, not {found}")]
+    FrameLength {
+        /// Samples that the bundle's frame has.
+        expected: usize,
+        /// Samples given.
+        found: usize,
+    },
+    /// Infinite or not-a-number samples went in, or came out of the network.
+    #[error("{0} holds a sample that is not a finite number")]
+    NotFinite(&'static str),
+    /// A depth that this bundle does not have.
+    #[error("depth {asked} is not possible: this model has 1 to {most} codebooks")]
+    Depth {
+        /// What was asked for.
+        asked: usize,
+        /// Codebooks in the bundle.
+        most: usize,
+    },
+    /// Tokens of another model, or damaged ones.
+    #[error(
+        "the tokens {codes:?} do not fit this model's codebooks of {sizes:?} entries: they come from another model, or are damaged"
+    )]
+    Tokens {
+        /// The codes.
+        codes: Vec<u16>,
+        /// Entries of each codebook.
+        sizes: Vec<u32>,
+    },
+}
+
+fn list(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
+}

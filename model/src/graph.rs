@@ -1,0 +1,192 @@
+//! One ONNX graph with its states: tensors are allocated once, bound once, and swapped from frame to frame.
+
+use std::path::{Path, PathBuf};
+
+use ort::{
+    AsPointer,
+    memory::Allocator,
+    session::{IoBinding, Session, builder::GraphOptimizationLevel},
+    value::{Outlet, Tensor, ValueType},
+};
+
+use crate::{
+    bundle::Bundle,
+    error::ModelError,
+    manifest::{State, Tensor as Declared},
+    runtime::Runtime,
+};
+
+/// A graph that is run once per frame.
+///
+/// States are double-buffered: binding 0 reads set 0 and writes set 1, binding 1 the reverse. Using them in turn feeds
+/// each frame's states into the next without copying or rebinding anything.
+pub(crate) struct Graph {
+    // The bindings point into the session and the tensors. Each holds its own reference to both (ort keeps them alive),
+    // so the order of fields does not matter.
+    bindings: [IoBinding; 2],
+    session: Session,
+    inputs: Vec<Tensor<f32>>,
+    output: Tensor<f32>,
+    states: [Vec<Tensor<f32>>; 2],
+    turn: usize,
+    file: PathBuf,
+}
+
+impl Graph {
+    /// Loads a graph of the bundle and checks its inputs and outputs against what the manifest declares.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        bundle: &Bundle,
+        name: &str,
+        inputs: &[&Declared],
+        output: &Declared,
+        states: &[State],
+    ) -> Result<Self, ModelError> {
+        let file = bundle.folder().join(name);
+        let bytes = bundle.read(name)?;
+        let failed = |reason: String| ModelError::Graph { file: file.clone(), reason };
+        let session = open_session(runtime, &bytes).map_err(&failed)?;
+        drop(bytes);
+
+        let wanted_in = inputs.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
+        let wanted_in: Vec<_> = wanted_in.chain(states.iter().map(|s| (s.input.as_str(), &s.shape[..]))).collect();
+        let wanted_out = [(output.name.as_str(), output.shape.as_slice())].into_iter();
+        let wanted_out: Vec<_> = wanted_out.chain(states.iter().map(|s| (s.output.as_str(), &s.shape[..]))).collect();
+        check_outlets(&file, "input", session.inputs(), &wanted_in)?;
+        check_outlets(&file, "output", session.outputs(), &wanted_out)?;
+
+        Self::bind(session, &file, inputs, output, states).map_err(|error| failed(error.to_string()))
+    }
+
+    fn bind(
+        session: Session,
+        file: &Path,
+        inputs: &[&Declared],
+        output: &Declared,
+        states: &[State],
+    ) -> ort::Result<Self> {
+        let zeros = |shape: &[i64]| -> ort::Result<Tensor<f32>> {
+            let mut tensor = Tensor::<f32>::new(&Allocator::default(), shape.to_vec())?;
+            tensor.extract_tensor_mut().1.fill(0.0);
+            Ok(tensor)
+        };
+        let input_tensors = inputs.iter().map(|tensor| zeros(&tensor.shape)).collect::<ort::Result<Vec<_>>>()?;
+        let mut output_tensor = zeros(&output.shape)?;
+        let set = || states.iter().map(|state| zeros(&state.shape)).collect::<ort::Result<Vec<_>>>();
+        let mut sets = [set()?, set()?];
+        let mut bindings = [session.create_binding()?, session.create_binding()?];
+        for (turn, binding) in bindings.iter_mut().enumerate() {
+            for (declared, tensor) in inputs.iter().zip(&input_tensors) {
+                binding.bind_input(&declared.name, tensor)?;
+            }
+            binding.bind_output(&output.name, &mut output_tensor)?;
+            for (state, tensor) in states.iter().zip(&sets[turn]) {
+                binding.bind_input(&state.input, tensor)?;
+            }
+            for (state, tensor) in states.iter().zip(&mut sets[1 - turn]) {
+                binding.bind_output(&state.output, tensor)?;
+            }
+        }
+        Ok(Self {
+            bindings,
+            session,
+            inputs: input_tensors,
+            output: output_tensor,
+            states: sets,
+            turn: 0,
+            file: file.to_owned(),
+        })
+    }
+
+    /// The values of input number `index`, to be filled before [`run`](Self::run).
+    pub(crate) fn input_mut(&mut self, index: usize) -> &mut [f32] {
+        self.inputs[index].extract_tensor_mut().1
+    }
+
+    /// What the last run put out.
+    pub(crate) fn output(&self) -> &[f32] {
+        self.output.extract_tensor().1
+    }
+
+    /// Runs the graph over the inputs and the current states. Does not allocate on the Rust side.
+    pub(crate) fn run(&mut self) -> Result<(), ModelError> {
+        let binding = &self.bindings[self.turn];
+        // `Session::run_binding` would build a list of the outputs on the heap, which we have no use for: we hold them.
+        // SAFETY: `session` and `binding` are live for the length of the call, and the binding was made by this session
+        // (`bind`). Its tensors live as long as the binding, which holds a reference to each. `&mut self` means that
+        // nobody else reads or writes them, and that no other thread runs this binding, meanwhile. Null run options
+        // mean the defaults (onnxruntime_c_api.h, `RunWithBinding`).
+        let status =
+            unsafe { (ort::api().RunWithBinding)(self.session.ptr().cast_mut(), std::ptr::null(), binding.ptr()) };
+        // SAFETY: `status` was just returned by that call and nobody else has seen it; ownership passes on here.
+        unsafe { ort::Error::result_from_status(status) }
+            .map_err(|error| ModelError::Graph { file: self.file.clone(), reason: error.to_string() })?;
+        self.turn = 1 - self.turn;
+        Ok(())
+    }
+
+    /// Forgets everything heard so far.
+    pub(crate) fn reset(&mut self) {
+        for tensor in self.states.iter_mut().flatten() {
+            tensor.extract_tensor_mut().1.fill(0.0);
+        }
+    }
+}
+
+fn open_session(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
+    let text = |error: ort::Error<_>| error.to_string();
+    // One thread: a frame takes well under a millisecond, less than it costs to wake another core for a part of it.
+    let mut builder = Session::builder(runtime.environment())
+        .map_err(|error| error.to_string())?
+        .with_intra_threads(1)
+        .map_err(text)?
+        .with_inter_threads(1)
+        .map_err(text)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(text)?;
+    builder.commit_from_memory(bytes).map_err(|error| error.to_string())
+}
+
+fn check_outlets(file: &Path, side: &str, found: &[Outlet], wanted: &[(&str, &[i64])]) -> Result<(), ModelError> {
+    let mismatch = |field: String, expected: String, found: String| {
+        Err(ModelError::Mismatch { file: file.to_owned(), field, expected, found })
+    };
+    let names = |names: Vec<&str>| format!("[{}]", names.join(", "));
+    let mut found_names: Vec<&str> = found.iter().map(Outlet::name).collect();
+    let mut wanted_names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
+    found_names.sort_unstable();
+    wanted_names.sort_unstable();
+    if found_names != wanted_names {
+        return mismatch(format!("the list of {side}s"), names(wanted_names), names(found_names));
+    }
+    for (name, shape) in wanted {
+        let Some(outlet) = found.iter().find(|outlet| outlet.name() == *name) else { continue };
+        match outlet.dtype() {
+            ValueType::Tensor { ty: ort::value::TensorElementType::Float32, shape: actual, .. } => {
+                // -1 is a dimension that the graph leaves open: ours fits it.
+                let fits = actual.len() == shape.len() && actual.iter().zip(*shape).all(|(&a, &w)| a == w || a == -1);
+                if !fits {
+                    return mismatch(
+                        format!("the shape of {side} {name}"),
+                        format!("{shape:?}"),
+                        format!("{actual:?}"),
+                    );
+                }
+            }
+            other => {
+                return mismatch(
+                    format!("the type of {side} {name}"),
+                    "float32 tensor".to_owned(),
+                    format!("{other:?}"),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Graph").field("file", &self.file).finish_non_exhaustive()
+    }
+}

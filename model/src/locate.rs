@@ -1,0 +1,65 @@
+//! Where bundles and the ONNX Runtime library are looked for.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use crate::error::ModelError;
+
+/// Folder of the bundle that is used when none is named.
+const DEFAULT_BUNDLE: &str = "parlo-24k-first";
+
+/// The folder of the bundle to use: `named` if given, else the one that the environment variable `PARLO_BUNDLE` names,
+/// else the default bundle in the first of [`bundle_folders`] that has it. A name without a slash is looked for in those
+/// folders too.
+///
+/// # Errors
+/// If there is none; the message lists where it was looked for.
+pub fn locate_bundle(named: Option<&Path>) -> Result<PathBuf, ModelError> {
+    let wanted = named.map(Path::to_owned).or_else(|| env::var_os("PARLO_BUNDLE").map(PathBuf::from));
+    let wanted = match wanted {
+        // A path is taken as it is: if it is wrong, the error shall name it.
+        Some(path) if path.components().count() > 1 || path.join("manifest.toml").exists() => return Ok(path),
+        Some(name) => name,
+        None => DEFAULT_BUNDLE.into(),
+    };
+    let looked: Vec<PathBuf> = bundle_folders().into_iter().map(|folder| folder.join(&wanted)).collect();
+    match looked.iter().find(|folder| folder.join("manifest.toml").exists()) {
+        Some(found) => Ok(found.clone()),
+        None => Err(ModelError::NoBundle { looked }),
+    }
+}
+
+/// Folders that hold bundles, best first: the user's own (`$XDG_DATA_HOME/parlo/bundles`), those installed beside the
+/// program (`../share/parlo/bundles`), and those of the source tree that the program was built in.
+pub fn bundle_folders() -> Vec<PathBuf> {
+    let home = env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".local/share")));
+    let mut folders: Vec<PathBuf> = home.into_iter().map(|data| data.join("parlo/bundles")).collect();
+    if let Some(program) = program_folder() {
+        folders.push(program.join("../share/parlo/bundles"));
+        folders.extend(program.ancestors().map(|up| up.join("model/bundles")).find(|folder| folder.is_dir()));
+    }
+    folders
+}
+
+/// Files that may be the ONNX Runtime library, best first, when nobody named one.
+pub(crate) fn library_candidates() -> Vec<PathBuf> {
+    const NAME: &str = "libonnxruntime.so";
+    let mut candidates = Vec::new();
+    if let Some(program) = program_folder() {
+        candidates.push(program.join(NAME));
+        candidates.push(program.join("../lib/parlo").join(NAME));
+        candidates.extend(program.ancestors().map(|up| up.join("vendor/onnxruntime").join(NAME)));
+    }
+    candidates.retain(|file| file.exists());
+    // Last, whatever the system's loader knows.
+    candidates.push(PathBuf::from("libonnxruntime.so.1"));
+    candidates
+}
+
+fn program_folder() -> Option<PathBuf> {
+    env::current_exe().ok()?.canonicalize().ok()?.parent().map(Path::to_owned)
+}
