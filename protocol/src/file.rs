@@ -1,0 +1,382 @@
+//! Token files (`.ptk`), version 1. `docs/file.md` has the byte diagrams; this module is their only implementation.
+//!
+//! A file is a header, blocks of frames, and an end mark, each with its own checksum. It is written from front to back and
+//! read so too, through pipes as well: nothing is ever gone back to. Reading takes bounded memory whatever the bytes are.
+
+use parlo_tokens::{BundleId, MAX_DEPTH};
+
+/// Version of the format.
+pub const VERSION: u8 = 1;
+
+/// First bytes of every file. As in PNG (RFC 2083 section 3.1), they show damage done by text conversion.
+pub const MAGIC: [u8; 8] = *b"\x89PTK\r\n\x1a\n";
+
+/// The most frames in one block: 10 s.
+pub const MAX_BLOCK_FRAMES: usize = 500;
+
+/// The most bytes of payload in one block.
+pub const MAX_BLOCK_BYTES: usize = 1 << 20;
+
+/// The most bytes of header fields.
+const MAX_HEADER_BYTES: usize = 1 << 12;
+
+/// Bytes of header fields before the name.
+const FIXED_HEADER_BYTES: usize = 32 + 4 + 4 + 1 + 1 + 1;
+
+const KIND_FRAMES: u8 = 1;
+const KIND_END: u8 = 2;
+
+/// Kind, count and length of a block.
+const BLOCK_HEADER: usize = 1 + 2 + 4;
+const CHECKSUM: usize = 4;
+
+/// How payloads are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Coding {
+    /// Codes packed as they are.
+    Plain = 0,
+}
+
+/// What a file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The model that the tokens belong to.
+    pub bundle: BundleId,
+    /// Its name, for messages; up to 255 bytes.
+    pub bundle_name: String,
+    /// Its sample rate, Hz.
+    pub sample_rate: u32,
+    /// Samples that each frame stands for.
+    pub frame_samples: u32,
+    /// Codes in each frame, 1 to 32.
+    pub depth: u8,
+    /// How payloads are coded.
+    pub coding: Coding,
+}
+
+/// One part of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// The first.
+    Header(Header),
+    /// A run of frames.
+    Frames {
+        /// Number of the first frame in the file, from 0.
+        first: u64,
+        /// How many there are.
+        count: usize,
+        /// The frames, as the model's coder made them.
+        payload: &'a [u8],
+    },
+    /// The last.
+    End {
+        /// Samples of the original at the bundle's rate: the last frame may be filled up with silence beyond them.
+        samples: u64,
+    },
+}
+
+/// Why bytes are no token file. The sentence says where, and what to do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// Nothing at all.
+    #[error("it is empty")]
+    Empty,
+    /// Something else.
+    #[error("it is not a Parlo token file (.ptk)")]
+    NotTokens,
+    /// A later format.
+    #[error("it has version {0} of the file format, and this program reads version {VERSION}: a newer Parlo wrote it")]
+    Version(u8),
+    /// A header that no writer makes.
+    #[error("its header is damaged: {0}")]
+    Header(&'static str),
+    /// Bits that changed.
+    #[error("it is damaged at byte {offset}, {seconds:.1} s in: the checksum differs; what lies before is whole")]
+    Checksum {
+        /// Where the block begins.
+        offset: u64,
+        /// How much speech lies before.
+        seconds: f64,
+    },
+    /// A block that no writer makes.
+    #[error("it is damaged at byte {offset}, {seconds:.1} s in: {what}; what lies before is whole")]
+    Block {
+        /// Where the block begins.
+        offset: u64,
+        /// How much speech lies before.
+        seconds: f64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// It ends in the middle.
+    #[error("it breaks off at byte {offset}, after {seconds:.1} s of speech; what lies before is whole")]
+    Truncated {
+        /// How many bytes there are.
+        offset: u64,
+        /// How much whole speech there is.
+        seconds: f64,
+    },
+}
+
+/// Why a part cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a block of {frames} frames and {bytes} bytes is not possible; up to {MAX_BLOCK_FRAMES} and {MAX_BLOCK_BYTES} are"
+)]
+pub struct BlockTooLarge {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes of payload.
+    pub bytes: usize,
+}
+
+/// Makes the bytes of a file, part by part.
+#[derive(Debug, Default)]
+pub struct FileWriter {
+    frames: u64,
+}
+
+impl FileWriter {
+    /// Begins a file: appends its header to `out`. A name longer than 255 bytes is cut.
+    pub fn begin(header: &Header, out: &mut Vec<u8>) -> Self {
+        let start = out.len();
+        let mut cut = header.bundle_name.len().min(255);
+        while !header.bundle_name.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let name = &header.bundle_name.as_bytes()[..cut];
+        out.extend_from_slice(&MAGIC);
+        out.push(VERSION);
+        out.extend_from_slice(&((FIXED_HEADER_BYTES + name.len()) as u16).to_be_bytes());
+        out.extend_from_slice(header.bundle.as_bytes());
+        out.extend_from_slice(&header.sample_rate.to_be_bytes());
+        out.extend_from_slice(&header.frame_samples.to_be_bytes());
+        out.extend_from_slice(&[header.depth, header.coding as u8, name.len() as u8]);
+        out.extend_from_slice(name);
+        let checksum = crc32c::crc32c(&out[start..]);
+        out.extend_from_slice(&checksum.to_be_bytes());
+        Self::default()
+    }
+
+    /// Appends a block of `count` frames, whose payload the model's coder made, to `out`.
+    ///
+    /// # Errors
+    /// If there are too many frames or bytes for one block.
+    pub fn block(&mut self, count: usize, payload: &[u8], out: &mut Vec<u8>) -> Result<(), BlockTooLarge> {
+        if count == 0 || count > MAX_BLOCK_FRAMES || payload.len() > MAX_BLOCK_BYTES {
+            return Err(BlockTooLarge { frames: count, bytes: payload.len() });
+        }
+        self.frames += count as u64;
+        append_block(KIND_FRAMES, count as u16, payload, out);
+        Ok(())
+    }
+
+    /// Ends the file: appends its end mark to `out`. `samples` is the length of the original at the bundle's rate.
+    pub fn end(self, samples: u64, out: &mut Vec<u8>) {
+        let mut totals = [0; 16];
+        totals[..8].copy_from_slice(&self.frames.to_be_bytes());
+        totals[8..].copy_from_slice(&samples.to_be_bytes());
+        append_block(KIND_END, 0, &totals, out);
+    }
+}
+
+fn append_block(kind: u8, count: u16, payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.push(kind);
+    out.extend_from_slice(&count.to_be_bytes());
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    out.extend_from_slice(payload);
+    let checksum = crc32c::crc32c(&out[start..]);
+    out.extend_from_slice(&checksum.to_be_bytes());
+}
+
+/// Takes a file's bytes as they come, and gives its parts as they are whole.
+#[derive(Debug, Default)]
+pub struct FileReader {
+    bytes: Vec<u8>,
+    /// How many of `bytes` were given out.
+    used: usize,
+    /// Bytes of the file before `bytes`.
+    before: u64,
+    header: Option<Header>,
+    frames: u64,
+    ended: bool,
+}
+
+impl FileReader {
+    /// A reader at the start of a file.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes more bytes. Call [`next_item`](Self::next_item) until it gives nothing before pushing more, so that no more is
+    /// held than a block and what was pushed last.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.before += self.used as u64;
+        self.bytes.drain(..self.used);
+        self.used = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next part, if it is whole already.
+    ///
+    /// # Errors
+    /// If the bytes are no token file, or damaged. What was given before is good; nothing more will come.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, FileError> {
+        if self.header.is_none() {
+            return Ok(self.next_header()?.map(Item::Header));
+        }
+        loop {
+            let rest = &self.bytes[self.used..];
+            if self.ended {
+                return if rest.is_empty() { Ok(None) } else { Err(self.block("bytes follow the end mark")) };
+            }
+            let Some(head) = rest.first_chunk::<BLOCK_HEADER>() else { return Ok(None) };
+            let [kind, count @ .., a, b, c, d] = *head;
+            let (count, length) = (usize::from(u16::from_be_bytes(count)), u32::from_be_bytes([a, b, c, d]) as usize);
+            if length > MAX_BLOCK_BYTES {
+                return Err(self.block("a block claims to be larger than any is"));
+            }
+            let whole = BLOCK_HEADER + length + CHECKSUM;
+            if rest.len() < whole {
+                return Ok(None);
+            }
+            if !checksum_fits(&rest[..whole]) {
+                return Err(FileError::Checksum { offset: self.offset(), seconds: self.seconds() });
+            }
+            let payload = self.used + BLOCK_HEADER..self.used + BLOCK_HEADER + length;
+            match kind {
+                KIND_FRAMES => {
+                    if count == 0 || count > MAX_BLOCK_FRAMES {
+                        return Err(self.block("a block has no frames, or more than any has"));
+                    }
+                    let first = self.frames;
+                    self.frames += count as u64;
+                    self.used += whole;
+                    return Ok(Some(Item::Frames { first, count, payload: &self.bytes[payload] }));
+                }
+                KIND_END => {
+                    let Some((frames, samples)) = totals(&self.bytes[payload]) else {
+                        return Err(self.block("the end mark has the wrong length"));
+                    };
+                    if frames != self.frames {
+                        return Err(self.block("the end mark counts other frames than there are"));
+                    }
+                    let frame_samples = self.header.as_ref().map_or(0, |header| u64::from(header.frame_samples));
+                    if samples > frames.saturating_mul(frame_samples) {
+                        return Err(self.block("the end mark counts more samples than the frames hold"));
+                    }
+                    self.ended = true;
+                    self.used += whole;
+                    return Ok(Some(Item::End { samples }));
+                }
+                // A kind of later versions: its length is known, so it can be passed over.
+                _ => self.used += whole,
+            }
+        }
+    }
+
+    /// Says that no more bytes come.
+    ///
+    /// # Errors
+    /// If the file is not whole.
+    pub fn finish(&self) -> Result<(), FileError> {
+        if self.ended {
+            return Ok(());
+        }
+        let there = self.before + self.bytes.len() as u64;
+        if there == 0 {
+            return Err(FileError::Empty);
+        }
+        if there < MAGIC.len() as u64 && !MAGIC.starts_with(&self.bytes) {
+            return Err(FileError::NotTokens);
+        }
+        Err(FileError::Truncated { offset: there, seconds: self.seconds() })
+    }
+
+    fn next_header(&mut self) -> Result<Option<Header>, FileError> {
+        let known = self.bytes.len().min(MAGIC.len());
+        if self.bytes[..known] != MAGIC[..known] {
+            return Err(FileError::NotTokens);
+        }
+        let Some(&[version, a, b]) = self.bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
+            return Ok(None);
+        };
+        if version != VERSION {
+            return Err(FileError::Version(version));
+        }
+        let length = usize::from(u16::from_be_bytes([a, b]));
+        if !(FIXED_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&length) {
+            return Err(FileError::Header("its length is not possible"));
+        }
+        let start = MAGIC.len() + 3;
+        let whole = start + length + CHECKSUM;
+        if self.bytes.len() < whole {
+            return Ok(None);
+        }
+        if !checksum_fits(&self.bytes[..whole]) {
+            return Err(FileError::Header("the checksum differs"));
+        }
+        let header = parse_fields(&self.bytes[start..start + length])?;
+        self.used = whole;
+        self.header = Some(header.clone());
+        Ok(Some(header))
+    }
+
+    fn offset(&self) -> u64 {
+        self.before + self.used as u64
+    }
+
+    fn seconds(&self) -> f64 {
+        self.header
+            .as_ref()
+            .map_or(0.0, |header| self.frames as f64 * f64::from(header.frame_samples) / f64::from(header.sample_rate))
+    }
+
+    fn block(&self, what: &'static str) -> FileError {
+        FileError::Block { offset: self.offset(), seconds: self.seconds(), what }
+    }
+}
+
+/// Whether the last four bytes are the CRC32C of those before.
+fn checksum_fits(bytes: &[u8]) -> bool {
+    bytes
+        .split_last_chunk::<CHECKSUM>()
+        .is_some_and(|(content, sum)| crc32c::crc32c(content) == u32::from_be_bytes(*sum))
+}
+
+/// Frames and samples of an end mark. What later versions append is passed over.
+fn totals(payload: &[u8]) -> Option<(u64, u64)> {
+    let (frames, rest) = payload.split_first_chunk::<8>()?;
+    let (samples, _) = rest.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*frames), u64::from_be_bytes(*samples)))
+}
+
+fn parse_fields(fields: &[u8]) -> Result<Header, FileError> {
+    let short = || FileError::Header("its fields are cut short");
+    let (bundle, rest) = fields.split_first_chunk::<32>().ok_or_else(short)?;
+    let (rate, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+    let (samples, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+    let (&[depth, coding, name], rest) = rest.split_first_chunk::<3>().ok_or_else(short)?;
+    let name = rest.get(..usize::from(name)).ok_or_else(short)?;
+    let (sample_rate, frame_samples) = (u32::from_be_bytes(*rate), u32::from_be_bytes(*samples));
+    if !(4_000..=192_000).contains(&sample_rate) || frame_samples == 0 || frame_samples > sample_rate {
+        return Err(FileError::Header("its sample rate or frame length is not possible"));
+    }
+    if !(1..=MAX_DEPTH).contains(&usize::from(depth)) {
+        return Err(FileError::Header("its depth is not possible"));
+    }
+    if coding != Coding::Plain as u8 {
+        return Err(FileError::Header("its tokens are coded in a way that this program does not know"));
+    }
+    let bundle_name = str::from_utf8(name).map_err(|_| FileError::Header("its model's name is no text"))?.to_owned();
+    let bundle = BundleId::from_bytes(*bundle);
+    Ok(Header { bundle, bundle_name, sample_rate, frame_samples, depth, coding: Coding::Plain })
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

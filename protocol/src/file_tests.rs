@@ -1,0 +1,171 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn header() -> Header {
+    Header {
+        bundle: BundleId::from_bytes(std::array::from_fn(|n| n as u8)),
+        bundle_name: "test".into(),
+        sample_rate: 24_000,
+        frame_samples: 480,
+        depth: 2,
+        coding: Coding::Plain,
+    }
+}
+
+/// A file of these blocks (count and payload), whole.
+fn file(blocks: &[(usize, Vec<u8>)], samples: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = FileWriter::begin(&header(), &mut out);
+    for (count, payload) in blocks {
+        writer.block(*count, payload, &mut out).unwrap();
+    }
+    writer.end(samples, &mut out);
+    out
+}
+
+type Blocks = Vec<(u64, usize, Vec<u8>)>;
+
+/// Everything that a reader gives when the bytes come in pieces of this size.
+fn read(bytes: &[u8], piece: usize) -> (Option<Header>, Blocks, Result<u64, FileError>) {
+    let (mut reader, mut found, mut blocks, mut samples) = (FileReader::new(), None, Vec::new(), None);
+    for piece in bytes.chunks(piece.max(1)) {
+        reader.push(piece);
+        loop {
+            match reader.next_item() {
+                Ok(None) => break,
+                Ok(Some(Item::Header(header))) => found = Some(header),
+                Ok(Some(Item::Frames { first, count, payload })) => blocks.push((first, count, payload.to_vec())),
+                Ok(Some(Item::End { samples: s })) => samples = Some(s),
+                Err(error) => return (found, blocks, Err(error)),
+            }
+        }
+    }
+    let end = reader.finish().map(|()| samples.expect("a whole file has an end"));
+    (found, blocks, end)
+}
+
+fn blocks() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
+    prop::collection::vec((1..=MAX_BLOCK_FRAMES, prop::collection::vec(any::<u8>(), 0..200)), 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_is_written_is_read_however_it_is_cut(blocks in blocks(), piece in 1_usize..300, short in 0_u64..480) {
+        let frames: usize = blocks.iter().map(|block| block.0).sum();
+        let samples = (frames as u64 * 480).saturating_sub(short);
+        let (found, given, end) = read(&file(&blocks, samples), piece);
+        prop_assert_eq!(found, Some(header()));
+        prop_assert_eq!(end, Ok(samples));
+        let mut first = 0;
+        prop_assert_eq!(given.len(), blocks.len());
+        for ((number, count, payload), block) in given.into_iter().zip(&blocks) {
+            prop_assert_eq!((number, count, &payload), (first, block.0, &block.1));
+            first += count as u64;
+        }
+    }
+
+    #[test]
+    fn a_cut_file_gives_its_whole_blocks_and_says_where_it_breaks_off(
+        blocks in blocks(), cut: prop::sample::Index, piece in 1_usize..300,
+    ) {
+        let bytes = file(&blocks, 0);
+        let cut = cut.index(bytes.len());
+        let (_, given, end) = read(&bytes[..cut], piece);
+        for ((_, count, payload), block) in given.iter().zip(&blocks) {
+            prop_assert_eq!((count, payload), (&block.0, &block.1));
+        }
+        let seconds = given.iter().map(|block| block.1).sum::<usize>() as f64 * 0.02;
+        match end {
+            Err(FileError::Empty) => prop_assert_eq!(cut, 0),
+            Err(FileError::Truncated { offset, seconds: s }) => {
+                prop_assert_eq!(offset, cut as u64);
+                prop_assert!((s - seconds).abs() < 1e-9);
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_is_noticed(blocks in blocks(), at: prop::sample::Index, bit in 0..8_u8) {
+        let mut bytes = file(&blocks, 0);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1_u8 << bit;
+        let (_, given, end) = read(&bytes, 64);
+        prop_assert!(end.is_err());
+        for ((_, count, payload), block) in given.iter().zip(&blocks) {
+            prop_assert_eq!((count, payload), (&block.0, &block.1));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_an_error_in_bounded_memory(mut bytes: Vec<u8>, whole_header: bool, piece in 1_usize..100) {
+        if whole_header {
+            let mut start = Vec::new();
+            FileWriter::begin(&header(), &mut start);
+            start.append(&mut bytes);
+            bytes = start;
+        }
+        prop_assert!(read(&bytes, piece).2.is_err());
+    }
+}
+
+#[test]
+fn what_is_no_token_file_is_told_apart() {
+    assert_eq!(read(b"", 1).2, Err(FileError::Empty));
+    assert_eq!(read(b"RIFF....WAVE", 1).2, Err(FileError::NotTokens));
+    assert_eq!(read(b"\x89PT", 1).2, Err(FileError::Truncated { offset: 3, seconds: 0.0 }));
+    let mut newer = file(&[], 0);
+    newer[8] = 9;
+    assert_eq!(read(&newer, 7).2, Err(FileError::Version(9)));
+    let mut longer = file(&[(1, vec![1])], 480);
+    longer.push(0);
+    assert!(matches!(read(&longer, 1000).2, Err(FileError::Block { .. })));
+}
+
+#[test]
+fn what_later_versions_add_is_passed_over() {
+    // A longer header, and a block of an unknown kind.
+    let mut bytes = file(&[], 0);
+    let end = bytes.split_off(bytes.len() - (BLOCK_HEADER + 16 + CHECKSUM));
+    bytes.truncate(bytes.len() - CHECKSUM);
+    bytes.extend_from_slice(b"news");
+    let length = u16::from_be_bytes([bytes[9], bytes[10]]) + 4;
+    bytes[9..11].copy_from_slice(&length.to_be_bytes());
+    let checksum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&checksum.to_be_bytes());
+    append_block(77, 3, b"what is this", &mut bytes);
+    bytes.extend_from_slice(&end);
+    let (found, given, end) = read(&bytes, 5);
+    assert_eq!((found, given.len(), end), (Some(header()), 0, Ok(0)));
+}
+
+#[test]
+fn blocks_that_are_too_large_are_not_written() {
+    let mut out = Vec::new();
+    let mut writer = FileWriter::begin(&header(), &mut out);
+    for (frames, bytes) in [(0, 1), (MAX_BLOCK_FRAMES + 1, 1), (1, MAX_BLOCK_BYTES + 1)] {
+        let length = out.len();
+        assert_eq!(writer.block(frames, &vec![0; bytes], &mut out), Err(BlockTooLarge { frames, bytes }));
+        assert_eq!(out.len(), length);
+    }
+}
+
+#[test]
+fn names_are_cut_between_characters() {
+    let long = Header { bundle_name: "ü".repeat(200), ..header() };
+    let mut out = Vec::new();
+    FileWriter::begin(&long, &mut out).end(0, &mut out);
+    assert_eq!(read(&out, 100).0.unwrap().bundle_name, "ü".repeat(127));
+}
+
+/// The vector in the document is what this code makes.
+#[test]
+fn the_document_shows_the_truth() {
+    let document = include_str!("../../docs/file.md");
+    let hex: String = document.split("```vector").nth(1).and_then(|rest| rest.split("```").next()).unwrap().into();
+    let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    assert_eq!(bytes, file(&[(2, vec![0x12, 0x34, 0x56, 0x78, 0x9A])], 900));
+}
