@@ -1,1 +1,12 @@
-//! x
+//! Parlo's daemon: wires the model, the protocol and the signal code to sockets, sound cards, files and clocks.
+//!
+//! `parlod` is this library with a command line; `parlo call` and `parlo listen` run the same [`call`] engine in the
+//! foreground. What the codec knows is in `parlo-model`, what the wire knows in `parlo-protocol`; here are threads.
+
+pub mod audio;
+pub mod call;
+pub mod clock;
+pub mod config;
+pub mod options;
+pub mod realtime;
+pub mod report;

@@ -35,6 +35,6 @@ pub use coding::{CodingError, FrameCoder, PlainCoder};
 pub use decoder::Decoder;
 pub use encoder::{Encoder, EncoderConfig};
 pub use error::ModelError;
-pub use locate::{bundle_folders, locate_bundle};
+pub use locate::{bundle_folders, find_bundle, locate_bundle};
 pub use manifest::{Audio, FileEntry, Manifest};
 pub use runtime::Runtime;

@@ -5,6 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use parlo_tokens::BundleId;
+use sha2::{Digest, Sha256};
+
 use crate::error::ModelError;
 
 /// Folder of the bundle that is used when none is named.
@@ -29,6 +32,17 @@ pub fn locate_bundle(named: Option<&Path>) -> Result<PathBuf, ModelError> {
         Some(found) => Ok(found.clone()),
         None => Err(ModelError::NoBundle { looked }),
     }
+}
+
+/// The folder of the bundle with this id, if one of [`bundle_folders`] has it.
+pub fn find_bundle(id: BundleId) -> Option<PathBuf> {
+    let folders = bundle_folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let bundles = folders.flatten().flatten().map(|entry| entry.path());
+    // Only the id is asked for: the manifest's hash.
+    bundles.into_iter().find(|bundle| {
+        std::fs::read(bundle.join("manifest.toml"))
+            .is_ok_and(|text| *id.as_bytes() == <[u8; 32]>::from(Sha256::digest(&text)))
+    })
 }
 
 /// Folders that hold bundles, best first: the user's own (`$XDG_DATA_HOME/parlo/bundles`), those installed beside the

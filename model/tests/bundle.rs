@@ -1,5 +1,7 @@
 //! Bundles that are missing, damaged, or not what their manifest says: one sentence that names the fault.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::{fs, path::Path};

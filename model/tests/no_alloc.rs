@@ -1,5 +1,7 @@
 //! The codec's hot path does not touch the heap.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::{

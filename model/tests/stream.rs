@@ -1,5 +1,7 @@
 //! The codec as a stream: one frame per call, on the bundle that ships.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use parlo_model::{Decoder, Encoder, EncoderConfig, ModelError};

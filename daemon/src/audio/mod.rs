@@ -1,7 +1,28 @@
 //! Where sound comes from and goes to. Sound cards, files and silence stand behind the same two traits, so a codec
 //! thread cannot tell a microphone from a recording.
 
-use std::time::{Duration, Instant};
+mod atomic;
+mod decode;
+pub mod device;
+mod error;
+mod file;
+mod wav;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use atomic::AtomicFile;
+pub use decode::AudioReader;
+pub use error::AudioError;
+pub use file::{FileSink, FileSource, SilentSink, SilentSource};
+pub use wav::WavWriter;
+
+use crate::{
+    clock::SystemClock,
+    config::{AudioConfig, Endpoint},
+};
 
 /// How samples are laid out: interleaved 32-bit floats, nominally -1 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,4 +113,58 @@ pub trait Sink: Send {
     /// # Errors
     /// When the rest cannot be written.
     fn finish(self: Box<Self>) -> Result<(), AudioError>;
+}
+
+/// Opens the source that the configuration names. Silence has the rate `rate`.
+///
+/// # Errors
+/// If there is none such, or it cannot be used.
+pub fn open_source(config: &AudioConfig, rate: u32) -> Result<Box<dyn Source>, AudioError> {
+    let clock = Arc::new(SystemClock);
+    Ok(match &config.source {
+        Endpoint::None => Box::new(SilentSource::new(rate, clock)),
+        Endpoint::File(path) => Box::new(FileSource::open(path, clock)?),
+        device => Box::new(device::DeviceSource::open(config.backend(), &choice(device))?),
+    })
+}
+
+/// Opens the sink that the configuration names. Files and nothing have the rate `rate`.
+///
+/// # Errors
+/// If there is none such, or it cannot be used.
+pub fn open_sink(config: &AudioConfig, rate: u32) -> Result<Box<dyn Sink>, AudioError> {
+    let clock = Arc::new(SystemClock);
+    Ok(match &config.sink {
+        Endpoint::None => Box::new(SilentSink::new(rate, clock)),
+        Endpoint::File(path) => Box::new(FileSink::create(path, rate, clock)?),
+        device => Box::new(device::DeviceSink::open(config.backend(), &choice(device))?),
+    })
+}
+
+/// Whether the source and the sink that the configuration names are there, without opening a microphone before a call.
+///
+/// # Errors
+/// If one is not, as opening it would say.
+pub fn check(config: &AudioConfig) -> Result<(), AudioError> {
+    match &config.source {
+        Endpoint::None => {}
+        Endpoint::File(path) => drop(AudioReader::open(path)?),
+        device => device::check(config.backend(), &choice(device), device::Direction::Input)?,
+    }
+    match &config.sink {
+        Endpoint::None => {}
+        Endpoint::File(path) => {
+            let error = |error| AudioError::Unwritable { name: path.display().to_string(), error };
+            drop(AtomicFile::create(path).map_err(error)?);
+        }
+        device => device::check(config.backend(), &choice(device), device::Direction::Output)?,
+    }
+    Ok(())
+}
+
+fn choice(endpoint: &Endpoint) -> device::DeviceChoice {
+    match endpoint {
+        Endpoint::Device(name) => device::DeviceChoice::Named(name.clone()),
+        _ => device::DeviceChoice::Default,
+    }
 }

@@ -1,0 +1,138 @@
+//! Files, or standard input and output, by the name `-`.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    fs::File,
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context, bail};
+use parlod::audio::{AtomicFile, AudioReader, Format, WavWriter};
+
+/// Where a command reads from or writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Standard input or output.
+    Standard,
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for Place {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" { Self::Standard } else { Self::File(text.into()) })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => f.write_str("-"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Place {
+    /// Whether it is a pipe or the like: whoever is at its other end wants bytes soon rather than in large blocks.
+    pub(crate) fn is_standard(&self) -> bool {
+        *self == Self::Standard
+    }
+
+    /// Sound from here.
+    pub(crate) fn read_audio(&self) -> anyhow::Result<AudioReader> {
+        Ok(match self {
+            Self::Standard => {
+                refuse_terminal(&io::stdin(), "sound", "standard input")?;
+                AudioReader::from_stream(io::stdin(), "standard input")?
+            }
+            Self::File(path) => AudioReader::open(path)?,
+        })
+    }
+
+    /// Bytes from here.
+    pub(crate) fn read_bytes(&self) -> anyhow::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Standard => {
+                refuse_terminal(&io::stdin(), "a token file", "standard input")?;
+                Box::new(io::stdin())
+            }
+            Self::File(path) => {
+                let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+                if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                    bail!("cannot read {}: it is a folder", path.display());
+                }
+                Box::new(file)
+            }
+        })
+    }
+
+    /// WAV to here.
+    pub(crate) fn write_wav(&self, format: Format) -> anyhow::Result<WavWriter> {
+        Ok(match self {
+            Self::Standard => {
+                refuse_terminal(&io::stdout(), "sound", "the terminal")?;
+                WavWriter::stream(io::stdout(), "standard output", format)?
+            }
+            Self::File(path) => WavWriter::create(path, format)?,
+        })
+    }
+
+    /// Bytes to here.
+    pub(crate) fn write_bytes(&self) -> anyhow::Result<Output> {
+        Ok(match self {
+            Self::Standard => {
+                refuse_terminal(&io::stdout(), "a token file", "the terminal")?;
+                Output::Standard(io::stdout())
+            }
+            Self::File(path) => Output::File(AtomicFile::create(path).with_context(|| unwritable(path))?),
+        })
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+fn refuse_terminal(stream: &impl IsTerminal, what: &str, place: &str) -> anyhow::Result<()> {
+    if stream.is_terminal() {
+        bail!("{place} is a terminal, which is no place for {what}; name a file, or use a pipe");
+    }
+    Ok(())
+}
+
+/// Bytes on their way out. A file has its name only once it is finished.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Standard(io::Stdout),
+    File(AtomicFile),
+}
+
+impl Output {
+    /// Writes all of the bytes; to a pipe at once.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Standard(out) => {
+                let written = out.write_all(bytes).and_then(|()| out.flush());
+                written.context("cannot write to standard output")
+            }
+            Self::File(file) => file.write_all(bytes).with_context(|| unwritable(file.path())),
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Standard(mut out) => out.flush().context("cannot write to standard output"),
+            Self::File(file) => {
+                let path = file.path().to_owned();
+                file.commit().with_context(|| unwritable(&path))
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Sound cards, by cpal: through PulseAudio (or PipeWire in its place) if such a server answers, else through ALSA.
+//!
+//! The sound system's callbacks touch a wait-free ring and atomics, and nothing else; the codec thread sleeps until the
+//! ring has what it wants. A device that goes away is replaced by the default one, while the thread goes on.
+//!
+//! What a block of sound waits for, at most: 10 ms until the callback brings it, and on the way out 20 ms in the ring and
+//! 10 ms in the callback's buffer.
+
+mod capture;
+mod playback;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+pub use capture::DeviceSource;
+use cpal::{
+    BufferSize, Device, ErrorKind, Host, HostId, SampleFormat, StreamConfig, SupportedStreamConfig,
+    traits::{DeviceTrait, HostTrait},
+};
+use crossbeam_channel::{Receiver, bounded};
+pub use playback::DeviceSink;
+
+use super::{AudioError, Format};
+
+/// Length of the buffers asked for. Servers give what they like; the ring between makes up for that.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// A stream that brings nothing for so long has lost its device. Some sound servers are silent for up to two seconds after
+/// a stream's start, which is waited for once.
+const STALL: Duration = Duration::from_secs(1);
+const STALL_AT_START: Duration = Duration::from_secs(3);
+
+/// Pause between two tries to open a device while there is none.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Which sound system to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backend {
+    /// PulseAudio or PipeWire if it answers, else ALSA.
+    #[default]
+    Auto,
+    /// PulseAudio, or PipeWire in its place.
+    Pulse,
+    /// ALSA.
+    Alsa,
+}
+
+impl std::str::FromStr for Backend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "pulse" => Ok(Self::Pulse),
+            "alsa" => Ok(Self::Alsa),
+            other => Err(format!("there is no sound system \"{other}\"; there are auto, pulse and alsa")),
+        }
+    }
+}
+
+/// Which device to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The system's default.
+    Default,
+    /// The one of this name: exactly, or the only one that has this in its name in any case, or `#N` for number N of
+    /// [`list`].
+    Named(String),
+}
+
+/// Which way sound goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From a microphone.
+    Input,
+    /// To a loudspeaker.
+    Output,
+}
+
+impl Direction {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// A device, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its number in the list, from 0.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Whether it is the default of its direction.
+    pub is_default: bool,
+    /// What it takes or gives by default, if it says so.
+    pub format: Option<Format>,
+}
+
+/// The devices of a sound system, inputs first, and the sound system's name.
+///
+/// # Errors
+/// If the sound system does not answer.
+pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
+    let host = host(backend, Direction::Input)?;
+    let mut devices = Vec::new();
+    for direction in [Direction::Input, Direction::Output] {
+        for (name, device, is_default) in named(&host, direction) {
+            let format = config(&device, direction).ok().map(|config| format_of(&config));
+            devices.push(DeviceInfo { index: devices.len(), name, direction, is_default, format });
+        }
+    }
+    Ok((host.id().name().to_string(), devices))
+}
+
+/// Whether the device that is chosen is there, without opening it.
+///
+/// # Errors
+/// If it is not, as opening it would say.
+pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(), AudioError> {
+    find(backend, choice, direction).map(drop)
+}
+
+fn host(backend: Backend, direction: Direction) -> Result<Host, AudioError> {
+    let pulse = || cpal::host_from_id(HostId::PulseAudio);
+    let alsa = || cpal::host_from_id(HostId::Alsa);
+    let host = match backend {
+        Backend::Auto => pulse().or_else(|_| alsa()),
+        Backend::Pulse => pulse(),
+        Backend::Alsa => alsa(),
+    };
+    host.map_err(|error| AudioError::NoDevice { direction: direction.word(), reason: error.to_string() })
+}
+
+/// Devices of one direction, with their names, and whether each is the default.
+fn named(host: &Host, direction: Direction) -> Vec<(String, Device, bool)> {
+    let default = default(host, direction).and_then(|device| device.id().ok());
+    let Ok(devices) = host.devices() else { return Vec::new() };
+    let fits = |device: &Device| match direction {
+        Direction::Input => device.supports_input(),
+        Direction::Output => device.supports_output(),
+    };
+    devices
+        .filter(fits)
+        .map(|device| {
+            let is_default = default.is_some() && device.id().ok() == default;
+            (device.to_string(), device, is_default)
+        })
+        .collect()
+}
+
+fn default(host: &Host, direction: Direction) -> Option<Device> {
+    match direction {
+        Direction::Input => host.default_input_device(),
+        Direction::Output => host.default_output_device(),
+    }
+}
+
+fn find(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(String, Device), AudioError> {
+    let host = host(backend, direction)?;
+    let DeviceChoice::Named(wanted) = choice else {
+        let device = default(&host, direction).ok_or_else(|| AudioError::NoDevice {
+            direction: direction.word(),
+            reason: format!("{} has no default {} device", host.id().name(), direction.word()),
+        })?;
+        return Ok((device.to_string(), device));
+    };
+    let mut devices = named(&host, direction);
+    let names: Vec<String> = devices.iter().map(|device| device.0.clone()).collect();
+    let offset = if direction == Direction::Output { named(&host, Direction::Input).len() } else { 0 };
+    match choose(&names, wanted, offset) {
+        Some(index) => {
+            let (name, device, _) = devices.swap_remove(index);
+            Ok((name, device))
+        }
+        None => {
+            let near = names.iter().min_by_key(|name| strsim::damerau_levenshtein(wanted, name));
+            let near = near.filter(|name| strsim::normalized_damerau_levenshtein(wanted, name) > 0.5).cloned();
+            Err(AudioError::UnknownDevice { direction: direction.word(), name: wanted.clone(), near, all: names })
+        }
+    }
+}
+
+/// Which of these names is meant, if it is clear. `#N` counts in the list of all devices, where these begin at `offset`.
+fn choose(names: &[String], wanted: &str, offset: usize) -> Option<usize> {
+    if let Some(exact) = names.iter().position(|name| name == wanted) {
+        return Some(exact);
+    }
+    if let Some(number) = wanted.strip_prefix('#').and_then(|number| number.parse::<usize>().ok()) {
+        return number.checked_sub(offset).filter(|&index| index < names.len());
+    }
+    let wanted = wanted.to_lowercase();
+    let mut parts = names.iter().enumerate().filter(|(_, name)| name.to_lowercase().contains(&wanted));
+    let first = parts.next()?.0;
+    if parts.next().is_none() { Some(first) } else { None }
+}
+
+fn config(device: &Device, direction: Direction) -> Result<SupportedStreamConfig, cpal::Error> {
+    match direction {
+        Direction::Input => device.default_input_config(),
+        Direction::Output => device.default_output_config(),
+    }
+}
+
+fn format_of(config: &SupportedStreamConfig) -> Format {
+    Format { rate: config.sample_rate(), channels: config.channels() }
+}
+
+/// The configurations to try, best first: the device's own rate and channels, with a short buffer, then with any.
+fn attempts(config: &SupportedStreamConfig) -> [StreamConfig; 2] {
+    let fixed = (f64::from(config.sample_rate()) * PERIOD.as_secs_f64()).ceil() as u32;
+    [BufferSize::Fixed(fixed), BufferSize::Default].map(|buffer_size| StreamConfig {
+        channels: config.channels(),
+        sample_rate: config.sample_rate(),
+        buffer_size,
+    })
+}
+
+fn refused(direction: Direction, name: &str, error: &cpal::Error) -> AudioError {
+    let advice = match error.kind() {
+        ErrorKind::DeviceBusy => "; another program holds it",
+        ErrorKind::PermissionDenied => "; this user may not: is it in the group \"audio\"?",
+        ErrorKind::UnsupportedConfig => "; it refuses its own default rate: choose another device",
+        _ => "",
+    };
+    AudioError::Device { direction: direction.word(), name: name.to_owned(), reason: format!("{error}{advice}") }
+}
+
+fn unsupported(direction: Direction, name: &str, format: SampleFormat) -> AudioError {
+    let reason = format!("it has samples of the format {format}, which is not supported; choose another device");
+    AudioError::Device { direction: direction.word(), name: name.to_owned(), reason }
+}
+
+/// What a stream's callbacks tell the codec thread. All of it atomic: a callback never waits.
+#[derive(Debug)]
+struct Health {
+    epoch: Instant,
+    lost: AtomicBool,
+    /// Callbacks that found the ring full (capture) or empty (playback).
+    xruns: AtomicU64,
+    /// When the last callback ran, in microseconds since `epoch`; 0 if none did.
+    last_callback: AtomicU64,
+    /// How old captured sound is, or how long sound waits to be heard, as the sound system says, in microseconds.
+    latency: AtomicU64,
+}
+
+impl Health {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            lost: AtomicBool::new(false),
+            xruns: AtomicU64::new(0),
+            last_callback: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
+        }
+    }
+
+    /// To be called from the data callback.
+    fn called(&self, latency: Duration) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.last_callback.store(micros(self.epoch.elapsed()).max(1), Ordering::Relaxed);
+        // Sound systems err; nothing real is two seconds away.
+        self.latency.store(micros(latency).min(2_000_000), Ordering::Relaxed);
+    }
+
+    /// To be called from the error callback.
+    fn failed(&self, error: &cpal::Error) {
+        match error.kind() {
+            ErrorKind::Xrun => {
+                self.xruns.fetch_add(1, Ordering::Relaxed);
+            }
+            // Not a fault of the stream.
+            ErrorKind::RealtimeDenied | ErrorKind::DeviceChanged => {}
+            _ => self.lost.store(true, Ordering::Release),
+        }
+    }
+
+    fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency.load(Ordering::Relaxed))
+    }
+
+    fn is_lost(&self) -> bool {
+        if self.lost.load(Ordering::Acquire) {
+            return true;
+        }
+        let last = Duration::from_micros(self.last_callback.load(Ordering::Relaxed));
+        let age = self.epoch.elapsed();
+        let patience = if age < STALL_AT_START + STALL { STALL_AT_START } else { STALL };
+        age.saturating_sub(last) > patience
+    }
+}
+
+/// A thread that opens the default device as soon as there is one: opening can wait for a server, and a codec thread
+/// must not.
+struct Replacement<T> {
+    found: Receiver<T>,
+    /// Gone when nobody wants the device any more; the thread then ends.
+    _wanted: Arc<()>,
+}
+
+impl<T: Send + 'static> Replacement<T> {
+    fn find(open: impl Fn() -> Result<T, AudioError> + Send + 'static) -> Self {
+        let (send, found) = bounded(1);
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
+        std::thread::spawn(move || {
+            while still_wanted.strong_count() > 0 {
+                if let Ok(stream) = open() {
+                    let _ = send.send(stream);
+                    return;
+                }
+                std::thread::sleep(RETRY);
+            }
+        });
+        Self { found, _wanted: wanted }
+    }
+
+    /// The device, if it is found in this time.
+    fn wait(&self, time: Duration) -> Option<T> {
+        let start = Instant::now();
+        let found = self.found.recv_timeout(time).ok();
+        if found.is_none() {
+            // If the thread could not be had, the pause is still as long as it should be.
+            std::thread::sleep(time.saturating_sub(start.elapsed()));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_when_it_is_clear_which_is_meant() {
+        let names = ["Built-in Audio", "USB Headset", "USB Camera"].map(str::to_owned);
+        assert_eq!(choose(&names, "USB Camera", 0), Some(2));
+        assert_eq!(choose(&names, "headset", 0), Some(1));
+        assert_eq!(choose(&names, "usb", 0), None, "two have it");
+        assert_eq!(choose(&names, "#4", 3), Some(1));
+        assert_eq!(choose(&names, "#2", 3), None);
+        assert_eq!(choose(&names, "bluetooth", 0), None);
+    }
+}

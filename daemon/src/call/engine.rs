@@ -1,0 +1,442 @@
+//! From a configuration to a call and its report.
+
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, bounded};
+use parlo_dsp::DspError;
+use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, ModelError, PlainCoder, Runtime};
+use parlo_protocol::{
+    call::Offer,
+    jitter::{JitterBuffer, JitterConfig},
+};
+use tokio::sync::Notify;
+
+use super::{
+    capture::{Capture, CaptureFigures},
+    media::{CHANNEL_FRAMES, Incoming, Outgoing, Shared},
+    network,
+    playback::{Playback, PlaybackFigures},
+    timeline::Timeline,
+};
+use crate::{
+    audio::{self, AudioError},
+    config::Config,
+    report::{Frames, Report, Traffic},
+};
+
+/// Port that is called when an address names none.
+pub const DEFAULT_PORT: u16 = 7275;
+
+/// Moments that a timeline has room for: an hour of frames.
+const TIMELINE_FRAMES: usize = 180_000;
+
+/// Why a call, or the waiting for one, ended badly. One sentence each: what, where, what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Sound devices and files.
+    #[error(transparent)]
+    Audio(#[from] AudioError),
+    /// A sound format that cannot be converted.
+    #[error(transparent)]
+    Dsp(#[from] DspError),
+    /// A host that has no address.
+    #[error("cannot find the address of {host}: {error}; write HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")]
+    UnknownHost {
+        /// As the user wrote it.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// Not this machine, and nothing encrypts yet.
+    #[error(
+        "{address} is not this machine, and calls are not encrypted yet: anyone on the way could listen; add --plaintext if \
+         that is all right"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The socket cannot be had.
+    #[error("cannot use UDP address {address}: {error}{}", hint(.error))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The socket broke in mid-call.
+    #[error("the network failed: {0}")]
+    Network(#[from] io::Error),
+    /// Nobody there.
+    #[error("nobody answers at {0}; is `parlo listen` running there, and does the way there pass UDP?")]
+    NoAnswer(SocketAddr),
+    /// The peer said no.
+    #[error("{peer} refused the call: {reason}")]
+    Refused {
+        /// Who.
+        peer: SocketAddr,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The peer fell silent.
+    #[error("lost {0}: nothing has come from there for ten seconds")]
+    Lost(SocketAddr),
+    /// A thread panicked, which is a bug of ours.
+    #[error("the {0} thread crashed; please report this with what it printed")]
+    Crashed(&'static str),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program, perhaps another parlo, uses it: stop that or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 are for root: choose a higher one",
+        _ => "",
+    }
+}
+
+/// The other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Codebooks that it means to send.
+    pub depth: u8,
+    /// Frames in each of its packets.
+    pub frames_per_packet: u8,
+}
+
+/// What happens, for those who watch.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Calls are awaited here.
+    Listening(SocketAddr),
+    /// A peer is being called.
+    Calling(SocketAddr),
+    /// The call stands.
+    Connected(Peer),
+    /// A sentence for the user: a device changed.
+    Notice(String),
+    /// Once a second during a call.
+    Progress {
+        /// Since the call stands.
+        elapsed: Duration,
+        /// Frames played and lost so far.
+        played: u64,
+        /// Frames that were not there when due.
+        lost: u64,
+        /// Delay of the jitter buffer now.
+        jitter_delay: Duration,
+        /// Sent over the last second with every header, kbps.
+        wire_kbps: f64,
+    },
+    /// The call is over, well or badly.
+    Ended(Box<Finished>),
+}
+
+/// A call that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its figures.
+    pub report: Report,
+    /// When frames were captured; empty unless asked for.
+    pub captured: Timeline,
+    /// When frames were heard; empty unless asked for.
+    pub played: Timeline,
+}
+
+/// Ends a call, or the waiting for one, from anywhere. Clones end the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Notify>);
+
+impl Stop {
+    /// Asks for the end. The call hangs up properly.
+    pub fn request(&self) {
+        self.0.notify_one();
+    }
+
+    pub(super) async fn requested(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// A loaded model and a configuration, ready to place or take calls.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) config: Config,
+    runtime: Runtime,
+    bundle: Bundle,
+    started: Instant,
+    timeline: bool,
+}
+
+impl Engine {
+    /// Loads the ONNX Runtime library and the bundle that the configuration names.
+    ///
+    /// `started` is when the program began, for the report's start-up time; `timeline` asks for the moments of frames.
+    ///
+    /// # Errors
+    /// If either cannot be had, or the bundle has fewer codebooks than the configuration asks for.
+    pub fn new(config: Config, started: Instant, timeline: bool) -> Result<Self, CallError> {
+        let runtime = Runtime::load(named(&config.model.library))?;
+        let bundle = Bundle::open(&parlo_model::locate_bundle(named(&config.model.bundle))?)?;
+        if config.call.depth > bundle.layout().depth() {
+            let most = bundle.layout().depth();
+            return Err(ModelError::Depth { asked: config.call.depth, most }.into());
+        }
+        Ok(Self { config, runtime, bundle, started, timeline })
+    }
+
+    /// Calls `peer`, a `HOST:PORT` or `HOST`, and stays until either side hangs up, the source ends, or `stop` is requested.
+    /// SIGINT and SIGTERM hang up too.
+    ///
+    /// # Errors
+    /// If the call cannot be placed, is refused, or breaks; of a call that stood, [`Event::Ended`] comes all the same.
+    pub fn call(&self, peer: &str, stop: &Stop, on_event: &mut dyn FnMut(Event)) -> Result<(), CallError> {
+        let address = self.allowed(resolve(peer)?)?;
+        network::block_on(network::place(self, address, stop, on_event))
+    }
+
+    /// Waits at the configured address for calls, one at a time, until `stop`, SIGINT or SIGTERM; only for the first if
+    /// `once`.
+    ///
+    /// # Errors
+    /// If the address cannot be used, or, with `once`, the call broke.
+    pub fn listen(&self, once: bool, stop: &Stop, on_event: &mut dyn FnMut(Event)) -> Result<(), CallError> {
+        let address = self.allowed(resolve(&self.config.call.listen)?)?;
+        network::block_on(network::wait(self, address, once, stop, on_event))
+    }
+
+    /// What this side offers a peer.
+    pub(super) fn offer(&self) -> Offer {
+        Offer {
+            bundle: self.bundle.id(),
+            depth: u8::try_from(self.config.call.depth).unwrap_or(u8::MAX),
+            frames_per_packet: self.config.call.frames_per_packet,
+        }
+    }
+
+    pub(super) fn coder(&self) -> PlainCoder {
+        PlainCoder::new(*self.bundle.layout())
+    }
+
+    fn allowed(&self, address: SocketAddr) -> Result<SocketAddr, CallError> {
+        if address.ip().is_loopback() || self.config.call.plaintext {
+            Ok(address)
+        } else {
+            Err(CallError::NotLoopback { address })
+        }
+    }
+
+    /// Opens the sound's two ends and makes both codecs: everything slow, and everything that can fail, before the call.
+    pub(super) fn prepare(&self) -> Result<Prepared, CallError> {
+        let model = EncoderConfig { depth: self.config.call.depth, beam: self.config.model.beam };
+        // Two graphs of some megabytes each: loading them side by side halves the wait.
+        let (encoder, decoder) = std::thread::scope(|scope| {
+            let decoder = scope.spawn(|| Decoder::new(&self.runtime, &self.bundle));
+            let encoder = Encoder::new(&self.runtime, &self.bundle, model);
+            (encoder, decoder.join())
+        });
+        let audio = &self.bundle.manifest().audio;
+        let (sample_rate, frame_samples) = (audio.sample_rate, audio.frame_samples);
+        let source = audio::open_source(&self.config.audio, audio.sample_rate)?;
+        let sink = audio::open_sink(&self.config.audio, audio.sample_rate)?;
+        let jitter = JitterBuffer::new(JitterConfig {
+            frame: audio.frame_duration(),
+            target: Duration::from_millis(self.config.call.jitter_ms),
+            ..JitterConfig::default()
+        });
+        let (to_network, from_capture) = bounded(CHANNEL_FRAMES);
+        let (to_playback, from_network) = bounded(CHANNEL_FRAMES);
+        let (notices, notice) = bounded(16);
+        let room = if self.timeline { TIMELINE_FRAMES } else { 0 };
+        Ok(Prepared {
+            capture: Capture {
+                source,
+                encoder: encoder?,
+                sample_rate,
+                frame_samples,
+                delay_samples: audio.delay_samples,
+                frames: to_network,
+                notices: notices.clone(),
+                timeline: Timeline::with_room(room),
+            },
+            playback: Playback {
+                sink,
+                decoder: decoder.map_err(|_| CallError::Crashed("loading"))??,
+                sample_rate,
+                frame_samples,
+                jitter,
+                frames: from_network,
+                notices,
+                timeline: Timeline::with_room(room),
+            },
+            captured: from_capture,
+            to_playback,
+            notices: notice,
+        })
+    }
+
+    /// The report of a call from what its parts found.
+    pub(super) fn report(&self, parts: ReportParts) -> Finished {
+        let ReportParts { capture, playback, sent_frames, dropped, sent, received, junk } = parts;
+        let audio = &self.bundle.manifest().audio;
+        let frame = audio.frame_duration().as_secs_f64();
+        let seconds = sent_frames as f64 * frame;
+        let depth = self.config.call.depth;
+        let kbps = |bytes: u64| if seconds > 0.0 { bytes as f64 * 8.0 / seconds / 1000.0 } else { 0.0 };
+        let jitter = playback.jitter;
+        let report = Report {
+            bundle: self.bundle.id().to_string(),
+            sample_rate: audio.sample_rate,
+            depth,
+            frames_per_packet: self.config.call.frames_per_packet,
+            frame_ms: 1000.0 * frame,
+            algorithmic_delay_ms: 1000.0 * audio.delay().as_secs_f64(),
+            media_seconds: seconds,
+            frames: Frames {
+                sent: sent_frames,
+                played: jitter.played,
+                lost: jitter.lost,
+                late: jitter.late,
+                skipped: jitter.skipped,
+                overrun: capture.overrun + dropped,
+            },
+            sent,
+            received,
+            junk,
+            raw_kbps: f64::from(self.bundle.layout().frame_bits(depth)) / frame / 1000.0,
+            coded_kbps: kbps(sent.payload_bytes),
+            wire_kbps: kbps(sent.wire_bytes),
+            encode_us: capture.encode.percentiles(),
+            decode_us: playback.decode.percentiles(),
+            underruns: playback.underruns,
+            startup_ms: capture.first_frame.map(|at| 1000.0 * (at - self.started).as_secs_f64()),
+            realtime: capture.realtime && playback.realtime,
+        };
+        Finished { report, captured: capture.timeline, played: playback.timeline }
+    }
+}
+
+/// Both codec threads, not yet running, and the network's ends of their channels.
+pub(super) struct Prepared {
+    capture: Capture,
+    playback: Playback,
+    pub(super) captured: Receiver<Outgoing>,
+    pub(super) to_playback: crossbeam_channel::Sender<Incoming>,
+    pub(super) notices: Receiver<String>,
+}
+
+/// Both codec threads, running.
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) captured: Receiver<Outgoing>,
+    pub(super) to_playback: crossbeam_channel::Sender<Incoming>,
+    pub(super) notices: Receiver<String>,
+    capture: JoinHandle<Result<CaptureFigures, CallError>>,
+    playback: JoinHandle<Result<PlaybackFigures, CallError>>,
+}
+
+impl Prepared {
+    pub(super) fn start(self) -> Result<Running, CallError> {
+        let shared = Shared::new();
+        let Self { capture, playback, captured, to_playback, notices } = self;
+        let theirs = Arc::clone(&shared);
+        let capture = std::thread::Builder::new().name("parlo-capture".into()).spawn(move || capture.run(&theirs))?;
+        let theirs = Arc::clone(&shared);
+        let playback = std::thread::Builder::new().name("parlo-playback".into()).spawn(move || playback.run(&theirs));
+        if playback.is_err() {
+            shared.stop_capture();
+        }
+        Ok(Running { shared, captured, to_playback, notices, capture, playback: playback? })
+    }
+}
+
+impl Running {
+    pub(super) fn playback_finished(&self) -> bool {
+        self.playback.is_finished()
+    }
+
+    /// Ends both threads and takes what they found; the first error of either, if any, beside it.
+    pub(super) fn finish(self) -> (CaptureFigures, PlaybackFigures, Result<(), CallError>) {
+        self.shared.stop_capture();
+        self.shared.stop_playback();
+        let mut result = Ok(());
+        let capture = take(self.capture, "capture", &mut result);
+        let playback = take(self.playback, "playback", &mut result);
+        (capture, playback, result)
+    }
+}
+
+fn take<T: Default>(
+    thread: JoinHandle<Result<T, CallError>>,
+    name: &'static str,
+    result: &mut Result<(), CallError>,
+) -> T {
+    match thread.join().unwrap_or(Err(CallError::Crashed(name))) {
+        Ok(figures) => figures,
+        Err(error) => {
+            if result.is_ok() {
+                *result = Err(error);
+            }
+            T::default()
+        }
+    }
+}
+
+/// What a report is made of.
+pub(super) struct ReportParts {
+    pub(super) capture: CaptureFigures,
+    pub(super) playback: PlaybackFigures,
+    pub(super) sent_frames: u64,
+    pub(super) dropped: u64,
+    pub(super) sent: Traffic,
+    pub(super) received: Traffic,
+    pub(super) junk: u64,
+}
+
+fn named(path: &PathBuf) -> Option<&Path> {
+    Some(path.as_path()).filter(|path| !path.as_os_str().is_empty())
+}
+
+/// The address that `HOST:PORT`, or `HOST` with the default port, stands for.
+pub(crate) fn resolve(host: &str) -> Result<SocketAddr, CallError> {
+    let unknown = |error| CallError::UnknownHost { host: host.to_owned(), error };
+    let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    let with_port = host.to_socket_addrs();
+    let mut found = match with_port {
+        Ok(found) => found,
+        // Without a port, or an IPv6 address without brackets.
+        Err(error) => (host, DEFAULT_PORT).to_socket_addrs().map_err(|_| unknown(error))?,
+    };
+    found.next().ok_or_else(|| unknown(none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_with_and_without_a_port() {
+        assert_eq!(resolve("127.0.0.1:99").unwrap(), SocketAddr::from(([127, 0, 0, 1], 99)));
+        assert_eq!(resolve("127.0.0.1").unwrap().port(), DEFAULT_PORT);
+        assert_eq!(resolve("::1").unwrap().port(), DEFAULT_PORT);
+        assert_eq!(resolve("[::1]:5").unwrap().port(), 5);
+        let error = resolve("no-such-host.invalid:1").unwrap_err().to_string();
+        assert!(error.contains("no-such-host.invalid") && error.contains("HOST:PORT"), "{error}");
+    }
+}

@@ -1,0 +1,277 @@
+//! The configuration file: TOML, every field documented in [`DEFAULTS`], unknown fields refused by name.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::audio::device::Backend;
+
+/// The configuration with every field at its default and a comment on each.
+pub const DEFAULTS: &str = include_str!("config.toml");
+
+/// What a configuration file says. [`DEFAULTS`] documents each field.
+#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Calls and their packets.
+    pub call: CallConfig,
+    /// Sound.
+    pub audio: AudioConfig,
+    /// The codec.
+    pub model: ModelConfig,
+}
+
+/// Calls and their packets.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallConfig {
+    /// Address that waits for calls.
+    pub listen: String,
+    /// Codebooks to send.
+    pub depth: usize,
+    /// Frames in each packet, 1 to 12.
+    pub frames_per_packet: u8,
+    /// Delay that the jitter buffer keeps, milliseconds.
+    pub jitter_ms: u64,
+    /// Whether addresses beyond this machine are allowed although packets are not encrypted.
+    pub plaintext: bool,
+}
+
+/// Sound.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AudioConfig {
+    /// Where speech comes from.
+    pub source: Endpoint,
+    /// Where speech goes.
+    pub sink: Endpoint,
+    /// Which sound system.
+    pub backend: String,
+}
+
+/// The codec.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Folder or name of the bundle; empty for the one that ships.
+    pub bundle: PathBuf,
+    /// The ONNX Runtime library; empty to look for it.
+    pub library: PathBuf,
+    /// Candidates of the search for codes.
+    pub beam: usize,
+}
+
+/// One end of the sound's path.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Endpoint {
+    /// The system's default device.
+    Default,
+    /// The device of this name.
+    Device(String),
+    /// A sound file.
+    File(PathBuf),
+    /// Silence in, nothing out.
+    None,
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            _ if text == "default" => Ok(Self::Default),
+            _ if text == "none" => Ok(Self::None),
+            Some(("device", name)) if !name.is_empty() => Ok(Self::Device(name.to_owned())),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            _ => Err(format!("\"{text}\" is no place for sound; say default, device:NAME, file:PATH or none")),
+        }
+    }
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7275".into(), depth: 6, frames_per_packet: 3, jitter_ms: 40, plaintext: false }
+    }
+}
+
+impl AudioConfig {
+    /// Which sound system is meant. [`Config::check`] refuses other names.
+    pub fn backend(&self) -> Backend {
+        self.backend.parse().unwrap_or_default()
+    }
+}
+
+impl Default for AudioConfig {
+    fn default() -> Self {
+        Self { source: Endpoint::Default, sink: Endpoint::Default, backend: "auto".into() }
+    }
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self { bundle: PathBuf::new(), library: PathBuf::new(), beam: 4 }
+    }
+}
+
+/// Why a configuration cannot be used, with the file or flag and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {error}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file's text is not a configuration.
+    #[error("{}: {reason}", .file.display())]
+    Text {
+        /// The file.
+        file: PathBuf,
+        /// Where and why, with the nearest known name if one is unknown.
+        reason: String,
+    },
+    /// A value is out of range.
+    #[error("{field} is {found}, but {wanted}")]
+    Range {
+        /// Name of the field in the file.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        wanted: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads a configuration file. Fields that it leaves out have their defaults.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML, has an unknown field (the message suggests the nearest name), or a value
+    /// of the wrong type or out of range.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+        let config = Self::parse(&text).map_err(|reason| ConfigError::Text { file: file.to_owned(), reason })?;
+        config.check().map_err(|error| ConfigError::Text { file: file.to_owned(), reason: error.to_string() })?;
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            format!("line {line}: {}", explain(error.message()))
+        })
+    }
+
+    /// Whether every value is in its range. `load` asks this itself; ask again after overriding fields.
+    ///
+    /// # Errors
+    /// Names the first field that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let range = |field, found: String, wanted| Err(ConfigError::Range { field, found, wanted });
+        let call = &self.call;
+        if !(1..=12).contains(&call.frames_per_packet) {
+            return range("frames_per_packet", call.frames_per_packet.to_string(), "a packet holds 1 to 12 frames");
+        }
+        if !(1..=parlo_tokens::MAX_DEPTH).contains(&call.depth) {
+            return range("depth", call.depth.to_string(), "a model has 1 to 32 codebooks");
+        }
+        if call.jitter_ms > 1000 {
+            return range("jitter_ms", call.jitter_ms.to_string(), "0 to 1000 ms are possible");
+        }
+        if !(1..=32).contains(&self.model.beam) {
+            return range("beam", self.model.beam.to_string(), "1 to 32 candidates are possible");
+        }
+        if self.audio.backend.parse::<Backend>().is_err() {
+            return range("backend", format!("\"{}\"", self.audio.backend), "there are auto, pulse and alsa");
+        }
+        Ok(())
+    }
+}
+
+/// Adds the nearest known name to serde's message about an unknown one.
+fn explain(message: &str) -> String {
+    let Some(list) = message.strip_prefix("unknown field `") else { return message.to_owned() };
+    let mut names = list.split('`').step_by(2);
+    let Some(unknown) = names.next() else { return message.to_owned() };
+    let nearest = names
+        .filter(|name| !name.is_empty())
+        .min_by_key(|name| strsim::damerau_levenshtein(unknown, name))
+        .filter(|name| strsim::damerau_levenshtein(unknown, name) <= name.len().div_ceil(2));
+    match nearest {
+        Some(name) => format!("there is no setting \"{unknown}\"; did you mean \"{name}\"?"),
+        None => format!("there is no setting \"{unknown}\" here; `parlod --print-config` lists them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults_and_document_every_field() {
+        assert_eq!(Config::parse(DEFAULTS).unwrap(), Config::default());
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+        // Every field of the default is written out, and stands under a comment.
+        let mut fields = 0;
+        for (before, line) in DEFAULTS.lines().zip(DEFAULTS.lines().skip(1)) {
+            if line.contains(" = ") && !line.starts_with('#') {
+                assert!(before.starts_with('#'), "{line} lacks a comment");
+                fields += 1;
+            }
+        }
+        assert_eq!(fields, 5 + 3 + 3, "a field that is not in config.toml, or one too many");
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_with_the_nearest_name_and_the_line() {
+        for (text, unknown, nearest, line) in [
+            ("[call]\ndept = 3", "dept", "depth", "line 2"),
+            ("[call]\nframe_per_packets = 3", "frame_per_packets", "frames_per_packet", "line 2"),
+            ("[audoi]\nsource = \"none\"", "audoi", "audio", "line 1"),
+            ("\n\n[model]\nbeams = 3", "beams", "beam", "line 4"),
+        ] {
+            let reason = Config::parse(text).unwrap_err();
+            for part in [unknown, nearest, line] {
+                assert!(reason.contains(part), "{reason} should contain {part}");
+            }
+        }
+        let reason = Config::parse("[call]\nxyzzy = 1").unwrap_err();
+        assert!(reason.contains("xyzzy") && reason.contains("--print-config"), "{reason}");
+    }
+
+    #[test]
+    fn wrong_types_and_ranges_are_refused() {
+        assert!(Config::parse("[call]\ndepth = \"six\"").is_err());
+        assert!(Config::parse("[audio]\nsource = \"microphone\"").unwrap_err().contains("device:NAME"));
+        for text in [
+            "[call]\ndepth = 0",
+            "[call]\ndepth = 33",
+            "[call]\nframes_per_packet = 13",
+            "[call]\njitter_ms = 1001",
+            "[model]\nbeam = 0",
+            "[audio]\nbackend = \"oss\"",
+        ] {
+            assert!(Config::parse(text).unwrap().check().is_err(), "{text}");
+        }
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn places_for_sound_are_read() {
+        assert_eq!("device:USB: Mic".parse(), Ok(Endpoint::Device("USB: Mic".into())));
+        assert_eq!("file:/a/b.wav".parse(), Ok(Endpoint::File("/a/b.wav".into())));
+        assert!("file:".parse::<Endpoint>().is_err() && "".parse::<Endpoint>().is_err());
+    }
+}
