@@ -1,0 +1,206 @@
+//! `cargo xtask demo`: speech through two daemons on this machine, and what became of it.
+
+mod figures;
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use figures::{Figures, Side, Timeline};
+use indicatif::{ProgressBar, ProgressStyle};
+use parlo_score::{Panel, overlap, spectrogram_png};
+
+use crate::{
+    score::{Sound, compare},
+    setup,
+    shell::{cargo, root, run as run_command, target_dir},
+};
+
+/// The clip that ships with the repository.
+const CLIP: &str = "assets/speech.flac";
+
+/// How much longer than the clip a call may take before something must be wrong.
+const GRACE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Write the figures to FILE (JSON)
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Codebooks to send, 0.5 kbps each before headers
+    #[arg(long, short = 'k', value_name = "K", default_value_t = 6)]
+    depth: usize,
+    /// Frames of 20 ms in each packet, 1 to 12
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    frames_per_packet: u8,
+    /// Where received.wav and spectrograms.png go
+    #[arg(long, value_name = "DIR", default_value = "out/demo")]
+    out: PathBuf,
+    /// Send this sound file instead of the clip that ships
+    #[arg(long, value_name = "FILE")]
+    clip: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    setup::run(setup::Purpose::Run)?;
+    println!("building (the first time takes some minutes)");
+    run_command(cargo().args(["build", "--release", "--locked", "-p", "parlod", "-p", "parlo"]))?;
+
+    let out = &root().join(&options.out);
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let clip = options.clip.clone().unwrap_or_else(|| root().join(CLIP));
+    let sent = Sound::read(&clip)?;
+    for stale in ["received.wav", "offline.wav", "spectrograms.png"] {
+        let _ = fs::remove_file(out.join(stale));
+    }
+    offline(&clip, options.depth, out)?;
+    call(&clip, &sent, options, out)?;
+
+    let received = Sound::read(&out.join("received.wav")).context("nothing was received")?;
+    let offline = Sound::read(&out.join("offline.wav"))?;
+    let sent = sent.at(received.rate);
+    let heard = compare(&sent, &received)?;
+    let by_file = compare(&sent, &offline)?;
+    let figures = Figures::new(
+        &Side::read(&out.join("sender.json"))?,
+        &Side::read(&out.join("receiver.json"))?,
+        &Timeline::read(&out.join("sender.csv"))?,
+        &Timeline::read(&out.join("receiver.csv"))?,
+        &heard,
+        by_file.estoi,
+    )?;
+
+    let picture = out.join("spectrograms.png");
+    let (said, came) = overlap(&sent.samples, &received.samples, heard.alignment);
+    let title = format!("received: {} kbps raw, {:.1} kbps on the wire", figures.raw_kbps, figures.wire_kbps);
+    spectrogram_png(
+        &picture,
+        &[
+            Panel { title: "sent", samples: said, rate: sent.rate },
+            Panel { title: &title, samples: came, rate: received.rate },
+        ],
+    )?;
+    println!("\n{figures}");
+    println!("heard        {}", out.join("received.wav").display());
+    println!("seen         {}", picture.display());
+    if let Some(file) = &options.report {
+        let text = serde_json::to_string_pretty(&figures.report())? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        println!("report       {}", file.display());
+    }
+    figures.verdict()
+}
+
+/// The same clip through the same codec without a network: what the call is measured by.
+fn offline(clip: &Path, depth: usize, out: &Path) -> anyhow::Result<()> {
+    let tokens = out.join("offline.ptk");
+    run_command(program("parlo").args(["encode", "--depth", &depth.to_string()]).arg(clip).arg(&tokens))?;
+    run_command(program("parlo").arg("decode").arg(&tokens).arg(out.join("offline.wav")))
+}
+
+/// A call from one daemon to another; both write what they found into `out`.
+fn call(clip: &Path, sent: &Sound, options: &Options, out: &Path) -> anyhow::Result<()> {
+    let shared = |command: &mut Command, name: &str| -> anyhow::Result<()> {
+        command.args(["--depth", &options.depth.to_string()]);
+        command.args(["--frames-per-packet", &options.frames_per_packet.to_string()]);
+        command.arg("--report").arg(out.join(format!("{name}.json")));
+        command.arg("--timeline").arg(out.join(format!("{name}.csv")));
+        command.stdin(Stdio::null()).stderr(File::create(out.join(format!("{name}.log")))?);
+        Ok(())
+    };
+    let mut listen = program("parlod");
+    listen.args(["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink"]);
+    listen.arg(format!("file:{}", out.join("received.wav").display()));
+    shared(&mut listen, "receiver")?;
+    let mut receiver = Running::start("the receiving daemon", listen.stdout(Stdio::piped()), out.join("receiver.log"))?;
+    let address = receiver.address()?;
+
+    let mut place = program("parlod");
+    place.args(["--call", &address, "--sink", "none", "--source"]).arg(format!("file:{}", clip.display()));
+    shared(&mut place, "sender")?;
+    let mut sender = Running::start("the sending daemon", place.stdout(Stdio::null()), out.join("sender.log"))?;
+
+    let bar = ProgressBar::new((sent.seconds() * 10.0).ceil() as u64).with_message("speaking");
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    if bar.is_hidden() {
+        println!("speaking for {:.0} s ...", sent.seconds());
+    }
+    let start = Instant::now();
+    let deadline = Duration::from_secs_f64(sent.seconds()) + GRACE;
+    loop {
+        let (sent, received) = (sender.ended()?, receiver.ended()?);
+        if sent && received {
+            break;
+        }
+        if start.elapsed() > deadline {
+            bail!("the call did not end by itself; {} and {} have more", sender.log.display(), receiver.log.display());
+        }
+        bar.set_position(start.elapsed().as_millis() as u64 / 100);
+        thread::sleep(Duration::from_millis(50));
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn program(name: &str) -> Command {
+    let mut command = Command::new(target_dir().join("release").join(name));
+    command.current_dir(root());
+    // A configuration of the user's own would change what is measured.
+    command.env("XDG_CONFIG_HOME", root().join("out/no-configuration"));
+    command
+}
+
+/// A daemon, ended with this if it does not end by itself.
+struct Running {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn start(name: &'static str, command: &mut Command, log: PathBuf) -> anyhow::Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// The address that the daemon waits at; it says so on its standard output.
+    fn address(&mut self) -> anyhow::Result<String> {
+        let stdout = self.child.stdout.take().context("its output was not asked for")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        match line.trim().strip_prefix("listening on ") {
+            Some(address) => Ok(address.to_owned()),
+            None => {
+                self.ended()?;
+                bail!("{} did not say where it listens; {} has more", self.name, self.log.display())
+            }
+        }
+    }
+
+    /// Whether it has ended well; fails, with what it said, if it has ended badly.
+    fn ended(&mut self) -> anyhow::Result<bool> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => {
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("{} failed ({status}):\n{said}", self.name)
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already ended, mostly.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

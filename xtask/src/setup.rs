@@ -1,0 +1,189 @@
+//! Installs what is missing: system packages by the system's installer, the ONNX Runtime library out of a Python wheel.
+//! A second run finds everything in place and needs no network.
+
+use std::{
+    env::consts::ARCH,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+
+use crate::shell::{self, root, run_quietly, succeeds};
+
+/// What the machine is to be made ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To build and run Parlo.
+    Run,
+    /// To test it, too: a sound server without a sound card, and a Python environment.
+    Test,
+}
+
+/// A thing that must be there: how to look, and the Debian package that brings it.
+struct Need {
+    package: &'static str,
+    look: &'static [&'static str],
+    only_for_tests: bool,
+}
+
+const fn need(package: &'static str, look: &'static [&'static str], only_for_tests: bool) -> Need {
+    Need { package, look, only_for_tests }
+}
+
+/// Looked for by what they do, not by package: it does not matter who brought them.
+const NEEDS: [Need; 9] = [
+    need("pkg-config", &["pkg-config", "--version"], false),
+    need("libasound2-dev", &["pkg-config", "--exists", "alsa"], false),
+    need("cmake", &["cmake", "--version"], false),
+    need("g++", &["c++", "--version"], false),
+    need("python3", &["python3", "--version"], false),
+    need("python3-pip", &["python3", "-m", "pip", "--version"], false),
+    need("python3-venv", &["python3", "-c", "import venv, ensurepip"], true),
+    need("pulseaudio", &["pulseaudio", "--version"], true),
+    need("pulseaudio-utils", &["pactl", "--version"], true),
+];
+
+/// The library: SHA-256 of the file itself, by processor.
+const LIBRARY_HASHES: [(&str, &str); 2] = [
+    ("x86_64", "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3"),
+    ("aarch64", "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467"),
+];
+const LIBRARY_IN_WHEEL: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
+
+pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
+    packages(purpose)?;
+    library()?;
+    if purpose == Purpose::Test {
+        python_environment()?;
+    }
+    Ok(())
+}
+
+fn packages(purpose: Purpose) -> anyhow::Result<()> {
+    let missing = || -> Vec<&str> {
+        let needed = NEEDS.iter().filter(|need| purpose == Purpose::Test || !need.only_for_tests);
+        needed.filter(|need| !succeeds(need.look[0], &need.look[1..])).map(|need| need.package).collect()
+    };
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    println!("missing: {list}");
+    let by_hand = format!("install these by hand: `apt-get install {list}` on Debian and Ubuntu, their like elsewhere");
+    if !succeeds("apt-get", &["--version"]) {
+        bail!("this system has no apt-get; {by_hand}");
+    }
+    let install = |arguments: &[&str]| {
+        let mut command = match succeeds("sh", &["-c", "[ \"$(id -u)\" = 0 ]"]) {
+            true => Command::new("apt-get"),
+            false => {
+                let mut sudo = Command::new("sudo");
+                sudo.arg("apt-get");
+                sudo
+            }
+        };
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        command
+    };
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(&packages);
+    // The package lists of a fresh machine are empty or old.
+    shell::run(&mut install(&["update", "-q"])).with_context(|| by_hand.clone())?;
+    shell::run(&mut install(&arguments)).with_context(|| by_hand.clone())?;
+    let still = missing();
+    if still.is_empty() { Ok(()) } else { bail!("still missing after the installation: {}", still.join(" ")) }
+}
+
+/// Where the library goes. `.cargo/config.toml` and the programs look there.
+fn vendored() -> PathBuf {
+    root().join("vendor/onnxruntime")
+}
+
+fn library() -> anyhow::Result<()> {
+    let Some((_, wanted)) = LIBRARY_HASHES.iter().find(|(processor, _)| *processor == ARCH) else {
+        bail!("there is no ONNX Runtime wheel for {ARCH}; put the library at {}", vendored().display());
+    };
+    let library = vendored().join("libonnxruntime.so");
+    if hash(&library).is_some_and(|found| found == *wanted) {
+        return Ok(());
+    }
+    fs::create_dir_all(vendored())?;
+    let scratch = vendored().join("unpacking");
+    let _ = fs::remove_dir_all(&scratch);
+    fs::create_dir_all(&scratch)?;
+    // The wheel's Python version does not matter, only the library in it: so whatever Python is here, it is the same wheel.
+    let mut download = Command::new("python3");
+    download.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]);
+    download.args(["--require-hashes", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]);
+    download.args(["--platform", &format!("manylinux_2_28_{ARCH}"), "--platform", &format!("manylinux_2_27_{ARCH}")]);
+    download.arg("-r").arg(root().join("xtask/onnxruntime.txt")).arg("-d").arg(&scratch);
+    run_quietly("fetching the ONNX Runtime library (24 MB)", &mut download)?;
+    let wheel = fs::read_dir(&scratch)?.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some());
+    let wheel = wheel.context("pip has downloaded nothing")?;
+    let mut unpack = Command::new("python3");
+    unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&scratch);
+    run_quietly("unpacking it", &mut unpack)?;
+    let unpacked = scratch.join(LIBRARY_IN_WHEEL);
+    let found = hash(&unpacked).with_context(|| format!("the wheel has no {LIBRARY_IN_WHEEL}"))?;
+    if found != *wanted {
+        bail!("the library in the wheel has SHA-256 {found}, not {wanted}; it is not used");
+    }
+    for notice in ["LICENSE", "ThirdPartyNotices.txt"] {
+        fs::rename(scratch.join("onnxruntime").join(notice), vendored().join(notice))?;
+    }
+    // Last, and at once: a library that is there is whole.
+    fs::rename(&unpacked, &library)?;
+    fs::remove_dir_all(&scratch)?;
+    Ok(())
+}
+
+/// The Python environment of the conformance tests, made anew when what it must hold has changed.
+fn python_environment() -> anyhow::Result<()> {
+    let requirements = root().join("conformance/requirements.txt");
+    let environment = root().join("vendor/python");
+    let stamp = environment.join("requirements.sha256");
+    let wanted = hash(&requirements).context("conformance/requirements.txt is missing")?;
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(&environment);
+    fs::create_dir_all(root().join("vendor"))?;
+    run_quietly("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    let mut install = Command::new(environment.join("bin/python"));
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "-r"]);
+    run_quietly("installing Python packages for the tests (100 MB)", install.arg(&requirements))?;
+    fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// SHA-256 of a file in hexadecimal, if it can be read.
+pub(crate) fn hash(file: &Path) -> Option<String> {
+    let bytes = fs::read(file).ok()?;
+    Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pinned_wheels_are_those_of_the_pinned_library() {
+        let requirements = include_str!("../onnxruntime.txt");
+        let version = LIBRARY_IN_WHEEL.rsplit_once(".so.").map(|(_, version)| version);
+        assert!(version.is_some_and(|version| requirements.contains(&format!("onnxruntime=={version} "))));
+        assert_eq!(requirements.matches("--hash=sha256:").count(), LIBRARY_HASHES.len());
+        assert!(LIBRARY_HASHES.iter().all(|(_, hash)| hash.len() == 64));
+    }
+}
