@@ -16,19 +16,18 @@ pub(crate) fn run(backend: Backend) -> anyhow::Result<()> {
             println!("  none");
         }
     }
-    println!("\nUse one with --source or --sink \"device:NAME\", a part of its name, or \"device:#N\".");
+    println!(
+        "\n* is the default. Use another with --source or --sink device:NAME: its name, its id in brackets, a part of\neither that no other has, or #N."
+    );
     Ok(())
 }
 
 fn line(device: &DeviceInfo) -> String {
     let mark = if device.is_default { "*" } else { " " };
-    let format = device.format.map_or_else(String::new, |format| {
-        let channels = match format.channels {
-            1 => "mono".to_owned(),
-            2 => "stereo".to_owned(),
-            more => format!("{more} channels"),
-        };
-        format!("  ({} Hz, {channels})", format.rate)
-    });
-    format!("{mark} #{} {}{format}", device.index, device.name)
+    let channels = match device.format.channels {
+        1 => "mono".to_owned(),
+        2 => "stereo".to_owned(),
+        more => format!("{more} channels"),
+    };
+    format!("{mark} #{} {}  [{}]  {} Hz, {channels}", device.index, device.name, device.id, device.format.rate)
 }

@@ -25,6 +25,9 @@ use super::{AudioError, Format};
 /// Damaged packets that are passed over before a file is given up.
 const TOLERATED_DAMAGE: u32 = 100;
 
+/// Lengths in bytes from here on mean "until the end": sox writes 2 GiB less a little, ffmpeg 4 GiB.
+const OPEN_END: u64 = 0x7FFF_0000;
+
 /// Reads WAV, FLAC, MP3, Ogg Vorbis and Ogg Opus as interleaved 32-bit floats, from files or, as they arrive, from pipes.
 pub struct AudioReader {
     name: String,
@@ -99,10 +102,14 @@ impl AudioReader {
         let Some(CodecParameters::Audio(parameters)) = &track.codec_params else { return Err(no_track()) };
         let decoder = guarded(|| codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()))
             .map_err(|error| not_audio(explain(&error)))?;
-        // MP3 lengths are estimates, and a stream's writer may not have known the length: 0 or as large as can be.
+        // MP3 lengths are estimates, and whoever writes WAV into a pipe does not know the length: as large as can be.
         let exact = ["wave", "flac"].contains(&reader.format_info().short_name);
-        let promised = track.num_frames.filter(|&frames| exact && (1..u64::from(u32::MAX) / 64).contains(&frames));
-        let (track, known) = (track.id, (parameters.sample_rate, parameters.channels.as_ref().map(|c| c.count())));
+        let known = (parameters.sample_rate, parameters.channels.as_ref().map(|c| c.count()));
+        let sample_bytes = u64::from(parameters.bits_per_sample.unwrap_or(8).div_ceil(8));
+        let frame_bytes = sample_bytes * known.1.unwrap_or(1) as u64;
+        let promised =
+            track.num_frames.filter(|&frames| exact && frames > 0 && frames.saturating_mul(frame_bytes) < OPEN_END);
+        let track = track.id;
         let mut reader = Self {
             format: Format { rate: known.0.unwrap_or(0), channels: known.1.unwrap_or(0) as u16 },
             name,

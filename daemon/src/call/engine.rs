@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -409,8 +409,8 @@ pub(super) struct ReportParts {
     pub(super) junk: u64,
 }
 
-fn named(path: &PathBuf) -> Option<&Path> {
-    Some(path.as_path()).filter(|path| !path.as_os_str().is_empty())
+fn named(path: &Path) -> Option<&Path> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The address that `HOST:PORT`, or `HOST` with the default port, stands for.

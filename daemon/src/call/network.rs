@@ -56,7 +56,7 @@ pub(super) async fn place(
     let (id, tag) = (random(), random() as u16);
     let call = Call::dial(id, tag, engine.offer(), Instant::now());
     let mut line = Line::new(engine, socket, address, true, call);
-    line.hold(Role::Caller(prepared), stop, on_event).await
+    line.hold(Role::Caller(Box::new(prepared)), stop, on_event).await
 }
 
 /// Waits for calls.
@@ -187,7 +187,7 @@ struct Line<'e> {
 /// Which side of a call this is.
 enum Role {
     /// It asked, and has everything ready.
-    Caller(Prepared),
+    Caller(Box<Prepared>),
     /// It was asked, with this.
     Listener(Hello),
 }
@@ -231,7 +231,7 @@ impl<'e> Line<'e> {
             Role::Caller(prepared) => {
                 self.transmit().await?;
                 match self.dial(&mut interrupt, on_event).await? {
-                    true => prepared,
+                    true => *prepared,
                     false => return Ok(()),
                 }
             }

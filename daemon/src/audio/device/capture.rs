@@ -15,6 +15,7 @@ use ringbuf::{
 use super::{
     super::{AudioError, Captured, Format, PATIENCE, Source},
     Backend, DeviceChoice, Direction, Health, Replacement, attempts, config, find, format_of, refused, unsupported,
+    watch,
 };
 
 /// A microphone, and whatever becomes the default when it goes away.
@@ -119,7 +120,10 @@ impl Open {
             match make(&device, attempt, producer, Arc::clone(&health))
                 .and_then(|stream| stream.play().map(|()| stream))
             {
-                Ok(stream) => return Ok(Self { name, format, ring, health, _stream: stream }),
+                Ok(stream) => {
+                    watch(&device, Direction::Input, &health);
+                    return Ok(Self { name, format, ring, health, _stream: stream });
+                }
                 Err(error) => last = Some(error),
             }
         }

@@ -38,6 +38,9 @@ const STALL_AT_START: Duration = Duration::from_secs(3);
 /// Pause between two tries to open a device while there is none.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How often it is looked whether a device is still there.
+const WATCH: Duration = Duration::from_millis(500);
+
 /// Which sound system to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
@@ -68,8 +71,8 @@ impl std::str::FromStr for Backend {
 pub enum DeviceChoice {
     /// The system's default.
     Default,
-    /// The one of this name: exactly, or the only one that has this in its name in any case, or `#N` for number N of
-    /// [`list`].
+    /// The one of this name or id: exactly, or the only one that has this in either in any case, or `#N` for number N
+    /// of [`list`].
     Named(String),
 }
 
@@ -96,14 +99,16 @@ impl Direction {
 pub struct DeviceInfo {
     /// Its number in the list, from 0.
     pub index: usize,
-    /// Its name.
+    /// Its name, for people; several may share one.
     pub name: String,
+    /// Its name within the sound system, which is its own.
+    pub id: String,
     /// Which way it goes.
     pub direction: Direction,
     /// Whether it is the default of its direction.
     pub is_default: bool,
-    /// What it takes or gives by default, if it says so.
-    pub format: Option<Format>,
+    /// What it takes or gives by default.
+    pub format: Format,
 }
 
 /// The devices of a sound system, inputs first, and the sound system's name.
@@ -114,9 +119,9 @@ pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
     let host = host(backend, Direction::Input)?;
     let mut devices = Vec::new();
     for direction in [Direction::Input, Direction::Output] {
-        for (name, device, is_default) in named(&host, direction) {
-            let format = config(&device, direction).ok().map(|config| format_of(&config));
-            devices.push(DeviceInfo { index: devices.len(), name, direction, is_default, format });
+        for Named { name, id, device, is_default } in named(&host, direction) {
+            let format = format_of(&config(&device, direction).map_err(|error| refused(direction, &name, &error))?);
+            devices.push(DeviceInfo { index: devices.len(), name, id, direction, is_default, format });
         }
     }
     Ok((host.id().name().to_string(), devices))
@@ -127,7 +132,9 @@ pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
 /// # Errors
 /// If it is not, as opening it would say.
 pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(), AudioError> {
-    find(backend, choice, direction).map(drop)
+    let (name, device) = find(backend, choice, direction)?;
+    // ALSA lists a default device on machines without any; only that it has no format shows it.
+    config(&device, direction).map(drop).map_err(|error| refused(direction, &name, &error))
 }
 
 fn host(backend: Backend, direction: Direction) -> Result<Host, AudioError> {
@@ -141,8 +148,16 @@ fn host(backend: Backend, direction: Direction) -> Result<Host, AudioError> {
     host.map_err(|error| AudioError::NoDevice { direction: direction.word(), reason: error.to_string() })
 }
 
-/// Devices of one direction, with their names, and whether each is the default.
-fn named(host: &Host, direction: Direction) -> Vec<(String, Device, bool)> {
+/// A device and what it is called.
+struct Named {
+    name: String,
+    id: String,
+    device: Device,
+    is_default: bool,
+}
+
+/// Devices of one direction.
+fn named(host: &Host, direction: Direction) -> Vec<Named> {
     let default = default(host, direction).and_then(|device| device.id().ok());
     let Ok(devices) = host.devices() else { return Vec::new() };
     let fits = |device: &Device| match direction {
@@ -151,9 +166,13 @@ fn named(host: &Host, direction: Direction) -> Vec<(String, Device, bool)> {
     };
     devices
         .filter(fits)
+        // ALSA lists converters and servers that are not there beside the cards; they have no format of their own.
+        .filter(|device| config(device, direction).is_ok())
         .map(|device| {
-            let is_default = default.is_some() && device.id().ok() == default;
-            (device.to_string(), device, is_default)
+            let id = device.id().ok();
+            let is_default = default.is_some() && id == default;
+            let id = id.map_or_else(String::new, |id| id.id().to_owned());
+            Named { name: device.to_string(), id, device, is_default }
         })
         .collect()
 }
@@ -175,33 +194,40 @@ fn find(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result
         return Ok((device.to_string(), device));
     };
     let mut devices = named(&host, direction);
-    let names: Vec<String> = devices.iter().map(|device| device.0.clone()).collect();
+    let names: Vec<(&str, &str)> = devices.iter().map(|device| (device.name.as_str(), device.id.as_str())).collect();
     let offset = if direction == Direction::Output { named(&host, Direction::Input).len() } else { 0 };
     match choose(&names, wanted, offset) {
         Some(index) => {
-            let (name, device, _) = devices.swap_remove(index);
+            let Named { name, device, .. } = devices.swap_remove(index);
             Ok((name, device))
         }
         None => {
-            let near = names.iter().min_by_key(|name| strsim::damerau_levenshtein(wanted, name));
-            let near = near.filter(|name| strsim::normalized_damerau_levenshtein(wanted, name) > 0.5).cloned();
-            Err(AudioError::UnknownDevice { direction: direction.word(), name: wanted.clone(), near, all: names })
+            let all = names.iter().flat_map(|&(name, id)| [name, id]);
+            let near = all.max_by(|a, b| {
+                let likeness = |name| strsim::normalized_damerau_levenshtein(wanted, name);
+                likeness(a).total_cmp(&likeness(b))
+            });
+            let near = near.filter(|name| strsim::normalized_damerau_levenshtein(wanted, name) > 0.5);
+            let near = near.map(str::to_owned);
+            let all = devices.iter().map(|device| format!("{} ({})", device.name, device.id)).collect();
+            Err(AudioError::UnknownDevice { direction: direction.word(), name: wanted.clone(), near, all })
         }
     }
 }
 
-/// Which of these names is meant, if it is clear. `#N` counts in the list of all devices, where these begin at `offset`.
-fn choose(names: &[String], wanted: &str, offset: usize) -> Option<usize> {
-    if let Some(exact) = names.iter().position(|name| name == wanted) {
-        return Some(exact);
-    }
+/// Which of these names and ids is meant, if it is clear. `#N` counts in the list of all devices, where these begin at
+/// `offset`.
+fn choose(names: &[(&str, &str)], wanted: &str, offset: usize) -> Option<usize> {
     if let Some(number) = wanted.strip_prefix('#').and_then(|number| number.parse::<usize>().ok()) {
         return number.checked_sub(offset).filter(|&index| index < names.len());
     }
-    let wanted = wanted.to_lowercase();
-    let mut parts = names.iter().enumerate().filter(|(_, name)| name.to_lowercase().contains(&wanted));
-    let first = parts.next()?.0;
-    if parts.next().is_none() { Some(first) } else { None }
+    let lower = wanted.to_lowercase();
+    let only = |fits: &dyn Fn(&str) -> bool| {
+        let mut found = names.iter().enumerate().filter(|(_, (name, id))| fits(name) || fits(id));
+        let first = found.next()?.0;
+        found.next().is_none().then_some(first)
+    };
+    only(&|name| name == wanted).or_else(|| only(&|name| name.to_lowercase().contains(&lower)))
 }
 
 fn config(device: &Device, direction: Direction) -> Result<SupportedStreamConfig, cpal::Error> {
@@ -299,6 +325,39 @@ impl Health {
     }
 }
 
+/// Looks, on a thread of its own, whether the device is still there, as long as anybody holds `health`. PulseAudio moves a
+/// stream whose sink goes away to another one by itself, and cpal does not say so; but the user is to be told, and the
+/// stream to have the new device's own rate. (ALSA's streams fail by themselves, and listing its devices is slow.)
+fn watch(device: &Device, direction: Direction, health: &Arc<Health>) {
+    let Ok(id) = device.id() else { return };
+    if id.host() != HostId::PulseAudio {
+        return;
+    }
+    let health = Arc::downgrade(health);
+    std::thread::spawn(move || {
+        let host = cpal::host_from_id(HostId::PulseAudio);
+        loop {
+            std::thread::sleep(WATCH);
+            let Some(health) = health.upgrade() else { return };
+            let there = host.as_ref().is_ok_and(|host| {
+                host.devices().is_ok_and(|mut devices| {
+                    devices.any(|device| {
+                        let fits = match direction {
+                            Direction::Input => device.supports_input(),
+                            Direction::Output => device.supports_output(),
+                        };
+                        fits && device.id().is_ok_and(|found| found == id)
+                    })
+                })
+            });
+            if !there {
+                health.lost.store(true, Ordering::Release);
+                return;
+            }
+        }
+    });
+}
+
 /// A thread that opens the default device as soon as there is one: opening can wait for a server, and a codec thread
 /// must not.
 struct Replacement<T> {
@@ -342,10 +401,14 @@ mod tests {
 
     #[test]
     fn names_are_found_when_it_is_clear_which_is_meant() {
-        let names = ["Built-in Audio", "USB Headset", "USB Camera"].map(str::to_owned);
+        let names =
+            [("Built-in Audio", "hw:0"), ("USB Headset", "hw:1"), ("USB Camera", "hw:2"), ("Twin", "a"), ("Twin", "b")];
         assert_eq!(choose(&names, "USB Camera", 0), Some(2));
         assert_eq!(choose(&names, "headset", 0), Some(1));
+        assert_eq!(choose(&names, "hw:0", 0), Some(0));
         assert_eq!(choose(&names, "usb", 0), None, "two have it");
+        assert_eq!(choose(&names, "Twin", 0), None, "two are called so");
+        assert_eq!(choose(&names, "b", 0), Some(4));
         assert_eq!(choose(&names, "#4", 3), Some(1));
         assert_eq!(choose(&names, "#2", 3), None);
         assert_eq!(choose(&names, "bluetooth", 0), None);

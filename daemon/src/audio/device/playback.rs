@@ -15,6 +15,7 @@ use ringbuf::{
 use super::{
     super::{AudioError, Format, Played, Sink},
     Backend, DeviceChoice, Direction, Health, Replacement, attempts, config, find, format_of, refused, unsupported,
+    watch,
 };
 
 /// Sound that waits in the ring at most, before a block is added: two callbacks' worth.
@@ -142,7 +143,10 @@ impl Open {
             match make(&device, attempt, consumer, Arc::clone(&health))
                 .and_then(|stream| stream.play().map(|()| stream))
             {
-                Ok(stream) => return Ok(Self { name, format, ring, health, _stream: stream }),
+                Ok(stream) => {
+                    watch(&device, Direction::Output, &health);
+                    return Ok(Self { name, format, ring, health, _stream: stream });
+                }
                 Err(error) => last = Some(error),
             }
         }

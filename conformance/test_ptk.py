@@ -1,0 +1,132 @@
+"""Token files against docs/file.md."""
+
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+import ptk
+from conftest import ROOT
+from ptk import Damaged, TokenFile
+
+
+def test_the_checksum_is_castagnolis():
+    # RFC 3720, appendix B.4, and the check value of the catalogues.
+    assert ptk.crc32c(b"123456789") == 0xE3069283
+    assert ptk.crc32c(bytes(32)) == 0x8A9136AA
+    assert ptk.crc32c(bytes(range(32))) == 0x46DD794E
+
+
+def test_the_vector_of_the_page():
+    page = (ROOT / "docs/file.md").read_text()
+    lines = re.search(r"```vector\n(.*?)```", page, re.S)[1].splitlines()
+    header, block, end = map(bytes.fromhex, lines)
+    file = TokenFile.parse(header + block + end)
+    assert (file.bundle, file.name) == (bytes(range(32)), "test")
+    assert (file.sample_rate, file.frame_samples, file.depth, file.coding) == (24000, 480, 2, 0)
+    assert (file.blocks, file.samples) == ([(2, bytes.fromhex("123456789A"))], 900)
+    # 0x123456789A, ten bits at a time.
+    assert file.frames([1024, 1024]) == [[72, 837], [359, 154]]
+    assert [file.header(), ptk.block(ptk.FRAMES, *file.blocks[0]), file.end()] == [header, block, end]
+
+
+def test_packing_is_undone_for_any_sizes():
+    random = np.random.default_rng(2)
+    for _ in range(50):
+        sizes = random.integers(2, 5000, random.integers(1, 12)).tolist()
+        frames = [[int(random.integers(0, size)) for size in sizes] for _ in range(random.integers(1, 9))]
+        payload = ptk.pack(frames, sizes)
+        assert ptk.unpack(payload, len(frames), len(sizes), sizes) == frames
+        with pytest.raises(Damaged):
+            ptk.unpack(payload + b"\0", len(frames), len(sizes), sizes)
+
+
+def test_what_encode_writes(bundle, clip, tokens):
+    path, file = tokens
+    assert file.bundle == bundle.id
+    assert file.name == bundle.manifest["name"]
+    assert (file.sample_rate, file.frame_samples) == (bundle.sample_rate, bundle.frame_samples)
+    assert (file.depth, file.coding, file.samples) == (6, 0, len(clip[1]))
+    frames = -(-len(clip[1]) // bundle.frame_samples) + bundle.delay_frames
+    assert [count for count, _ in file.blocks] == [500] * (frames // 500) + [frames % 500] * (frames % 500 > 0)
+    bits = sum((size - 1).bit_length() for size in bundle.sizes[:6])
+    payloads = sum((count * bits + 7) // 8 for count, _ in file.blocks)
+    assert path.stat().st_size == 58 + len(file.name) + 11 * len(file.blocks) + payloads + 27
+
+
+def test_what_encode_writes_into_a_pipe(parlo, bundle, clip, tokens):
+    piped = parlo.run("encode", "--bundle", bundle.folder, "--beam", 1, "-", "-", input=clip[0].read_bytes())
+    piped = TokenFile.parse(piped)
+    counts = [count for count, _ in piped.blocks]
+    frames = round(0.240 * bundle.sample_rate / bundle.frame_samples)
+    assert counts[:-1] == [frames] * (len(counts) - 1) and 1 <= counts[-1] <= frames
+    assert piped.frames(bundle.sizes) == tokens[1].frames(bundle.sizes)
+    assert piped.samples == tokens[1].samples
+
+
+def test_fields_and_kinds_of_later_versions_are_passed_over(parlo, bundle, tokens, tmp_path):
+    path, file = tokens
+    blocks = b"".join(ptk.block(3, 7, b"of later days") + ptk.block(ptk.FRAMES, *parts) for parts in file.blocks)
+    (tmp_path / "later.ptk").write_bytes(file.header(b"later") + blocks + file.end())
+    for source, name in ((path, "plain.wav"), (tmp_path / "later.ptk", "later.wav")):
+        parlo.run("decode", "--bundle", bundle.folder, source, tmp_path / name)
+    assert (tmp_path / "plain.wav").read_bytes() == (tmp_path / "later.wav").read_bytes()
+
+
+def damaged(file, data):
+    """Each way in which bytes can be no file, by name."""
+    last = len(file.blocks) - 1
+    count, payload = file.blocks[last]
+    others = b"".join(ptk.block(ptk.FRAMES, *parts) for parts in file.blocks[:last])
+
+    def ending(kind, count, payload):
+        return file.header() + others + ptk.block(kind, count, payload) + file.end()
+
+    yield "empty", b""
+    yield "something else", b"RIFF" + data[4:]
+    yield "a newer version", ptk.with_checksum(data[:8] + b"\x02" + data[9 : len(file.header()) - 4])
+    yield "a bit of the header", data[:20] + bytes([data[20] ^ 1]) + data[21:]
+    yield "a bit of a block", data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
+    yield "a bit of a checksum", data[:-1] + bytes([data[-1] ^ 1])
+    yield "cut in the header", data[:30]
+    yield "cut in a block", data[: len(data) // 2]
+    yield "no end mark", data[: -len(file.end())]
+    yield "bytes after the end mark", data + b"\0"
+    yield "no frames in a block", ending(ptk.FRAMES, 0, b"")
+    yield "too many frames in a block", ending(ptk.FRAMES, 501, payload)
+    yield "fewer frames than the payload has", ending(ptk.FRAMES, count - 1, payload)
+    yield "more frames than the payload has", ending(ptk.FRAMES, count + 1, payload)
+
+
+def test_damage_is_refused_in_a_sentence(parlo, bundle, tokens, tmp_path):
+    path, file = tokens
+    out = tmp_path / "heard.wav"
+    for name, data in damaged(file, path.read_bytes()):
+        with pytest.raises(Damaged):
+            TokenFile.parse(data).frames(bundle.sizes)
+        (tmp_path / "bad.ptk").write_bytes(data)
+        said = parlo.refuses("decode", "--bundle", bundle.folder, tmp_path / "bad.ptk", out)
+        assert "bad.ptk" in said, f"{name}: {said}"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["bad.ptk"], f"{name} left something behind"
+
+
+def test_what_lies_before_the_damage_can_be_kept(parlo, bundle, clip, tmp_path):
+    data = parlo.run("encode", "--bundle", bundle.folder, clip[0], "-")
+    (tmp_path / "cut.ptk").write_bytes(data[: len(data) // 2])
+    parlo.run("decode", "--bundle", bundle.folder, "--keep-going", tmp_path / "cut.ptk", tmp_path / "cut.wav")
+    (tmp_path / "whole.ptk").write_bytes(data)
+    parlo.run("decode", "--bundle", bundle.folder, tmp_path / "whole.ptk", tmp_path / "whole.wav")
+    cut, _ = soundfile.read(tmp_path / "cut.wav", dtype="int16")
+    whole, _ = soundfile.read(tmp_path / "whole.wav", dtype="int16")
+    assert 0.3 * len(whole) < len(cut) < 0.6 * len(whole)
+    assert (cut == whole[: len(cut)]).all()
+
+
+def test_another_model_is_refused(parlo, bundle, tokens, tmp_path):
+    file = TokenFile.parse(tokens[0].read_bytes())
+    file.bundle = bytes(32)
+    (tmp_path / "other.ptk").write_bytes(file.to_bytes())
+    for flags in ([], ["--bundle", bundle.folder]):
+        said = parlo.refuses("decode", *flags, tmp_path / "other.ptk", tmp_path / "other.wav")
+        assert "model" in said and "--bundle" in said
