@@ -6,8 +6,8 @@
 //!
 //! * Nothing there at all, not even a later frame: play-out holds for a few frames, for the speech may only be late. This
 //!   absorbs a slower sender clock, or a path that has grown longer.
-//! * More than the target there all the time: single frames are skipped, the more the larger the excess. This absorbs a
-//!   faster sender clock, and the rush after a burst. Delay that only grows is the fault that users of such programs
+//! * More than the target there all the time: single frames are skipped, the more the larger the excess, and an excess of
+//!   half a second is cut at once. This absorbs a faster sender clock, and the rush after a burst. Delay that only grows is the fault that users of such programs
 //!   complain of most.
 //! * Frames that come too late for long: the path has grown much longer, and play-out starts anew.
 //!
@@ -35,6 +35,10 @@ const WINDOW: u32 = 25;
 
 /// An excess below this many frames is left alone.
 const TOLERATED_EXCESS: u64 = 2;
+
+/// An excess from here on is cut at once: half a second of delay is worse than one gap, and than speech that hurries for
+/// many seconds.
+const CUT_EXCESS: u64 = 25;
 
 /// The most frames skipped in one window. With at least two played between, speech stays speech.
 const MAX_SKIPS: u64 = 8;
@@ -377,15 +381,25 @@ impl JitterBuffer {
             let excess = self.least.saturating_sub(self.target_frames);
             self.skips =
                 if self.least == u64::MAX || excess < TOLERATED_EXCESS { 0 } else { excess.div_ceil(4).min(MAX_SKIPS) };
+            if self.least != u64::MAX && excess >= CUT_EXCESS {
+                self.skips = 0;
+                for _ in 0..excess {
+                    self.skip_one();
+                }
+            }
             self.window = 1;
             self.least = u64::MAX;
         }
         if self.skips > 0 && self.since_skip >= 3 && self.depth() > self.target_frames + 1 {
             self.skips -= 1;
             self.since_skip = 0;
-            if let Slot::Frame(_) = self.take_next() {
-                self.stats.skipped += 1;
-            }
+            self.skip_one();
+        }
+    }
+
+    fn skip_one(&mut self) {
+        if let Slot::Frame(_) = self.take_next() {
+            self.stats.skipped += 1;
         }
     }
 }

@@ -1,0 +1,369 @@
+//! Whole calls between real daemons over real sockets.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::UdpSocket,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use parlo_dsp::Intake;
+use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
+use parlo_score::{align, estoi, overlap, resample};
+use parlod::audio::AudioReader;
+use serde_json::Value;
+use support::{clip, pulse::Pulse};
+
+fn parlod(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parlod"));
+    command.args(arguments).env("XDG_CONFIG_HOME", "/nonexistent");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A daemon, ended with this.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// Where it says that it listens.
+    fn address(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it says \"{line}\"")).to_owned()
+    }
+
+    /// Waits for its end, and takes what it said.
+    fn end(mut self, time: Duration) -> (ExitStatus, String) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < time, "it does not end");
+            thread::sleep(Duration::from_millis(20));
+        };
+        let mut said = String::new();
+        self.0.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        (status, said)
+    }
+
+    fn ends_well(self) -> String {
+        let (status, said) = self.end(Duration::from_secs(30));
+        assert!(status.success(), "{said}");
+        said
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The one line that a command which must fail says.
+fn complaint(arguments: &[&str]) -> String {
+    let (status, said) = Daemon::start(&mut parlod(arguments)).end(Duration::from_secs(20));
+    assert!(!status.success());
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("parlod: ")).collect();
+    assert_eq!(lines.len(), 1, "one sentence: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    lines[0].to_owned()
+}
+
+fn json(file: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn read(path: &Path) -> (Vec<f32>, u32) {
+    let mut reader = AudioReader::open(path).unwrap();
+    let (mut buffer, mut samples) = (vec![0.0; 4096], Vec::new());
+    while let count @ 1.. = reader.read(&mut buffer).unwrap() {
+        samples.extend_from_slice(&buffer[..count]);
+    }
+    (samples, reader.format().rate)
+}
+
+/// The clip through the codec at once, without threads, packets or pauses.
+fn offline(depth: usize) -> Vec<f32> {
+    let runtime = Runtime::load(None).unwrap();
+    let bundle = Bundle::open(&parlo_model::locate_bundle(None).unwrap()).unwrap();
+    let audio = &bundle.manifest().audio;
+    let (samples, rate) = read(&clip());
+    let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
+    let mut tokens = Vec::new();
+    let mut intake = Intake::new(rate, 1, audio.sample_rate, audio.frame_samples).unwrap();
+    intake.push(&samples, |frame| tokens.push(encoder.push(frame).unwrap()));
+    intake.finish(|frame| tokens.push(encoder.push(frame).unwrap()));
+    let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
+    tokens.iter().flat_map(|frame| decoder.push(frame).unwrap().to_vec()).collect()
+}
+
+#[test]
+fn speech_arrives_as_the_codec_made_it_whatever_else_comes_to_the_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let source = format!("file:{}", clip().display());
+    let sink = format!("file:{}", path("received.wav"));
+    let mut listener = Daemon::start(&mut parlod(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--once",
+        "--source",
+        "none",
+        "--sink",
+        &sink,
+        "--report",
+        &path("listener.json"),
+    ]));
+    let address = listener.address();
+    let caller = Daemon::start(&mut parlod(&[
+        "--call",
+        &address,
+        "--source",
+        &source,
+        "--sink",
+        "none",
+        "--report",
+        &path("caller.json"),
+        "--timeline",
+        &path("caller.csv"),
+    ]));
+    thread::sleep(Duration::from_secs(1));
+
+    // Noise from a stranger, and a second caller, do not disturb the call.
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut seed = 1_u64;
+    for n in 0..3000_usize {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let noise: Vec<u8> = seed.to_le_bytes().repeat(n % 100).into_iter().map(|b| b ^ n as u8).collect();
+        let _ = stranger.send_to(&noise, &address);
+        if n % 10 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let busy = complaint(&["--call", &address, "--source", "none", "--sink", "none"]);
+    assert!(busy.contains("another call"), "{busy}");
+
+    caller.ends_well();
+    listener.ends_well();
+    let (sent, heard) = (json(&folder.path().join("caller.json")), json(&folder.path().join("listener.json")));
+    let frames = |report: &Value, name: &str| report["frames"][name].as_u64().unwrap();
+    assert_eq!(frames(&sent, "sent"), 341);
+    assert_eq!((frames(&sent, "overrun"), frames(&heard, "overrun")), (0, 0));
+    let lost = frames(&heard, "lost") + frames(&heard, "skipped");
+    // On a machine that stands still for a moment a frame may be late; the rest is exact.
+    assert!(lost <= 8 && frames(&heard, "played") + lost >= 338, "{heard}");
+    for name in ["raw_kbps", "coded_kbps", "wire_kbps"] {
+        assert!(sent[name].as_f64().unwrap() >= 3.0, "{sent}");
+    }
+    let timeline = fs::read_to_string(folder.path().join("caller.csv")).unwrap();
+    assert_eq!(timeline.lines().filter(|line| line.contains(",captured,")).count(), 341);
+
+    let (received, _) = read(&folder.path().join("received.wav"));
+    let offline = offline(6);
+    let alignment = align(&offline, &received, 24_000, 2.0).unwrap();
+    let (a, b) = overlap(&offline, &received, alignment);
+    assert!(a.len() > 6 * 24_000);
+    let equal = a.iter().zip(b).filter(|(a, b)| (a.clamp(-1.0, 1.0) - **b).abs() < 1e-4).count();
+    if lost == 0 && frames(&heard, "played") == 341 {
+        assert_eq!(equal, a.len(), "streaming equals the whole file");
+    }
+    assert!(equal as f64 > 0.9 * a.len() as f64, "{equal} of {} samples are the same", a.len());
+}
+
+#[test]
+fn calls_end_cleanly_when_either_side_is_told_to() {
+    for (signal, end_caller) in [("INT", true), ("TERM", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let wav = folder.path().join("received.wav");
+        let sink = format!("file:{}", wav.display());
+        let report = folder.path().join("report.json").display().to_string();
+        let mut listener = Daemon::start(&mut parlod(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--once",
+            "--source",
+            "none",
+            "--sink",
+            &sink,
+            "--report",
+            &report,
+        ]));
+        let address = listener.address();
+        let caller = Daemon::start(&mut parlod(&["--call", &address, "--source", "none", "--sink", "none"]));
+        thread::sleep(Duration::from_millis(2500));
+        assert!(!wav.exists(), "no half file under the final name");
+        if end_caller { &caller } else { &listener }.signal(signal);
+        caller.ends_well();
+        listener.ends_well();
+        assert!(json(Path::new(&report))["frames"]["played"].as_u64().unwrap() > 30);
+        assert!(hound::WavReader::open(&wav).unwrap().duration() > 24_000);
+    }
+    // Waiting for calls ends so, too.
+    let mut listener = Daemon::start(&mut parlod(&["--listen", "127.0.0.1:0", "--source", "none", "--sink", "none"]));
+    listener.address();
+    listener.signal("INT");
+    listener.ends_well();
+}
+
+#[test]
+fn a_listener_takes_one_call_after_another() {
+    let mut listener = Daemon::start(&mut parlod(&["--listen", "127.0.0.1:0", "--source", "none", "--sink", "none"]));
+    let address = listener.address();
+    for _ in 0..2 {
+        let caller = Daemon::start(&mut parlod(&["--call", &address, "--source", "none", "--sink", "none"]));
+        thread::sleep(Duration::from_millis(1500));
+        caller.signal("INT");
+        caller.ends_well();
+        assert_eq!(listener.address(), address, "it waits again");
+    }
+}
+
+#[test]
+fn peers_with_different_bundles_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = parlo_model::locate_bundle(None).unwrap();
+    for entry in fs::read_dir(&shipped).unwrap().flatten() {
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let manifest = folder.path().join("manifest.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("description = \"", "description = \"Another: ")).unwrap();
+    let other = folder.path().display().to_string();
+    let mut listener = Daemon::start(&mut parlod(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--source",
+        "none",
+        "--sink",
+        "none",
+        "--bundle",
+        &other,
+    ]));
+    let address = listener.address();
+    let refused = complaint(&["--call", &address, "--source", "none", "--sink", "none"]);
+    assert!(refused.contains("another model") && refused.contains("--bundle"), "{refused}");
+}
+
+#[test]
+fn what_cannot_be_gets_one_clear_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let quiet = ["--source", "none", "--sink", "none"];
+    let with = |more: &[&str]| complaint(&[more, &quiet].concat());
+    let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    fs::write(path("config.toml"), "[call]\ndept = 3\n").unwrap();
+    fs::write(path("zero.toml"), "[call]\ndepth = 0\n").unwrap();
+    fs::create_dir(path("bundle")).unwrap();
+    fs::write(path("empty.wav"), "").unwrap();
+    for (said, parts) in [
+        (with(&["--listen", &taken]), &["another program", taken.as_str()][..]),
+        (with(&["--call", "no-such-host.invalid"]), &["no-such-host.invalid", "HOST:PORT"]),
+        (with(&["--call", &taken.replace("127.0.0.1", "127.0.0.3")]), &["nobody answers", "parlo listen"]),
+        (with(&["--call", "192.0.2.1:7275"]), &["192.0.2.1:7275", "not encrypted", "--plaintext"]),
+        (with(&["--listen", "0.0.0.0:0"]), &["0.0.0.0", "not encrypted"]),
+        (with(&["--config", &path("config.toml")]), &["config.toml", "line 2", "dept", "depth"]),
+        (with(&["--config", &path("zero.toml")]), &["zero.toml", "depth is 0"]),
+        (with(&["--config", &path("missing.toml")]), &["missing.toml", "No such file"]),
+        (with(&["--bundle", &path("bundle")]), &["manifest.toml", "cannot read"]),
+        (with(&["--depth", "13"]), &["depth 13", "1 to 12"]),
+        (with(&["--frames-per-packet", "0"]), &["frames_per_packet is 0"]),
+        (
+            complaint(&["--call", "127.0.0.1:9", "--sink", "none", "--source", &format!("file:{}", path("no.wav"))]),
+            &["no.wav"],
+        ),
+        (
+            complaint(&["--call", "127.0.0.1:9", "--sink", "none", "--source", &format!("file:{}", path("empty.wav"))]),
+            &["empty.wav", "is empty"],
+        ),
+        (
+            complaint(&[
+                "--call",
+                "127.0.0.1:9",
+                "--source",
+                "none",
+                "--sink",
+                &format!("file:{}", path("no/out.wav")),
+            ]),
+            &["no/out.wav", "cannot write"],
+        ),
+        (
+            complaint(&[
+                "--listen",
+                "127.0.0.1:0",
+                "--source",
+                "none",
+                "--sink",
+                &format!("file:{}", path("no/out.wav")),
+            ]),
+            &["no/out.wav"],
+        ),
+    ] {
+        for part in parts {
+            assert!(said.contains(part), "\"{said}\" should contain \"{part}\"");
+        }
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left.len(), 4, "nothing half-written is left: {left:?}");
+}
+
+#[test]
+fn speech_goes_from_a_microphone_to_a_loudspeaker() {
+    let pulse = Pulse::start();
+    let folder = tempfile::tempdir().unwrap();
+    // Three times over, so that whatever moment the recording starts at, a whole one follows.
+    let (speech, rate) = read(&clip());
+    let file = folder.path().join("speech.wav");
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut writer = hound::WavWriter::create(&file, spec).unwrap();
+    for _ in 0..3 {
+        speech.iter().for_each(|s| writer.write_sample((s * 32_767.0) as i16).unwrap());
+    }
+    writer.finalize().unwrap();
+
+    let mut listener = Daemon::start(
+        parlod(&["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink", "default", "--backend", "pulse"])
+            .args(["--report", &folder.path().join("report.json").display().to_string()])
+            .envs(pulse.environment()),
+    );
+    let address = listener.address();
+    let caller = Daemon::start(
+        parlod(&["--call", &address, "--source", "default", "--sink", "none", "--backend", "pulse", "--depth", "12"])
+            .envs(pulse.environment()),
+    );
+    // The null sink has drawn two seconds ahead of the stream's first sound; what piled up meanwhile is cut soon after.
+    thread::sleep(Duration::from_secs(4));
+    let mut player = pulse.play("mic", &file);
+    let heard = pulse.record("spk", Duration::from_secs(16));
+    player.kill().unwrap();
+    player.wait().unwrap();
+    caller.signal("INT");
+    caller.ends_well();
+    listener.ends_well();
+
+    let heard = resample(&heard, 48_000, rate);
+    let alignment = align(&speech, &heard, rate, 9.0).unwrap();
+    let (said, came) = overlap(&speech, &heard, alignment);
+    assert!(said.len() > 6 * rate as usize, "all of it is in the recording: {alignment:?}");
+    let score = estoi(said, came, rate).unwrap();
+    let report = json(&folder.path().join("report.json"));
+    assert!(score > 0.5, "ESTOI {score:.3} through both devices ({alignment:?}): {report:#}");
+}
