@@ -123,7 +123,7 @@ def test_flac_and_wav_of_the_same_samples_give_the_same_tokens(parlo, bundle, tm
 
 @pytest.mark.parametrize("part", ["encoder", "quantizer", "decoder"])
 @pytest.mark.parametrize("fault", ["tampered", "cut", "missing"])
-def test_a_bundle_that_is_not_whole_is_refused_by_name(parlo, bundle, clip, tmp_path, part, fault):
+def test_a_bundle_that_is_not_whole_is_refused_by_name(parlo, bundle, clip, tokens, tmp_path, part, fault):
     copy = tmp_path / "copy"
     shutil.copytree(bundle.folder, copy)
     file = copy / bundle.manifest[part]["file"]
@@ -133,6 +133,7 @@ def test_a_bundle_that_is_not_whole_is_refused_by_name(parlo, bundle, clip, tmp_
     file.unlink()
     if fault != "missing":
         file.write_bytes(data[:-1] if fault == "cut" else data)
-    said = parlo.refuses("encode", "--bundle", copy, clip[0], tmp_path / "out.ptk")
+    command, source = ("decode", tokens[0]) if part == "decoder" else ("encode", clip[0])
+    said = parlo.refuses(command, "--bundle", copy, source, tmp_path / "out")
     assert file.name in said
-    assert not (tmp_path / "out.ptk").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["copy"]

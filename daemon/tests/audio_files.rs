@@ -191,7 +191,6 @@ fn bad_files_get_a_sentence_each() {
     }
     // A stream says the same, under its own name.
     let none = wav(spec(1, 16_000, 16), &[]);
-    let none = wav(spec(1, 16_000, 16), &[]);
     for (bytes, part) in [(&b""[..], "is empty"), (&none, "single sample"), (&[0x5A; 5000][..], "is not sound")] {
         let complaint = from_bytes(bytes).unwrap_err().to_string();
         assert!(complaint.contains(part) && complaint.contains("standard input"), "{complaint}");
@@ -238,6 +237,50 @@ fn wav_files_are_whole_or_not_there() {
     let error = WavWriter::create(&folder.path().join("no/folder.wav"), format).unwrap_err().to_string();
     assert!(error.contains("no/folder.wav") && error.contains("cannot write"), "{error}");
     assert!(WavWriter::create(folder.path(), format).is_err());
+}
+
+#[test]
+#[cfg(unix)]
+fn links_are_followed_modes_kept_and_devices_left_in_place() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let format = Format { rate: 16_000, channels: 1 };
+    fs::create_dir(path("there")).unwrap();
+    fs::write(path("there/real.wav"), b"older").unwrap();
+    fs::set_permissions(path("there/real.wav"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("there/real.wav", path("link.wav")).unwrap();
+    let mut writer = WavWriter::create(&path("link.wav"), format).unwrap();
+    writer.write(&[0.1; 16]).unwrap();
+    writer.finish().unwrap();
+    assert!(fs::symlink_metadata(path("link.wav")).unwrap().is_symlink());
+    assert_eq!(open(&path("there/real.wav")).unwrap().1.len(), 16);
+    assert_eq!(fs::metadata(path("there/real.wav")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let made = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+    assert!(made.success());
+    let reader = std::thread::spawn({
+        let pipe = path("pipe");
+        move || fs::read(pipe).unwrap().len()
+    });
+    let mut writer = WavWriter::create(&path("pipe"), format).unwrap();
+    writer.write(&[0.1; 16]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(reader.join().unwrap(), 44 + 32);
+    assert!(fs::symlink_metadata(path("pipe")).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_damaged_frame_is_a_gap_and_not_the_end() {
+    let mut bytes = fs::read(clip()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let mut reader = AudioReader::from_stream(Cursor::new(bytes), "standard input").unwrap();
+    let (mut buffer, mut heard) = (vec![0.0; 4096], 0);
+    while let count @ 1.. = reader.read(&mut buffer).unwrap() {
+        heard += count;
+    }
+    assert_eq!((heard, reader.damaged() > 0), (162_958, true), "the rest keeps its time");
 }
 
 #[test]

@@ -12,7 +12,8 @@ const BLOCK: usize = 256;
 /// From what a device or a file gives to the model's frames: mends, mixes to mono, resamples, cuts into frames.
 ///
 /// Mono is the mean of the channels, so that it cannot clip where they did not. Samples that are no finite numbers become
-/// 0, and those beyond -1 to 1 are brought there; both are counted.
+/// 0, and those beyond -1 to 1 are brought there; both are counted. (Resampling may overshoot that range again, by a fifth at
+/// worst: that is no clipping, and the model takes it.)
 #[derive(Debug)]
 pub struct Intake {
     channels: usize,

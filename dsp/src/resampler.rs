@@ -10,6 +10,9 @@ use crate::error::{DspError, check_rate};
 /// Taps of the interpolation filter at the lower of the two rates. Half of them are the filter's delay.
 const TAPS: usize = 128;
 
+/// Side lobes 90 dB and more down.
+const WINDOW: WindowFunction = WindowFunction::BlackmanHarris2;
+
 /// How far [`Resampler::set_ratio_ppm`] may go: sound cards differ by some hundred parts per million at worst.
 const MAX_PPM: f64 = 5_000.0;
 
@@ -18,8 +21,17 @@ const MAX_PPM: f64 = 5_000.0;
 /// The start is trimmed so that output sample `k` lies at input time `k / to` seconds: files come out as long as they went
 /// in, and live sound keeps its time. The filter still has to look ahead; [`delay`](Self::delay) says how far.
 ///
-/// Held by this crate's tests (`tests/quality.rs`): up to 0.8 of the lower rate's half within 0.1 dB; images
-/// and aliases at least 80 dB down.
+/// Held by this crate's tests (`tests/quality.rs`): up to 0.8 of the lower rate's half within 0.1 dB; from half the lower
+/// rate on, aliases and images at least 80 dB down. Between the two the response falls: -0.3 dB at 0.85, -7.5 dB at 0.9.
+/// Measured on a shared 2.5 GHz core:
+///
+/// | from, to | delay | CPU time per second of sound |
+/// | --- | --- | --- |
+/// | 48, 16 kHz | 6.5 ms | 1.2 ms |
+/// | 48, 24 kHz | 5.2 ms | 1.4 ms |
+/// | 44.1, 24 kHz | 5.2 ms | 1.6 ms |
+/// | 24, 48 kHz | 5.2 ms | 2.6 ms |
+/// | 192, 16 kHz | 6.5 ms | 4.4 ms |
 #[derive(Debug)]
 pub struct Resampler {
     from: u32,
@@ -95,7 +107,8 @@ impl Resampler {
         let total = (self.taken * to).div_ceil(from);
         let Some(engine) = &mut self.engine else { return };
         let given = &mut self.given;
-        // Silence pushes the rest out. Each block of it gives something, so this ends.
+        // Silence pushes the rest out.
+        let mut silent = 0;
         while *given < total {
             let before = *given;
             engine.push_silence_block(|block| {
@@ -106,7 +119,9 @@ impl Resampler {
                     each(block);
                 }
             });
-            if *given == before && engine.trim == 0 {
+            // Each block gives something once the start is trimmed; if the library ever refused one, this must still end.
+            silent += u32::from(*given == before);
+            if silent > 1000 {
                 break;
             }
         }
@@ -121,10 +136,12 @@ impl Engine {
         let taps = ((TAPS as f64 / ratio.min(1.0)).ceil() as usize).next_multiple_of(8);
         let parameters = SincInterpolationParameters {
             sinc_len: taps,
-            f_cutoff: None,
+            // For the filter's length at the lower rate, which the library scales: left to itself, it would take the lengthened
+            // filter for a steeper one than it is, and let through what aliases just above half the new rate.
+            f_cutoff: Some(rubato::calculate_cutoff(TAPS, WINDOW)),
             oversampling_factor: 256,
             interpolation: SincInterpolationType::Cubic,
-            window: WindowFunction::BlackmanHarris2,
+            window: WINDOW,
         };
         // Blocks of 2.5 ms: short against a frame, long against the cost of a call.
         let block = (from as usize / 400).max(16);

@@ -37,7 +37,8 @@ fn decibels(ratio: f64) -> f64 {
     20.0 * ratio.log10()
 }
 
-const PAIRS: [(u32, u32); 9] = [
+const PAIRS: [(u32, u32); 10] = [
+    (96_000, 16_000),
     (48_000, 24_000),
     (48_000, 16_000),
     (44_100, 24_000),
@@ -69,7 +70,7 @@ fn tones_in_band_keep_level_and_time() {
 fn what_does_not_fit_the_lower_rate_is_gone() {
     for (from, to) in PAIRS.into_iter().filter(|(from, to)| from > to) {
         let half = f64::from(to) / 2.0;
-        for part in [1.2, 1.5, 1.9] {
+        for part in [1.005, 1.05, 1.2, 1.5, 1.9] {
             let hz = half * part;
             if hz > 0.45 * f64::from(from) {
                 continue;

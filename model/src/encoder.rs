@@ -105,6 +105,11 @@ impl Encoder {
         self.search.find(&self.latent, self.depth)
     }
 
+    /// The squared distance between the latent that was quantized last and the sum of its codes' entries.
+    pub fn quantization_error(&self) -> f32 {
+        self.search.error()
+    }
+
     /// Forgets everything heard so far, as if new.
     pub fn reset(&mut self) {
         self.graph.reset();

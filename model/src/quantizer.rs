@@ -164,6 +164,11 @@ impl BeamSearch {
         }
     }
 
+    /// The squared length of what the last search left over.
+    pub(crate) fn error(&self) -> f32 {
+        2.0 * self.alive[0].error
+    }
+
     /// The codes of the coding with the least error found, over the first `depth` books.
     pub(crate) fn find(&mut self, latent: &[f32], depth: usize) -> TokenFrame {
         let dimension = self.books.dimension;

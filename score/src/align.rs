@@ -26,7 +26,7 @@ pub struct Alignment {
 /// Finds out how much later `received` is than `reference`, up to `max_lag_s` seconds either way. Both mono at `rate` Hz.
 ///
 /// # Errors
-/// If a signal is shorter than 0.2 s or holds values that are no numbers, or the reference is silent.
+/// If a signal is shorter than 0.2 s, silent, or holds values that are no numbers.
 pub fn align(reference: &[f32], received: &[f32], rate: u32, max_lag_s: f64) -> Result<Alignment, ScoreError> {
     check(reference)?;
     check(received)?;
@@ -34,11 +34,14 @@ pub fn align(reference: &[f32], received: &[f32], rate: u32, max_lag_s: f64) -> 
     if seconds < 0.2 {
         return Err(ScoreError::TooShort { seconds, needed: 0.2 });
     }
-    if reference.iter().all(|sample| sample.abs() < 1e-6) {
-        return Err(ScoreError::Silent);
+    for (name, signal) in [("reference", reference), ("received signal", received)] {
+        if signal.iter().all(|sample| sample.abs() < 1e-6) {
+            return Err(ScoreError::Silent(name));
+        }
     }
     let (a, b) = (loudness(reference, rate), loudness(received, rate));
-    let most = (max_lag_s / STEP).ceil() as i64;
+    let longest = reference.len().max(received.len()) as f64 / f64::from(rate);
+    let most = (max_lag_s.clamp(0.0, longest) / STEP).ceil() as i64;
     let (mut best, mut lag) = (f64::NEG_INFINITY, 0);
     for candidate in -most..=most {
         let found = likeness(&a, &b, candidate);
@@ -99,14 +102,15 @@ fn loudness(signal: &[f32], rate: u32) -> Vec<[f64; EDGES.len() - 1]> {
     curves
 }
 
-/// Mean correlation of the bands where the curves overlap, scaled by how much of the shorter one that is.
+/// Mean correlation of the bands where the curves overlap. Lags that leave less than half of the shorter one are no choice: by
+/// chance, a few steps are always alike.
 fn likeness(a: &[[f64; EDGES.len() - 1]], b: &[[f64; EDGES.len() - 1]], lag: i64) -> f64 {
+    let whole = a.len().min(b.len()).max(1);
     let start_a = usize::try_from((-lag).max(0)).unwrap_or(usize::MAX);
     let start_b = usize::try_from(lag.max(0)).unwrap_or(usize::MAX);
     let (Some(a), Some(b)) = (a.get(start_a..), b.get(start_b..)) else { return f64::NEG_INFINITY };
-    let whole = a.len().max(1).min(b.len().max(1) + start_b.min(a.len()));
     let length = a.len().min(b.len());
-    if length * 4 < whole {
+    if length * 2 < whole {
         return f64::NEG_INFINITY;
     }
     let n = length as f64;

@@ -3,7 +3,7 @@
 #[non_exhaustive]
 pub enum ScoreError {
     /// Too little to say anything.
-    #[error("{seconds:.2} s of speech are too short to be compared; {needed:.1} s are needed")]
+    #[error("{seconds:.2} s of speech are too short to be compared; {needed:.2} s are needed")]
     TooShort {
         /// What there is, silence left out.
         seconds: f64,
@@ -13,9 +13,9 @@ pub enum ScoreError {
     /// Signals that should be equally long are not.
     #[error("signals of {0} and {1} samples cannot be compared; cut them to one length")]
     Lengths(usize, usize),
-    /// Nothing to compare with.
-    #[error("the reference is silent: there is nothing to compare with")]
-    Silent,
+    /// One of the signals is silent: which.
+    #[error("the {0} is silent: there is nothing to compare")]
+    Silent(&'static str),
     /// Samples that are no numbers.
     #[error("a signal holds a sample that is not a finite number")]
     NotFinite,

@@ -70,8 +70,13 @@ fn without_silence(clean: &[f64], heard: &[f64]) -> Result<(Vec<f64>, Vec<f64>),
     };
     let levels: Vec<f64> = starts(clean.len()).map(level).collect();
     let loudest = levels.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let seconds = clean.len() as f64 / f64::from(RATE);
+    let needed = (SEGMENT * HOP) as f64 / f64::from(RATE);
+    if seconds < needed {
+        return Err(ScoreError::TooShort { seconds, needed });
+    }
     if loudest <= 20.0 * (1e-9_f64).log10() {
-        return Err(ScoreError::Silent);
+        return Err(ScoreError::Silent("reference"));
     }
     let kept: Vec<usize> =
         starts(clean.len()).zip(&levels).filter(|(_, level)| **level > loudest - RANGE_DB).map(|(s, _)| s).collect();

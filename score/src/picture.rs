@@ -63,7 +63,8 @@ pub fn spectrogram_png(file: &Path, panels: &[Panel<'_>]) -> Result<(), ScoreErr
         }
     }
     let axis = panels.len() * panel_height;
-    for second in (0..).take_while(|&second| f64::from(second) <= seconds) {
+    let step = [1, 2, 5, 10, 30, 60].into_iter().find(|&step| seconds / step as f64 <= 20.0).unwrap_or(300);
+    for second in (0..).step_by(step).take_while(|&second| f64::from(second) <= seconds) {
         let x = LEFT + (f64::from(second) / seconds * (PLOT_WIDTH - 1) as f64) as usize;
         canvas.fill(x, axis, 1, 6);
         canvas.text(x.saturating_sub(4), axis + 10, &format!("{second} s"), 1);
@@ -97,7 +98,8 @@ fn draw(canvas: &mut Canvas, panel: &Panel<'_>, top: usize, seconds: f64, top_hz
             levels[y * PLOT_WIDTH + x] = 10.0 * (spectrum[bin].norm_sqr() + 1e-18).log10();
         }
     }
-    let loudest = levels.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // A silent panel is black, not the brightest there is.
+    let loudest = levels.iter().copied().fold(-60.0, f64::max);
     for (index, level) in levels.iter().enumerate() {
         let shade = (1.0 + (level - loudest) / RANGE_DB).clamp(0.0, 1.0);
         canvas.put(LEFT + index % PLOT_WIDTH, top + index / PLOT_WIDTH, colour(shade));

@@ -78,6 +78,15 @@ fn a_known_lag_is_found_through_noise_and_inverted_phase() {
 }
 
 #[test]
+fn a_few_steps_that_are_alike_do_not_pass_for_the_whole() {
+    let clean = speechlike(16_000, 2);
+    let late: Vec<f32> = std::iter::repeat_n(0.0, 480).chain(clean.iter().copied()).collect();
+    for most in [1.0, 3.0, f64::INFINITY] {
+        assert_eq!(align(&clean, &with_noise(&late, 0.02), 16_000, most).unwrap().lag_samples, 480);
+    }
+}
+
+#[test]
 fn another_signal_does_not_pass_for_this_one() {
     let clean = speechlike(16_000, 4);
     let other: Vec<f32> = noise(9, clean.len()).into_iter().map(|n| 0.1 * n as f32).collect();
@@ -89,17 +98,15 @@ fn another_signal_does_not_pass_for_this_one() {
 fn what_cannot_be_compared_is_refused() {
     let clean = speechlike(16_000, 1);
     assert!(matches!(estoi(&clean, &clean[1..], 16_000), Err(ScoreError::Lengths(16_000, 15_999))));
-    assert!(matches!(
-        estoi(&clean[..2000], &clean[..2000], 16_000),
-        Err(ScoreError::TooShort { .. } | ScoreError::Silent)
-    ));
-    assert!(matches!(estoi(&[0.0; 16_000], &clean, 16_000), Err(ScoreError::Silent)));
-    assert!(matches!(estoi(&[], &[], 16_000), Err(ScoreError::Silent | ScoreError::TooShort { .. })));
+    assert!(matches!(estoi(&clean[..2000], &clean[..2000], 16_000), Err(ScoreError::TooShort { .. })));
+    assert!(matches!(estoi(&[0.0; 16_000], &clean, 16_000), Err(ScoreError::Silent("reference"))));
+    assert!(matches!(estoi(&[], &[], 16_000), Err(ScoreError::TooShort { .. })));
     let mut broken = clean.clone();
     broken[5] = f32::NAN;
     assert!(matches!(estoi(&clean, &broken, 16_000), Err(ScoreError::NotFinite)));
     assert!(matches!(align(&clean, &broken, 16_000, 1.0), Err(ScoreError::NotFinite)));
-    assert!(matches!(align(&[0.0; 16_000], &clean, 16_000, 1.0), Err(ScoreError::Silent)));
+    assert!(matches!(align(&[0.0; 16_000], &clean, 16_000, 1.0), Err(ScoreError::Silent("reference"))));
+    assert!(matches!(align(&clean, &[0.0; 16_000], 16_000, 1.0), Err(ScoreError::Silent("received signal"))));
 }
 
 #[test]

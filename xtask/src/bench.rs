@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     setup,
-    shell::{self, cargo, root, target_dir},
+    shell::{self, cargo, root},
 };
 
 /// What can be measured.
@@ -78,14 +78,13 @@ fn codec() -> anyhow::Result<Map<String, Value>> {
 fn daemon(out: &Path) -> anyhow::Result<(f64, f64)> {
     println!("calling five times, to see a daemon's memory and start");
     let (mut memory, mut starts) = (Vec::new(), Vec::new());
-    let program = || {
-        let mut command = Command::new(target_dir().join("release/parlod"));
-        command.current_dir(root()).env("XDG_CONFIG_HOME", out.join("no-configuration"));
+    let program = || -> anyhow::Result<Command> {
+        let mut command = shell::program("parlod")?;
         command.args(["--sink", "none"]).stdin(Stdio::null()).stderr(Stdio::null());
-        command
+        Ok(command)
     };
     for _ in 0..5 {
-        let mut listen = program();
+        let mut listen = program()?;
         listen.args(["--source", "none", "--listen", "127.0.0.1:0", "--once"]).stdout(Stdio::piped());
         let mut listener = Ended(listen.spawn().context("cannot start parlod")?);
         let mut line = String::new();
@@ -93,7 +92,7 @@ fn daemon(out: &Path) -> anyhow::Result<(f64, f64)> {
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening on ").context("parlod did not say where it listens")?;
         let report = out.join("caller.json");
-        let mut place = program();
+        let mut place = program()?;
         place.args(["--source", "file:assets/speech.flac", "--call", address, "--report"]).arg(&report);
         let mut caller = Ended(place.stdout(Stdio::null()).spawn().context("cannot start parlod")?);
         thread::sleep(Duration::from_secs(4));
@@ -140,7 +139,11 @@ fn table(processor: &str, rows: &[Row], figures: &Map<String, Value>) -> anyhow:
     let mut text = format!("Measured on: {processor}.\n\n| what | measured | aim |\n| --- | --- | --- |\n");
     for (key, what, unit, aim) in rows {
         let value = figures.get(*key).and_then(Value::as_f64).with_context(|| format!("{key} was not measured"))?;
-        let shown = if value.fract() == 0.0 || value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") };
+        let shown = match value {
+            whole if whole.fract() == 0.0 || whole >= 100.0 => format!("{whole:.0}"),
+            small if small < 1.0 => format!("{small:.3}"),
+            other => format!("{other:.1}"),
+        };
         let measured = format!("{shown} {unit}");
         text += &format!("| {what} | {} | {} |\n", measured.trim(), aim.unwrap_or("-"));
     }

@@ -29,7 +29,7 @@ enum Command {
     Demo(demo::Options),
     /// Run every test of every part
     Test {
-        /// Also run the tests of the training package, which need PyTorch (3 GB)
+        /// Also run the tests of the training package, in an environment that has PyTorch
         #[arg(long)]
         with_training: bool,
     },

@@ -34,10 +34,12 @@ const fn need(package: &'static str, look: &'static [&'static str], only_for_tes
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     need("pkg-config", &["pkg-config", "--version"], false),
     need("libasound2-dev", &["pkg-config", "--exists", "alsa"], false),
     need("cmake", &["cmake", "--version"], false),
+    // Debian's cmake only recommends it.
+    need("make", &["make", "--version"], false),
     need("g++", &["c++", "--version"], false),
     need("python3", &["python3", "--version"], false),
     need("python3-pip", &["python3", "-m", "pip", "--version"], false),
@@ -155,13 +157,16 @@ fn python_environment() -> anyhow::Result<()> {
     let environment = root().join("vendor/python");
     let stamp = environment.join("requirements.sha256");
     let wanted = hash(&requirements).context("conformance/requirements.txt is missing")?;
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+    let python = environment.join("bin/python");
+    // An environment whose Python was upgraded away is of no use.
+    let alive = succeeds(&python.display().to_string(), &["-c", "import numpy"]);
+    if alive && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
     let _ = fs::remove_dir_all(&environment);
     fs::create_dir_all(root().join("vendor"))?;
     run_quietly("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-    let mut install = Command::new(environment.join("bin/python"));
+    let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "-r"]);
     run_quietly("installing Python packages for the tests (100 MB)", install.arg(&requirements))?;
     fs::write(stamp, wanted)?;

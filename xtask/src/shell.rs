@@ -18,9 +18,25 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Where cargo puts what it builds.
-pub(crate) fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
+    let output = cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata says nothing")?;
+    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
+    Ok(folder.into())
 }
+
+/// A program of the release build, away from any configuration of the user's own, which would change what is measured.
+pub(crate) fn program(name: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(target_dir()?.join("release").join(name));
+    command.current_dir(root()).env("XDG_CONFIG_HOME", root().join("out/no-configuration"));
+    // The build may lie outside the source tree, where the program would look for these.
+    command.env("ORT_DYLIB_PATH", root().join("vendor/onnxruntime/libonnxruntime.so"));
+    command.env("PARLO_BUNDLE", root().join("model/bundles").join(BUNDLE));
+    Ok(command)
+}
+
+/// The bundle that ships.
+const BUNDLE: &str = "parlo-24k-first";
 
 /// The cargo that runs this.
 pub(crate) fn cargo() -> Command {

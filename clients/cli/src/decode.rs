@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use parlo_model::{Decoder, FrameCoder, PlainCoder};
+use parlo_model::{CodingError, Decoder, FrameCoder, PlainCoder};
 use parlo_protocol::file::{FileError, FileReader, Header, Item};
 use parlo_tokens::TokenFrame;
 use parlod::audio::{Format, WavWriter};
@@ -19,7 +19,7 @@ pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_goi
     let outcome = loop {
         let count = bytes.read(&mut buffer).with_context(|| format!("cannot read {input}"))?;
         if count == 0 {
-            break reader.finish();
+            break reader.finish().map_err(Damage::File);
         }
         reader.push(&buffer[..count]);
         if let Err(damage) = drain(&mut reader, &mut player, input, output, bundle)? {
@@ -45,6 +45,15 @@ pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_goi
     }
 }
 
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error(transparent)]
+    File(FileError),
+    #[error("it is damaged {seconds:.1} s in: {error}; what lies before is whole")]
+    Payload { seconds: f64, error: CodingError },
+}
+
 /// Plays everything that is whole by now. The inner error is damage to the file, the outer one anything else.
 fn drain(
     reader: &mut FileReader,
@@ -52,14 +61,19 @@ fn drain(
     input: &Place,
     output: &Place,
     bundle: Option<&Path>,
-) -> anyhow::Result<Result<(), FileError>> {
+) -> anyhow::Result<Result<(), Damage>> {
     loop {
         match reader.next_item() {
             Ok(None) => return Ok(Ok(())),
             Ok(Some(Item::Header(header))) => *player = Some(Player::new(&header, input, output, bundle)?),
-            Ok(Some(Item::Frames { count, payload, .. })) => {
+            Ok(Some(Item::Frames { first, count, payload })) => {
+                if let Some(player) = player
+                    && let Err(error) = player.unpack(count, payload)
+                {
+                    return Ok(Err(Damage::Payload { seconds: player.seconds(first), error }));
+                }
                 if let Some(player) = player {
-                    player.play(count, payload)?;
+                    player.play()?;
                 }
             }
             Ok(Some(Item::End { samples })) => {
@@ -67,7 +81,7 @@ fn drain(
                     player.trim(samples)?;
                 }
             }
-            Err(damage) => return Ok(Err(damage)),
+            Err(damage) => return Ok(Err(Damage::File(damage))),
         }
     }
 }
@@ -122,9 +136,19 @@ impl Player {
         })
     }
 
-    fn play(&mut self, count: usize, payload: &[u8]) -> anyhow::Result<()> {
+    /// Takes a block's frames out of its payload.
+    fn unpack(&mut self, count: usize, payload: &[u8]) -> Result<(), CodingError> {
         self.tokens.clear();
-        self.coder.decode(payload, count, self.depth, &mut self.tokens)?;
+        self.coder.decode(payload, count, self.depth, &mut self.tokens)
+    }
+
+    /// How far into the file this frame is.
+    fn seconds(&self, frame: u64) -> f64 {
+        frame as f64 * f64::from(self.frame_ms) / 1000.0
+    }
+
+    /// Plays the frames that were unpacked last.
+    fn play(&mut self) -> anyhow::Result<()> {
         for tokens in &self.tokens {
             let audio = self.decoder.push(tokens)?;
             let skipped = self.skip.min(audio.len());

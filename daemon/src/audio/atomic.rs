@@ -1,6 +1,7 @@
 //! Files that nobody sees half of.
 
 use std::{
+    fs::{File, OpenOptions},
     io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -9,10 +10,19 @@ use tempfile::NamedTempFile;
 
 /// A file that is written under a temporary name in the same folder, and takes its own name when it is whole. Dropped
 /// before that, it leaves nothing behind, and whatever had the name before is untouched.
+///
+/// A symbolic link is followed: what it points to is replaced, not the link. What is no regular file (a device, a named
+/// pipe) cannot be replaced, and is written to as it is.
 #[derive(Debug)]
 pub struct AtomicFile {
-    file: BufWriter<NamedTempFile>,
+    out: Out,
     path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Out {
+    Temporary { file: BufWriter<NamedTempFile>, target: PathBuf },
+    InPlace(BufWriter<File>),
 }
 
 impl AtomicFile {
@@ -21,18 +31,31 @@ impl AtomicFile {
     /// # Errors
     /// If its folder cannot be written to, or `path` is a folder.
     pub fn create(path: &Path) -> io::Result<Self> {
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+        let present = std::fs::metadata(path);
+        let path = path.to_owned();
+        if let Ok(metadata) = &present {
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            if !metadata.is_file() {
+                let file = OpenOptions::new().write(true).open(&path)?;
+                return Ok(Self { out: Out::InPlace(BufWriter::new(file)), path });
+            }
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // As any created file: the umask takes away what it shall.
-        #[cfg(unix)]
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let target = if present.is_ok() { path.canonicalize()? } else { path.clone() };
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".parlo-");
+        // As the file that it replaces, or as any created file: the umask takes away what it shall.
         #[cfg(unix)]
-        builder.permissions(permissions);
-        Ok(Self { file: BufWriter::new(builder.tempfile_in(folder)?), path: path.to_owned() })
+        let created = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        #[cfg(unix)]
+        builder.permissions(created);
+        let file = builder.tempfile_in(folder)?;
+        if let Ok(metadata) = present {
+            file.as_file().set_permissions(metadata.permissions())?;
+        }
+        Ok(Self { out: Out::Temporary { file: BufWriter::new(file), target }, path })
     }
 
     /// The name that it will have.
@@ -40,14 +63,15 @@ impl AtomicFile {
         &self.path
     }
 
-    /// Writes over the first bytes, and goes back to the end.
+    /// Writes over the first bytes, and goes back to the end. Devices and pipes have no start to go back to: they are left.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn write_at_start(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(bytes)?;
-        self.file.seek(SeekFrom::End(0)).map(drop)
+        let Out::Temporary { file, .. } = &mut self.out else { return Ok(()) };
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(bytes)?;
+        file.seek(SeekFrom::End(0)).map(drop)
     }
 
     /// Gives the file its name. What had it before is replaced.
@@ -55,18 +79,28 @@ impl AtomicFile {
     /// # Errors
     /// If the rest cannot be written or the file not be renamed; it is gone then.
     pub fn commit(self) -> io::Result<()> {
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        Ok(())
+        match self.out {
+            Out::InPlace(mut file) => file.flush(),
+            Out::Temporary { file, target } => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.persist(target).map(drop).map_err(|error| error.error)
+            }
+        }
     }
 }
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        match &mut self.out {
+            Out::Temporary { file, .. } => file.write(bytes),
+            Out::InPlace(file) => file.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        match &mut self.out {
+            Out::Temporary { file, .. } => file.flush(),
+            Out::InPlace(file) => file.flush(),
+        }
     }
 }

@@ -25,6 +25,9 @@ use super::{AudioError, Format};
 /// Damaged packets that are passed over before a file is given up.
 const TOLERATED_DAMAGE: u32 = 100;
 
+/// The most sample frames of silence that stand in for lost ones at a time.
+const MAX_SILENCE: u64 = 1 << 18;
+
 /// Lengths in bytes from here on mean "until the end": sox writes 2 GiB less a little, ffmpeg 4 GiB.
 const OPEN_END: u64 = 0x7FFF_0000;
 
@@ -43,6 +46,9 @@ pub struct AudioReader {
     /// Sample frames that the file says it has, if it can be trusted on that.
     promised: Option<u64>,
     damaged: u32,
+    /// Whether packets are numbered by their first sample, without gaps.
+    numbered: bool,
+    scratch: Vec<f32>,
     ended: bool,
 }
 
@@ -104,6 +110,7 @@ impl AudioReader {
             .map_err(|error| not_audio(explain(&error)))?;
         // MP3 lengths are estimates, and whoever writes WAV into a pipe does not know the length: as large as can be.
         let exact = ["wave", "flac"].contains(&reader.format_info().short_name);
+        let numbered = reader.format_info().short_name == "flac";
         let known = (parameters.sample_rate, parameters.channels.as_ref().map(|c| c.count()));
         let sample_bytes = u64::from(parameters.bits_per_sample.unwrap_or(8).div_ceil(8));
         let frame_bytes = sample_bytes * known.1.unwrap_or(1) as u64;
@@ -121,6 +128,8 @@ impl AudioReader {
             frames: 0,
             promised,
             damaged: 0,
+            numbered,
+            scratch: Vec::new(),
             ended: false,
         };
         // The first packet decides the format (some headers leave it open), and shows that there is any sound at all.
@@ -150,7 +159,7 @@ impl AudioReader {
         self.damaged
     }
 
-    /// Fills `buffer` with as many samples as are at hand, at least one sample frame; 0 at the end.
+    /// Fills `buffer`, which must hold at least one sample frame, with as many samples as are at hand; 0 at the end.
     ///
     /// # Errors
     /// If the file breaks off, or is damaged beyond repair. The samples before that have been given.
@@ -188,12 +197,25 @@ impl AudioReader {
             if packet.track_id != self.track {
                 continue;
             }
-            let Self { decoder, samples, .. } = self;
+            // FLAC numbers its samples: a jump shows how many were lost with damaged frames, even where no error is seen.
+            let lost = if self.numbered {
+                u64::try_from(packet.pts.get()).unwrap_or(0).saturating_sub(self.frames)
+            } else {
+                0
+            };
+            if lost > 0 && self.damaged < TOLERATED_DAMAGE {
+                self.damaged += 1;
+                self.fill(lost);
+            }
+            let Self { decoder, samples, scratch, .. } = self;
+            let before = samples.len();
             let decoded = guarded(|| {
                 let audio = decoder.decode(&packet)?;
                 let spec = audio.spec();
                 let format = (spec.rate(), spec.channels().count());
-                audio.copy_to_vec_interleaved::<f32>(samples);
+                scratch.clear();
+                audio.copy_to_vec_interleaved::<f32>(scratch);
+                samples.extend_from_slice(scratch);
                 Ok(format)
             });
             match decoded {
@@ -202,16 +224,21 @@ impl AudioReader {
                     if self.frames == 0 {
                         self.format = format;
                     } else if format != self.format && !self.samples.is_empty() {
+                        self.ended = true;
+                        self.samples.clear();
                         return Err(self.truncated("the sample rate or the channels change there".to_owned()));
                     }
-                    self.frames += (self.samples.len() / channels.max(1)) as u64;
+                    self.frames += ((self.samples.len() - before) / channels.max(1)) as u64;
                     if !self.samples.is_empty() {
                         return Ok(true);
                     }
                 }
                 Err(SymphoniaError::DecodeError(_)) if self.damaged < TOLERATED_DAMAGE => {
                     self.damaged += 1;
-                    self.samples.clear();
+                    self.samples.truncate(before);
+                    if before > 0 {
+                        return Ok(true);
+                    }
                 }
                 Err(error) => {
                     self.ended = true;
@@ -220,6 +247,14 @@ impl AudioReader {
             }
         }
         Ok(false)
+    }
+
+    /// Puts silence in the place of lost samples, which keeps the time of what follows.
+    fn fill(&mut self, frames: u64) {
+        let frames = frames.min(MAX_SILENCE);
+        let values = frames as usize * usize::from(self.format.channels);
+        self.samples.resize(self.samples.len() + values, 0.0);
+        self.frames += frames;
     }
 
     fn check_end(&self) -> Result<(), AudioError> {
@@ -266,5 +301,9 @@ fn is_end(error: &SymphoniaError) -> bool {
 }
 
 fn explain(error: &SymphoniaError) -> String {
-    if is_end(error) { "it ends too soon".to_owned() } else { error.to_string() }
+    match error {
+        error if is_end(error) => "it ends too soon".to_owned(),
+        SymphoniaError::ResetRequired => "another stream begins there, which is not followed".to_owned(),
+        error => error.to_string(),
+    }
 }

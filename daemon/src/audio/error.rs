@@ -27,7 +27,7 @@ pub enum AudioError {
     #[error("{0} holds no sound: not a single sample")]
     NoSamples(String),
     /// It ends before its own header says it would, or in the middle of a packet.
-    #[error("{name} breaks off after {seconds:.1} s: {reason}; the file is not whole")]
+    #[error("{name} breaks off after {seconds:.1} s: {reason}; it is not whole, or not in one piece")]
     Truncated {
         /// File, or "standard input".
         name: String,

@@ -123,7 +123,7 @@ fn unwritable(path: &Path, error: io::Error) -> AudioError {
 }
 
 fn header(format: Format, data: u32) -> [u8; HEADER] {
-    let frame = 2 * format.channels;
+    let frame = format.channels.saturating_mul(2);
     let mut header = [0; HEADER];
     let mut fields = header.chunks_exact_mut(1);
     let parts: [&[u8]; 13] = [

@@ -66,6 +66,7 @@ impl Capture {
             match self.source.read(&mut buffer).map_err(CallError::Audio)? {
                 Captured::Nothing => {}
                 Captured::End => {
+                    figures.repaired += intake.repaired();
                     let at = Instant::now();
                     let mut failure = None;
                     intake.finish(|frame| self.encode(frame, &mut number, at, shared, figures, &mut failure));

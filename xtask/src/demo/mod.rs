@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use parlo_score::{Panel, overlap, spectrogram_png};
 use crate::{
     score::{Sound, compare},
     setup,
-    shell::{cargo, root, run as run_command, target_dir},
+    shell::{cargo, program, root, run as run_command},
 };
 
 /// The clip that ships with the repository.
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     /// Where received.wav and spectrograms.png go
     #[arg(long, value_name = "DIR", default_value = "out/demo")]
     out: PathBuf,
-    /// Send this sound file instead of the clip that ships
+    /// Send this WAV or FLAC file instead of the clip that ships
     #[arg(long, value_name = "FILE")]
     clip: Option<PathBuf>,
 }
@@ -52,12 +53,21 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     println!("building (the first time takes some minutes)");
     run_command(cargo().args(["build", "--release", "--locked", "-p", "parlod", "-p", "parlo"]))?;
 
-    let out = &root().join(&options.out);
+    let out = &std::path::absolute(&options.out)?;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let clip = options.clip.clone().unwrap_or_else(|| root().join(CLIP));
+    let clip = match &options.clip {
+        Some(clip) => std::path::absolute(clip)?,
+        None => root().join(CLIP),
+    };
     let sent = Sound::read(&clip)?;
-    for stale in ["received.wav", "offline.wav", "spectrograms.png"] {
-        let _ = fs::remove_file(out.join(stale));
+    // What an earlier run left must not pass for what this one found.
+    for name in ["received.wav", "offline.wav", "offline.ptk", "spectrograms.png"] {
+        let _ = fs::remove_file(out.join(name));
+    }
+    for name in ["sender", "receiver"] {
+        for extension in ["json", "csv", "log"] {
+            let _ = fs::remove_file(out.join(name).with_extension(extension));
+        }
     }
     offline(&clip, options.depth, out)?;
     call(&clip, &sent, options, out)?;
@@ -100,8 +110,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// The same clip through the same codec without a network: what the call is measured by.
 fn offline(clip: &Path, depth: usize, out: &Path) -> anyhow::Result<()> {
     let tokens = out.join("offline.ptk");
-    run_command(program("parlo").args(["encode", "--depth", &depth.to_string()]).arg(clip).arg(&tokens))?;
-    run_command(program("parlo").arg("decode").arg(&tokens).arg(out.join("offline.wav")))
+    run_command(program("parlo")?.args(["encode", "--depth", &depth.to_string()]).arg(clip).arg(&tokens))?;
+    run_command(program("parlo")?.arg("decode").arg(&tokens).arg(out.join("offline.wav")))
 }
 
 /// A call from one daemon to another; both write what they found into `out`.
@@ -114,14 +124,14 @@ fn call(clip: &Path, sent: &Sound, options: &Options, out: &Path) -> anyhow::Res
         command.stdin(Stdio::null()).stderr(File::create(out.join(format!("{name}.log")))?);
         Ok(())
     };
-    let mut listen = program("parlod");
+    let mut listen = program("parlod")?;
     listen.args(["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink"]);
     listen.arg(format!("file:{}", out.join("received.wav").display()));
     shared(&mut listen, "receiver")?;
     let mut receiver = Running::start("the receiving daemon", listen.stdout(Stdio::piped()), out.join("receiver.log"))?;
     let address = receiver.address()?;
 
-    let mut place = program("parlod");
+    let mut place = program("parlod")?;
     place.args(["--call", &address, "--sink", "none", "--source"]).arg(format!("file:{}", clip.display()));
     shared(&mut place, "sender")?;
     let mut sender = Running::start("the sending daemon", place.stdout(Stdio::null()), out.join("sender.log"))?;
@@ -140,21 +150,13 @@ fn call(clip: &Path, sent: &Sound, options: &Options, out: &Path) -> anyhow::Res
             break;
         }
         if start.elapsed() > deadline {
-            bail!("the call did not end by itself; {} and {} have more", sender.log.display(), receiver.log.display());
+            bail!("the call did not end by itself; the daemons said:\n{}{}", sender.said(), receiver.said());
         }
         bar.set_position(start.elapsed().as_millis() as u64 / 100);
         thread::sleep(Duration::from_millis(50));
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-fn program(name: &str) -> Command {
-    let mut command = Command::new(target_dir().join("release").join(name));
-    command.current_dir(root());
-    // A configuration of the user's own would change what is measured.
-    command.env("XDG_CONFIG_HOME", root().join("out/no-configuration"));
-    command
 }
 
 /// A daemon, ended with this if it does not end by itself.
@@ -170,18 +172,30 @@ impl Running {
         Ok(Self { name, child, log })
     }
 
-    /// The address that the daemon waits at; it says so on its standard output.
+    /// The address that the daemon waits at; it says so on its standard output, soon or never.
     fn address(&mut self) -> anyhow::Result<String> {
         let stdout = self.child.stdout.take().context("its output was not asked for")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        let (send, line) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line);
+            // Nobody waits any more if it took too long.
+            let _ = send.send(read.map(|_| line));
+        });
+        let line = line.recv_timeout(GRACE).unwrap_or_else(|_| Ok(String::new()))?;
         match line.trim().strip_prefix("listening on ") {
             Some(address) => Ok(address.to_owned()),
             None => {
+                // It has just closed its output, and may need a moment to end.
+                thread::sleep(Duration::from_millis(200));
                 self.ended()?;
-                bail!("{} did not say where it listens; {} has more", self.name, self.log.display())
+                bail!("{} did not say where it listens:\n{}", self.name, self.said())
             }
         }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Whether it has ended well; fails, with what it said, if it has ended badly.
@@ -189,10 +203,7 @@ impl Running {
         match self.child.try_wait()? {
             None => Ok(false),
             Some(status) if status.success() => Ok(true),
-            Some(status) => {
-                let said = fs::read_to_string(&self.log).unwrap_or_default();
-                bail!("{} failed ({status}):\n{said}", self.name)
-            }
+            Some(status) => bail!("{} failed ({status}):\n{}", self.name, self.said()),
         }
     }
 }

@@ -20,7 +20,6 @@ use super::{
 
 /// A microphone, and whatever becomes the default when it goes away.
 pub struct DeviceSource {
-    backend: Backend,
     format: Format,
     stream: State,
     xruns: u64,
@@ -36,7 +35,10 @@ enum State {
 }
 
 struct Open {
+    /// Name and id: several devices may share a name.
     name: String,
+    /// The sound system that it belongs to, which is where another is looked for.
+    backend: Backend,
     format: Format,
     ring: HeapCons<f32>,
     health: Arc<Health>,
@@ -51,7 +53,7 @@ impl DeviceSource {
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
         let open = Open::new(backend, choice)?;
-        Ok(Self { backend, format: open.format, stream: State::Open(open), xruns: 0 })
+        Ok(Self { format: open.format, stream: State::Open(open), xruns: 0 })
     }
 
     /// Times that sound was lost because nobody took it.
@@ -73,7 +75,7 @@ impl Source for DeviceSource {
                 None => {
                     self.xruns += open.overruns();
                     let name = open.name.clone();
-                    let backend = self.backend;
+                    let backend = open.backend;
                     let replacement = Replacement::find(move || Open::new(backend, &DeviceChoice::Default));
                     let old = std::mem::replace(&mut self.stream, State::Lost { name, replacement });
                     // Closing a dead stream can wait for its server: not on this thread.
@@ -96,7 +98,7 @@ impl Source for DeviceSource {
 
 impl Open {
     fn new(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let (name, device) = find(backend, choice, Direction::Input)?;
+        let (name, device, backend) = find(backend, choice, Direction::Input)?;
         let wrong = |error: &cpal::Error| refused(Direction::Input, &name, error);
         let supported = config(&device, Direction::Input).map_err(|error| wrong(&error))?;
         let format = format_of(&supported);
@@ -122,7 +124,7 @@ impl Open {
             {
                 Ok(stream) => {
                     watch(&device, Direction::Input, &health);
-                    return Ok(Self { name, format, ring, health, _stream: stream });
+                    return Ok(Self { name, backend, format, ring, health, _stream: stream });
                 }
                 Err(error) => last = Some(error),
             }

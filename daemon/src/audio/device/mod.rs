@@ -3,15 +3,15 @@
 //! The sound system's callbacks touch a wait-free ring and atomics, and nothing else; the codec thread sleeps until the
 //! ring has what it wants. A device that goes away is replaced by the default one, while the thread goes on.
 //!
-//! What a block of sound waits for, at most: 10 ms until the callback brings it, and on the way out 20 ms in the ring and
-//! 10 ms in the callback's buffer.
+//! What a block of sound waits for, at most: 10 ms until the callback brings it; on the way out 20 ms in the ring, its own
+//! length, and 10 ms in the callback's buffer.
 
 mod capture;
 mod playback;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -116,7 +116,7 @@ pub struct DeviceInfo {
 /// # Errors
 /// If the sound system does not answer.
 pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
-    let host = host(backend, Direction::Input)?;
+    let (host, _) = host(backend, Direction::Input)?;
     let mut devices = Vec::new();
     for direction in [Direction::Input, Direction::Output] {
         for Named { name, id, device, is_default } in named(&host, direction) {
@@ -132,14 +132,27 @@ pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
 /// # Errors
 /// If it is not, as opening it would say.
 pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(), AudioError> {
-    let (name, device) = find(backend, choice, direction)?;
+    let (name, device, _) = find(backend, choice, direction)?;
     // ALSA lists a default device on machines without any; only that it has no format shows it.
     config(&device, direction).map(drop).map_err(|error| refused(direction, &name, &error))
 }
 
-fn host(backend: Backend, direction: Direction) -> Result<Host, AudioError> {
-    let pulse = || cpal::host_from_id(HostId::PulseAudio);
-    let alsa = || cpal::host_from_id(HostId::Alsa);
+/// The sound system, and which it is.
+///
+/// The connection to a sound server is made once and kept for the process: cpal gives neither the thread nor the server's
+/// client slot of a connection back, and a server has few. It is made anew when the server has gone and come again.
+fn host(backend: Backend, direction: Direction) -> Result<(Arc<Host>, Backend), AudioError> {
+    static SERVER: Mutex<Option<Arc<Host>>> = Mutex::new(None);
+    let pulse = || -> Result<(Arc<Host>, Backend), cpal::Error> {
+        let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = match server.take().filter(|host| host.devices().is_ok()) {
+            Some(host) => host,
+            None => Arc::new(cpal::host_from_id(HostId::PulseAudio)?),
+        };
+        *server = Some(Arc::clone(&host));
+        Ok((host, Backend::Pulse))
+    };
+    let alsa = || cpal::host_from_id(HostId::Alsa).map(|host| (Arc::new(host), Backend::Alsa));
     let host = match backend {
         Backend::Auto => pulse().or_else(|_| alsa()),
         Backend::Pulse => pulse(),
@@ -184,22 +197,29 @@ fn default(host: &Host, direction: Direction) -> Option<Device> {
     }
 }
 
-fn find(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(String, Device), AudioError> {
-    let host = host(backend, direction)?;
+/// The device that is chosen, what to call it, and the sound system that it belongs to.
+fn find(
+    backend: Backend,
+    choice: &DeviceChoice,
+    direction: Direction,
+) -> Result<(String, Device, Backend), AudioError> {
+    let (host, backend) = host(backend, direction)?;
+    let full = |name: String, id: &str| if id.is_empty() || id == name { name } else { format!("{name} [{id}]") };
     let DeviceChoice::Named(wanted) = choice else {
         let device = default(&host, direction).ok_or_else(|| AudioError::NoDevice {
             direction: direction.word(),
             reason: format!("{} has no default {} device", host.id().name(), direction.word()),
         })?;
-        return Ok((device.to_string(), device));
+        let id = device.id().ok();
+        return Ok((full(device.to_string(), id.as_ref().map_or("", |id| id.id())), device, backend));
     };
     let mut devices = named(&host, direction);
     let names: Vec<(&str, &str)> = devices.iter().map(|device| (device.name.as_str(), device.id.as_str())).collect();
     let offset = if direction == Direction::Output { named(&host, Direction::Input).len() } else { 0 };
     match choose(&names, wanted, offset) {
         Some(index) => {
-            let Named { name, device, .. } = devices.swap_remove(index);
-            Ok((name, device))
+            let Named { name, id, device, .. } = devices.swap_remove(index);
+            Ok((full(name, &id), device, backend))
         }
         None => {
             let all = names.iter().flat_map(|&(name, id)| [name, id]);
@@ -334,28 +354,19 @@ fn watch(device: &Device, direction: Direction, health: &Arc<Health>) {
         return;
     }
     let health = Arc::downgrade(health);
-    std::thread::spawn(move || {
-        let host = cpal::host_from_id(HostId::PulseAudio);
-        loop {
-            std::thread::sleep(WATCH);
-            let Some(health) = health.upgrade() else { return };
-            let there = host.as_ref().is_ok_and(|host| {
-                host.devices().is_ok_and(|mut devices| {
-                    devices.any(|device| {
-                        let fits = match direction {
-                            Direction::Input => device.supports_input(),
-                            Direction::Output => device.supports_output(),
-                        };
-                        fits && device.id().is_ok_and(|found| found == id)
-                    })
-                })
-            });
-            if !there {
-                health.lost.store(true, Ordering::Release);
-                return;
-            }
+    let look = move || loop {
+        std::thread::sleep(WATCH);
+        let Some(health) = health.upgrade() else { return };
+        let there = host(Backend::Pulse, direction).is_ok_and(|(host, _)| {
+            named(&host, direction).iter().any(|found| found.device.id().is_ok_and(|found| found == id))
+        });
+        if !there {
+            health.lost.store(true, Ordering::Release);
+            return;
         }
-    });
+    };
+    // Without the thread the device is just not watched.
+    let _ = std::thread::Builder::new().name("parlo-watch".into()).spawn(look);
 }
 
 /// A thread that opens the default device as soon as there is one: opening can wait for a server, and a codec thread
@@ -371,7 +382,8 @@ impl<T: Send + 'static> Replacement<T> {
         let (send, found) = bounded(1);
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
-        std::thread::spawn(move || {
+        // Without the thread none is found, and the user is told of that by the silence.
+        let _ = std::thread::Builder::new().name("parlo-replace".into()).spawn(move || {
             while still_wanted.strong_count() > 0 {
                 if let Ok(stream) = open() {
                     let _ = send.send(stream);

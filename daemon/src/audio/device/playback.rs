@@ -14,16 +14,18 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, Format, Played, Sink},
-    Backend, DeviceChoice, Direction, Health, Replacement, attempts, config, find, format_of, refused, unsupported,
-    watch,
+    Backend, DeviceChoice, Direction, Health, PERIOD, Replacement, attempts, config, find, format_of, refused,
+    unsupported, watch,
 };
 
-/// Sound that waits in the ring at most, before a block is added: two callbacks' worth.
+/// Sound that waits in the ring at most when a block is added to it: two callbacks' worth.
 const WAITING: Duration = Duration::from_millis(20);
+
+/// How long the sound system is given to play the last of it.
+const MAX_DRAIN: Duration = Duration::from_millis(300);
 
 /// A loudspeaker, and whatever becomes the default when it goes away.
 pub struct DeviceSink {
-    backend: Backend,
     format: Format,
     stream: State,
     xruns: u64,
@@ -39,7 +41,10 @@ enum State {
 }
 
 struct Open {
+    /// Name and id: several devices may share a name.
     name: String,
+    /// The sound system that it belongs to, which is where another is looked for.
+    backend: Backend,
     format: Format,
     ring: HeapProd<f32>,
     health: Arc<Health>,
@@ -54,14 +59,14 @@ impl DeviceSink {
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
         let open = Open::new(backend, choice)?;
-        Ok(Self { backend, format: open.format, stream: State::Open(open), xruns: 0 })
+        Ok(Self { format: open.format, stream: State::Open(open), xruns: 0 })
     }
 
     fn lose(&mut self) {
         if let State::Open(open) = &self.stream {
             self.xruns += open.underruns();
             let name = open.name.clone();
-            let backend = self.backend;
+            let backend = open.backend;
             let replacement = Replacement::find(move || Open::new(backend, &DeviceChoice::Default));
             let old = std::mem::replace(&mut self.stream, State::Lost { name, replacement });
             // Closing a dead stream can wait for its server: not on this thread.
@@ -113,6 +118,10 @@ impl Sink for DeviceSink {
             while !open.ring.is_empty() && Instant::now() < deadline && !open.health.is_lost() {
                 std::thread::sleep(Duration::from_millis(2));
             }
+            // The last of it is on its way through the sound system now.
+            if !open.health.is_lost() {
+                std::thread::sleep((open.health.latency() + PERIOD).min(MAX_DRAIN));
+            }
         }
         Ok(())
     }
@@ -120,7 +129,7 @@ impl Sink for DeviceSink {
 
 impl Open {
     fn new(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let (name, device) = find(backend, choice, Direction::Output)?;
+        let (name, device, backend) = find(backend, choice, Direction::Output)?;
         let wrong = |error: &cpal::Error| refused(Direction::Output, &name, error);
         let supported = config(&device, Direction::Output).map_err(|error| wrong(&error))?;
         let format = format_of(&supported);
@@ -145,7 +154,7 @@ impl Open {
             {
                 Ok(stream) => {
                     watch(&device, Direction::Output, &health);
-                    return Ok(Self { name, format, ring, health, _stream: stream });
+                    return Ok(Self { name, backend, format, ring, health, _stream: stream });
                 }
                 Err(error) => last = Some(error),
             }
@@ -165,8 +174,9 @@ impl Open {
         let most = (WAITING.as_secs_f64() * second) as usize;
         loop {
             let waiting = self.ring.occupied_len();
-            if waiting <= most && self.ring.vacant_len() >= samples.len() {
+            if waiting == 0 || (waiting <= most && self.ring.vacant_len() >= samples.len()) {
                 let time = Duration::from_secs_f64(waiting as f64 / second) + self.health.latency();
+                // A block longer than the ring is cut to it.
                 self.ring.push_slice(samples);
                 return Some(Played::At(Instant::now() + time));
             }
@@ -186,7 +196,7 @@ fn build<T: SizedSample + FromSample<f32>>(
     health: Arc<Health>,
 ) -> Result<cpal::Stream, cpal::Error> {
     let (on_data, on_error) = (Arc::clone(&health), health);
-    let mut playing = false;
+    let (mut playing, mut dry) = (false, false);
     device.build_output_stream::<T, _, _>(
         config,
         move |samples: &mut [T], info: &OutputCallbackInfo| {
@@ -197,13 +207,13 @@ fn build<T: SizedSample + FromSample<f32>>(
                 *place = T::from_sample_(sample);
                 filled += 1;
             }
-            let dry = filled < samples.len();
             samples[filled..].fill(T::EQUILIBRIUM);
-            // Silence before the first sound, and after the last, is not a fault.
-            if dry && playing && filled > 0 {
+            // Counted when sound comes again: silence before the first, and after the last, is not a fault.
+            if filled > 0 && dry {
                 on_data.xruns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
             playing |= filled > 0;
+            dry = playing && filled < samples.len();
         },
         move |error| on_error.failed(&error),
         Some(Duration::from_secs(2)),
