@@ -55,6 +55,8 @@ pub struct Frames {
     pub late: u64,
     /// Left out to bring the delay down.
     pub skipped: u64,
+    /// Times that play-out held for a frame's length because nothing was there.
+    pub held: u64,
     /// Captured or received, but dropped because this machine could not keep up.
     pub overrun: u64,
 }

@@ -17,7 +17,7 @@ use crate::packet::{
 
 /// First pause before a Hello is repeated; each further one is twice as long, up to [`HELLO_PAUSE_MAX`].
 const HELLO_PAUSE: Duration = Duration::from_millis(250);
-const HELLO_PAUSE_MAX: Duration = Duration::from_secs(2);
+const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// After so long without an answer, or without anything from the peer, the call is over.
 const PATIENCE: Duration = Duration::from_secs(10);

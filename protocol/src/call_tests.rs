@@ -176,6 +176,7 @@ proptest! {
         // Without authentication a flipped bit can forge a goodbye; but the call ends, on both sides, once.
         prop_assert!(told.connected <= 1 && told.ended.len() <= 1);
         prop_assert!(heard.ended.len() <= 1);
+        prop_assert!(told.connected == 0 || told.ended.len() + heard.ended.len() >= 1, "somebody notices the end");
     }
 
     #[test]
@@ -222,7 +223,7 @@ fn nobody_there_is_a_timeout_after_ten_seconds_of_fewer_and_fewer_hellos() {
     let net = Net { dice: Dice(1), loss: 100, duplicate: 0, corrupt: 0, delay: 1, flights: Vec::new() };
     let (told, _, caller, _) = talk(net, 1000);
     assert_eq!(told.ended, ["timed out"]);
-    assert!((6..=8).contains(&caller.sent.packets), "{caller:?}");
+    assert!((10..=12).contains(&caller.sent.packets), "{caller:?}");
 }
 
 #[test]
@@ -290,6 +291,30 @@ fn a_lost_welcome_is_repeated_and_media_stands_in_for_it() {
     assert_eq!(caller.handle(now, &out), Some(Event::Connected { depth: 4, frames_per_packet: 3 }));
     assert_eq!(caller.handle(now, &welcome), None);
     assert!(caller.is_open());
+}
+
+#[test]
+fn packets_of_other_calls_are_not_taken_for_this_one() {
+    let now = Instant::now();
+    let bytes = |packet: Packet<'_>| {
+        let mut out = Vec::new();
+        packet.encode(&mut out);
+        out
+    };
+    let mut caller = Call::dial(1, 2, offer(6), now);
+    let welcome = Welcome { call: 9, tag: 2, depth: 4, frames_per_packet: 3 };
+    let refuse = Refuse { version: VERSION, call: 9, reason: Reason::Busy };
+    for packet in [Packet::Welcome(welcome), Packet::Refuse(refuse), Packet::Bye { tag: 3 }, Packet::Alive { tag: 3 }] {
+        assert_eq!(caller.handle(now, &bytes(packet)), None);
+    }
+    assert_eq!(caller.stats().junk, 4);
+    assert!(!caller.is_open() && !caller.is_over());
+
+    // But another Hello from the peer's own address means that it has started anew.
+    let hello = Hello { call: 1, tag: 2, bundle: offer(1).bundle, depth: 1, frames_per_packet: 1 };
+    let mut listener = Call::answer(&hello, offer(1), now).unwrap();
+    assert_eq!(listener.handle(now, &bytes(Packet::Hello(Hello { call: 7, ..hello }))), Some(Event::PeerLeft));
+    assert!(listener.is_over());
 }
 
 #[test]

@@ -14,8 +14,11 @@ pub const MAGIC: [u8; 8] = *b"\x89PTK\r\n\x1a\n";
 /// The most frames in one block: 10 s.
 pub const MAX_BLOCK_FRAMES: usize = 500;
 
-/// The most bytes of payload in one block.
-pub const MAX_BLOCK_BYTES: usize = 1 << 20;
+/// The most bytes of payload in one block of frames: twice what 500 frames of 32 codes of 16 bits take as they are.
+pub const MAX_BLOCK_BYTES: usize = 1 << 16;
+
+/// The most bytes in a block of a kind that this version does not know.
+const MAX_UNKNOWN_BYTES: usize = 1 << 20;
 
 /// The most bytes of header fields.
 const MAX_HEADER_BYTES: usize = 1 << 12;
@@ -93,6 +96,9 @@ pub enum FileError {
     /// A header that no writer makes.
     #[error("its header is damaged: {0}")]
     Header(&'static str),
+    /// Tokens coded in a way of later versions.
+    #[error("its tokens are coded in a way (number {0}) that this program does not know: a newer Parlo wrote it")]
+    Coding(u8),
     /// Bits that changed.
     #[error("it is damaged at byte {offset}, {seconds:.1} s in: the checksum differs; what lies before is whole")]
     Checksum {
@@ -237,7 +243,8 @@ impl FileReader {
             let Some(head) = rest.first_chunk::<BLOCK_HEADER>() else { return Ok(None) };
             let [kind, count @ .., a, b, c, d] = *head;
             let (count, length) = (usize::from(u16::from_be_bytes(count)), u32::from_be_bytes([a, b, c, d]) as usize);
-            if length > MAX_BLOCK_BYTES {
+            let most = if [KIND_FRAMES, KIND_END].contains(&kind) { MAX_BLOCK_BYTES } else { MAX_UNKNOWN_BYTES };
+            if length > most {
                 return Err(self.block("a block claims to be larger than any is"));
             }
             let whole = BLOCK_HEADER + length + CHECKSUM;
@@ -370,7 +377,7 @@ fn parse_fields(fields: &[u8]) -> Result<Header, FileError> {
         return Err(FileError::Header("its depth is not possible"));
     }
     if coding != Coding::Plain as u8 {
-        return Err(FileError::Header("its tokens are coded in a way that this program does not know"));
+        return Err(FileError::Coding(coding));
     }
     let bundle_name = str::from_utf8(name).map_err(|_| FileError::Header("its model's name is no text"))?.to_owned();
     let bundle = BundleId::from_bytes(*bundle);

@@ -126,6 +126,25 @@ fn what_is_no_token_file_is_told_apart() {
 }
 
 #[test]
+fn an_end_mark_that_does_not_fit_its_file_is_noticed() {
+    for (frames, samples) in [(3_u64, 960_u64), (2, 961)] {
+        let mut bytes = file(&[(2, vec![1])], 0);
+        bytes.truncate(bytes.len() - (BLOCK_HEADER + 16 + CHECKSUM));
+        let totals = [frames.to_be_bytes(), samples.to_be_bytes()].concat();
+        append_block(KIND_END, 0, &totals, &mut bytes);
+        assert!(matches!(read(&bytes, 50).2, Err(FileError::Block { .. })), "{frames} frames, {samples} samples");
+    }
+}
+
+#[test]
+fn an_impossible_length_is_noticed_at_once() {
+    let mut bytes = file(&[(2, vec![1])], 0);
+    let block = bytes.len() - (BLOCK_HEADER + 16 + CHECKSUM) - (BLOCK_HEADER + 1 + CHECKSUM);
+    bytes[block + 4] = 1;
+    assert!(matches!(read(&bytes, 50).2, Err(FileError::Block { .. })));
+}
+
+#[test]
 fn what_later_versions_add_is_passed_over() {
     // A longer header, and a block of an unknown kind.
     let mut bytes = file(&[], 0);

@@ -4,11 +4,13 @@
 //! [`pop`](JitterBuffer::pop): the sink's clock drives it. Three things keep the delay where it belongs, without a look at
 //! any clock:
 //!
-//! * Nothing there at all, not even a later frame: play-out holds for a few frames, for the speech may only be late. This
-//!   absorbs a slower sender clock, or a path that has grown longer.
+//! * Nothing there at all, not even a later frame: play-out holds, for it cannot be told yet whether speech is lost or only
+//!   late. The next frame's number tells: frames that it leaves out were lost, and the holds stood in for them; without a
+//!   gap the speech was late, and goes on at once. This absorbs a slower sender clock, a path that has grown longer, and a
+//!   sender that paused.
 //! * More than the target there all the time: single frames are skipped, the more the larger the excess, and an excess of
-//!   half a second is cut at once. This absorbs a faster sender clock, and the rush after a burst. Delay that only grows is the fault that users of such programs
-//!   complain of most.
+//!   half a second is cut at once. This absorbs a faster sender clock, and the rush after a burst. Delay that only grows is
+//!   the fault that users of such programs complain of most.
 //! * Frames that come too late for long: the path has grown much longer, and play-out starts anew.
 //!
 //! A fixed target is the first version; NetEQ's histogram of delays is to follow.
@@ -18,9 +20,6 @@ use std::time::{Duration, Instant};
 use parlo_tokens::{Slot, TokenFrame};
 
 use crate::packet::MAX_FRAMES;
-
-/// How often play-out holds in a row while nothing is there, before it moves on all the same.
-const MAX_HOLDS: u32 = 3;
 
 /// How many frames in a row may come too late before play-out starts anew: more than one packet's.
 const MAX_LATE_RUN: u32 = MAX_FRAMES as u32;
@@ -131,12 +130,15 @@ pub struct JitterBuffer {
     state: State,
     /// Number of the frame that is due next.
     next: u64,
+    /// Number with which play-out began: what lies before was never due, and so cannot have been lost.
+    first: u64,
     /// One more than the highest number that came.
     newest: u64,
     /// Whether any frame ever came.
     begun: bool,
     ended: bool,
-    holds: u32,
+    /// Pops since the buffer ran dry: how many frames may have been lost since.
+    dry: u64,
     late_run: u32,
     stray_run: u32,
     window: u32,
@@ -159,10 +161,11 @@ impl JitterBuffer {
             ring: vec![None; capacity],
             state: State::Idle,
             next: 0,
+            first: 0,
             newest: 0,
             begun: false,
             ended: false,
-            holds: 0,
+            dry: 0,
             late_run: 0,
             stray_run: 0,
             window: 0,
@@ -183,7 +186,9 @@ impl JitterBuffer {
         }
         if !self.begun {
             self.begin(number);
-        } else if number >= self.next.saturating_add(capacity) || number.saturating_add(capacity) < self.next {
+        } else if number >= self.next.saturating_add(capacity).saturating_add(self.dry)
+            || number.saturating_add(capacity) < self.next
+        {
             self.stats.strays += 1;
             self.stray_run += 1;
             if self.stray_run <= MAX_STRAYS {
@@ -203,6 +208,7 @@ impl JitterBuffer {
         if number < self.next {
             return self.overdue(number);
         }
+        self.settle(number);
         let slot = &mut self.ring[(number % capacity) as usize];
         if slot.is_some_and(|(held, _)| held == number) {
             self.stats.duplicates += 1;
@@ -232,17 +238,14 @@ impl JitterBuffer {
                 return Popped::Ended;
             }
             self.least = 0;
-            if self.holds < MAX_HOLDS {
-                self.holds += 1;
-                self.stats.held += 1;
-                return Popped::Hold;
-            }
+            self.dry = self.dry.saturating_add(1);
+            self.stats.held += 1;
+            return Popped::Hold;
         }
         let number = self.next;
         let slot = self.take_next();
         if let Slot::Frame(_) = slot {
             self.stats.played += 1;
-            self.holds = 0;
         }
         self.least = self.least.min(self.depth());
         Popped::Slot { number, slot }
@@ -257,6 +260,7 @@ impl JitterBuffer {
             && total > self.newest
             && total - self.newest < self.config.capacity as u64
         {
+            self.settle(total);
             self.advance_newest(total - 1);
         }
     }
@@ -283,15 +287,20 @@ impl JitterBuffer {
 
     fn begin(&mut self, number: u64) {
         self.begun = true;
+        // Nothing of an earlier stream may pass for this one's.
+        self.ring.fill(None);
         self.next = number;
+        self.first = number;
         self.newest = number;
+        self.dry = 0;
         self.state = State::Idle;
         self.late_run = 0;
     }
 
     fn play(&mut self) {
         self.state = State::Playing;
-        self.holds = 0;
+        self.first = self.first.min(self.next);
+        self.dry = 0;
         self.late_run = 0;
         self.skips = 0;
         self.window = 0;
@@ -304,12 +313,20 @@ impl JitterBuffer {
         untouched && self.state != State::Playing && self.newest - number <= self.config.capacity as u64
     }
 
-    /// Moves `newest` past `number`. Frames between that were due in the meantime are now known to have been lost.
-    fn advance_newest(&mut self, number: u64) {
-        if number >= self.newest {
-            self.stats.lost += number.min(self.next).saturating_sub(self.newest);
-            self.newest = number + 1;
+    /// The first frame after a dry spell has this number: what it leaves out was lost, and was due while play-out held.
+    fn settle(&mut self, number: u64) {
+        if self.dry > 0 && number >= self.newest {
+            let lost = (number - self.newest).min(self.dry);
+            self.stats.lost += lost;
+            self.next = self.newest + lost;
+            self.newest = self.next;
+            self.dry = 0;
         }
+    }
+
+    /// Moves `newest` past `number`.
+    fn advance_newest(&mut self, number: u64) {
+        self.newest = self.newest.max(number + 1);
     }
 
     /// A frame came whose turn is over.
@@ -332,11 +349,8 @@ impl JitterBuffer {
         if let Ok(mark) = TokenFrame::new(&[0]) {
             *slot = Some((number, mark));
         }
-        self.stats.late += 1;
-        if number >= self.newest {
-            // It was due before anything newer came: only now is it known to exist.
-            self.advance_newest(number);
-            self.stats.lost += 1;
+        if number >= self.first {
+            self.stats.late += 1;
         }
         self.late_run += 1;
         if self.late_run > MAX_LATE_RUN {

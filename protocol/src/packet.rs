@@ -115,17 +115,39 @@ pub struct Refuse {
 
 /// Why a call was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-#[non_exhaustive]
 pub enum Reason {
     /// The listener is in another call.
-    Busy = 1,
+    Busy,
     /// The peers hold different models.
-    NoSharedBundle = 2,
+    NoSharedBundle,
     /// The peers speak different versions of the protocol.
-    Version = 3,
+    Version,
     /// The listener does not want to.
-    Declined = 4,
+    Declined,
+    /// A reason of later versions, by its number: no less a refusal.
+    Other(u8),
+}
+
+impl Reason {
+    fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Busy,
+            2 => Self::NoSharedBundle,
+            3 => Self::Version,
+            4 => Self::Declined,
+            other => Self::Other(other),
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Busy => 1,
+            Self::NoSharedBundle => 2,
+            Self::Version => 3,
+            Self::Declined => 4,
+            Self::Other(code) => code,
+        }
+    }
 }
 
 /// Why a datagram is not a packet.
@@ -203,7 +225,9 @@ impl<'a> Packet<'a> {
                 depth: fields.depth()?,
                 frames_per_packet: fields.frames()?,
             }),
-            KIND_REFUSE => Self::Refuse(Refuse { version: low, call: fields.u64()?, reason: fields.reason()? }),
+            KIND_REFUSE => {
+                Self::Refuse(Refuse { version: low, call: fields.u64()?, reason: Reason::from_code(fields.u8()?) })
+            }
             KIND_BYE => Self::Bye { tag: fields.u16()? },
             _ => Self::Alive { tag: fields.u16()? },
         };
@@ -245,7 +269,7 @@ impl<'a> Packet<'a> {
             Self::Refuse(refuse) => {
                 out.push(KIND_REFUSE << 5 | (refuse.version & 0x1F));
                 out.extend_from_slice(&refuse.call.to_be_bytes());
-                out.push(refuse.reason as u8);
+                out.push(refuse.reason.code());
             }
             Self::Bye { tag } => {
                 out.push(KIND_BYE << 5 | VERSION);
@@ -320,16 +344,6 @@ impl Fields<'_> {
             Ok(frames)
         } else {
             Err(PacketError::Field { field: "frames", value: frames.into() })
-        }
-    }
-
-    fn reason(&mut self) -> Result<Reason, PacketError> {
-        match self.u8()? {
-            1 => Ok(Reason::Busy),
-            2 => Ok(Reason::NoSharedBundle),
-            3 => Ok(Reason::Version),
-            4 => Ok(Reason::Declined),
-            other => Err(PacketError::Field { field: "reason", value: other.into() }),
         }
     }
 

@@ -314,6 +314,7 @@ impl Engine {
                 lost: jitter.lost,
                 late: jitter.late,
                 skipped: jitter.skipped,
+                held: jitter.held,
                 overrun: capture.overrun + dropped,
             },
             sent,

@@ -24,7 +24,7 @@ use super::{
     engine::{CallError, Engine, Event, Peer, Prepared, ReportParts, Running, Stop},
     media::Incoming,
 };
-use crate::report::Traffic;
+use crate::{realtime, report::Traffic};
 
 /// Longer than any datagram of ours: a longer one is cut, and so recognised as junk.
 const RECEIVE_BYTES: usize = 2048;
@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Runs the network on this thread until it is done.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    // Packets are timed as sound is: where the codec threads may have priority, so may this one. It sleeps but for moments.
+    let _ = realtime::promote(48_000, 480);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(future)
 }
@@ -518,6 +520,6 @@ fn explain(reason: Reason) -> &'static str {
         Reason::NoSharedBundle => "it has another model; use the same bundle on both sides (--bundle)",
         Reason::Version => "it speaks another version of the protocol; update the older side",
         Reason::Declined => "it does not want to",
-        _ => "it gave a reason that this program does not know",
+        Reason::Other(_) => "it gave a reason that this program does not know; a newer Parlo may",
     }
 }
