@@ -7,7 +7,7 @@
 //! * [`packet`]: the layout of one datagram, as in `docs/wire.md`.
 //! * [`call`]: one call between two peers, from Hello to Bye.
 //! * [`jitter`]: the buffer that turns frames that come when they like into frames when they are due.
-//! * [`file`]: token files (`.ptk`), as in `docs/file.md`.
+//! * [`mod@file`]: token files (`.ptk`), as in `docs/file.md`.
 //!
 //! Payloads are opaque here: the model makes them from token frames, and takes them apart.
 

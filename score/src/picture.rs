@@ -22,8 +22,10 @@ const WINDOW: f64 = 0.032;
 /// What lies so far below the loudest is black.
 const RANGE_DB: f64 = 70.0;
 
-const PAPER: [u8; 3] = [255, 255, 255];
-const INK: [u8; 3] = [32, 32, 40];
+/// Places in the palette: shades of the colour map up to here, and then two for the frame.
+const SHADES: u8 = 254;
+const PAPER: u8 = 254;
+const INK: u8 = 255;
 
 /// One spectrogram of a picture.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +104,8 @@ fn draw(canvas: &mut Canvas, panel: &Panel<'_>, top: usize, seconds: f64, top_hz
     let loudest = levels.iter().copied().fold(-60.0, f64::max);
     for (index, level) in levels.iter().enumerate() {
         let shade = (1.0 + (level - loudest) / RANGE_DB).clamp(0.0, 1.0);
-        canvas.put(LEFT + index % PLOT_WIDTH, top + index / PLOT_WIDTH, colour(shade));
+        let place = (shade * f64::from(SHADES - 1)).round() as u8;
+        canvas.put(LEFT + index % PLOT_WIDTH, top + index / PLOT_WIDTH, place);
     }
 }
 
@@ -125,6 +128,12 @@ fn colour(shade: f64) -> [u8; 3] {
     std::array::from_fn(|c| (STOPS[low][c] + part * (STOPS[low + 1][c] - STOPS[low][c])).round() as u8)
 }
 
+/// Red, green and blue of every place in the palette.
+fn palette() -> Vec<u8> {
+    let shades = (0..SHADES).flat_map(|place| colour(f64::from(place) / f64::from(SHADES - 1)));
+    shades.chain([255, 255, 255]).chain([32, 32, 40]).collect()
+}
+
 struct Canvas {
     width: usize,
     height: usize,
@@ -133,13 +142,12 @@ struct Canvas {
 
 impl Canvas {
     fn new(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: PAPER.repeat(width * height) }
+        Self { width, height, pixels: vec![PAPER; width * height] }
     }
 
-    fn put(&mut self, x: usize, y: usize, colour: [u8; 3]) {
+    fn put(&mut self, x: usize, y: usize, place: u8) {
         if x < self.width && y < self.height {
-            let at = 3 * (y * self.width + x);
-            self.pixels[at..at + 3].copy_from_slice(&colour);
+            self.pixels[y * self.width + x] = place;
         }
     }
 
@@ -174,7 +182,8 @@ impl Canvas {
             let out = File::create(&temporary).map_err(|error| error.to_string())?;
             let (width, height) = (self.width as u32, self.height as u32);
             let mut encoder = png::Encoder::new(BufWriter::new(out), width, height);
-            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_color(png::ColorType::Indexed);
+            encoder.set_palette(palette());
             encoder.set_depth(png::BitDepth::Eight);
             let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
             writer.write_image_data(&self.pixels).map_err(|error| error.to_string())?;
