@@ -4,38 +4,15 @@
 //! percentile, call by call.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
+use counting_alloc::{Counting, allocations};
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, FrameCoder, PlainCoder, Runtime};
 use parlod::{audio::AudioReader, report::Durations};
 use serde_json::json;
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract; counting in a
-// const-initialised thread-local without a destructor neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -54,9 +31,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut encoder = Encoder::new(&runtime, &bundle, CONFIG)?;
     let mut decoder = Decoder::new(&runtime, &bundle)?;
     let (mut encode, mut quantize, mut decode) = (Durations::default(), Durations::default(), Durations::default());
-    let mut allocations = 0;
+    let mut allocated = 0;
     for round in 0..ROUNDS {
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         for frame in &frames {
             let start = Instant::now();
             encoder.analyse(frame)?;
@@ -71,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 decode.record(decoded - quantized);
             }
         }
-        allocations = ALLOCATIONS.with(Cell::get) - before;
+        allocated = allocations() - before;
     }
 
     let (encode_time, decode_time) = offline(&runtime, &bundle, &frames)?;
@@ -85,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "decode_us_p99": decode.percentiles().p99,
         "offline_encode_x": seconds / encode_time.as_secs_f64(),
         "offline_decode_x": seconds / decode_time.as_secs_f64(),
-        "allocs_per_frame": allocations as f64 / frames.len() as f64,
+        "allocs_per_frame": allocated as f64 / frames.len() as f64,
         "beams": beams,
     });
     println!("{report:#}");

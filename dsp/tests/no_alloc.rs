@@ -2,34 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
-
+use counting_alloc::{Counting, allocations};
 use parlo_dsp::{Intake, Outlet};
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract; counting in a
-// const-initialised thread-local without a destructor neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -42,7 +16,7 @@ fn seconds_of_sound_passes_without_an_allocation() {
         let mut intake = Intake::new(device, channels, model, model as usize / 50).unwrap();
         let mut outlet = Outlet::new(model, device, channels, model as usize / 50).unwrap();
         let block = vec![0.25_f32; device as usize / 100 * usize::from(channels)];
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         assert!(before > 0, "the counter counts");
         let (mut frames, mut samples) = (0, 0);
         for _ in 0..600 {
@@ -56,7 +30,7 @@ fn seconds_of_sound_passes_without_an_allocation() {
         intake.finish(|_| frames += 1);
         outlet.finish(|out| samples += out.len());
         let _ = intake.level();
-        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0, "{device} Hz, {channels} channels");
+        assert_eq!(allocations() - before, 0, "{device} Hz, {channels} channels");
         assert!(frames >= 300 && samples > 0);
     }
 }

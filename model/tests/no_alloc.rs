@@ -4,35 +4,9 @@
 
 mod support;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
-
+use counting_alloc::{Counting, allocations};
 use parlo_model::{Decoder, Encoder, EncoderConfig};
 use support::{hum, open};
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract; counting in a
-// const-initialised thread-local without a destructor neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -47,7 +21,7 @@ fn frames_pass_without_an_allocation() {
     let mut before = 0;
     for (n, frame) in signal.chunks(audio.frame_samples).enumerate() {
         if n == 10 {
-            before = ALLOCATIONS.with(Cell::get);
+            before = allocations();
         }
         let tokens = encoder.push(frame).unwrap();
         decoder.push(&tokens).unwrap();
@@ -56,5 +30,5 @@ fn frames_pass_without_an_allocation() {
         }
     }
     assert!(before > 0, "the counter counts");
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(allocations() - before, 0);
 }

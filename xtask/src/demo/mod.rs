@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Frames of 20 ms in each packet, 1 to 12
     #[arg(long, value_name = "N", default_value_t = 3)]
     frames_per_packet: u8,
+    /// Delay that the jitter buffer keeps; twice the default, for a machine that may be busy with building
+    #[arg(long, value_name = "MS", default_value_t = 80)]
+    jitter_ms: u64,
     /// Where received.wav and spectrograms.png go
     #[arg(long, value_name = "DIR", default_value = "out/demo")]
     out: PathBuf,
@@ -119,6 +122,7 @@ fn call(clip: &Path, sent: &Sound, options: &Options, out: &Path) -> anyhow::Res
     let shared = |command: &mut Command, name: &str| -> anyhow::Result<()> {
         command.args(["--depth", &options.depth.to_string()]);
         command.args(["--frames-per-packet", &options.frames_per_packet.to_string()]);
+        command.args(["--jitter-ms", &options.jitter_ms.to_string()]);
         command.arg("--report").arg(out.join(format!("{name}.json")));
         command.arg("--timeline").arg(out.join(format!("{name}.csv")));
         command.stdin(Stdio::null()).stderr(File::create(out.join(format!("{name}.log")))?);

@@ -3,10 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cpal::{
-    FromSample, InputCallbackInfo, SampleFormat, SizedSample, StreamConfig,
-    traits::{DeviceTrait, StreamTrait},
-};
+use cpal::{FromSample, InputCallbackInfo, SampleFormat, SizedSample, StreamConfig, traits::DeviceTrait};
 use ringbuf::{
     HeapCons, HeapRb,
     traits::{Consumer, Observer, Producer, Split},
@@ -14,8 +11,7 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, Captured, Format, PATIENCE, Source},
-    Backend, DeviceChoice, Direction, Health, Replacement, attempts, config, find, format_of, refused, unsupported,
-    watch,
+    Backend, DeviceChoice, Direction, Health, Opened, Replacement, open, unsupported, with_sample_type,
 };
 
 /// A microphone, and whatever becomes the default when it goes away.
@@ -35,15 +31,8 @@ enum State {
 }
 
 struct Open {
-    /// Name and id: several devices may share a name.
-    name: String,
-    /// The sound system that it belongs to, which is where another is looked for.
-    backend: Backend,
-    format: Format,
     ring: HeapCons<f32>,
-    health: Arc<Health>,
-    // Dropped last: it ends the callbacks.
-    _stream: cpal::Stream,
+    device: Opened,
 }
 
 impl DeviceSource {
@@ -53,7 +42,7 @@ impl DeviceSource {
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
         let open = Open::new(backend, choice)?;
-        Ok(Self { format: open.format, stream: State::Open(open), xruns: 0 })
+        Ok(Self { format: open.device.format, stream: State::Open(open), xruns: 0 })
     }
 
     /// Times that sound was lost because nobody took it.
@@ -74,8 +63,8 @@ impl Source for DeviceSource {
                 Some(captured) => Ok(captured),
                 None => {
                     self.xruns += open.overruns();
-                    let name = open.name.clone();
-                    let backend = open.backend;
+                    let name = open.device.name.clone();
+                    let backend = open.device.backend;
                     let replacement = Replacement::find(move || Open::new(backend, &DeviceChoice::Default));
                     let old = std::mem::replace(&mut self.stream, State::Lost { name, replacement });
                     // Closing a dead stream can wait for its server: not on this thread.
@@ -86,8 +75,9 @@ impl Source for DeviceSource {
             State::Lost { name, replacement } => match replacement.wait(PATIENCE) {
                 None => Ok(Captured::Nothing),
                 Some(open) => {
-                    let notice = format!("the microphone \"{name}\" went away; now listening to \"{}\"", open.name);
-                    self.format = open.format;
+                    let notice =
+                        format!("the microphone \"{name}\" went away; now listening to \"{}\"", open.device.name);
+                    self.format = open.device.format;
                     self.stream = State::Open(open);
                     Ok(Captured::Changed { format: self.format, notice })
                 }
@@ -98,59 +88,39 @@ impl Source for DeviceSource {
 
 impl Open {
     fn new(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let (name, device, backend) = find(backend, choice, Direction::Input)?;
-        let wrong = |error: &cpal::Error| refused(Direction::Input, &name, error);
-        let supported = config(&device, Direction::Input).map_err(|error| wrong(&error))?;
-        let format = format_of(&supported);
-        let mut last = None;
-        for attempt in attempts(&supported) {
-            // A second of sound: a codec thread that is later than that has other worries.
-            let (producer, ring) = HeapRb::new(format.rate as usize * usize::from(format.channels)).split();
-            let health = Arc::new(Health::new());
-            let make = match supported.sample_format() {
-                SampleFormat::F32 => build::<f32>,
-                SampleFormat::F64 => build::<f64>,
-                SampleFormat::I8 => build::<i8>,
-                SampleFormat::I16 => build::<i16>,
-                SampleFormat::I24 => build::<cpal::I24>,
-                SampleFormat::I32 => build::<i32>,
-                SampleFormat::U8 => build::<u8>,
-                SampleFormat::U16 => build::<u16>,
-                SampleFormat::U32 => build::<u32>,
-                other => return Err(unsupported(Direction::Input, &name, other)),
-            };
-            match make(&device, attempt, producer, Arc::clone(&health))
-                .and_then(|stream| stream.play().map(|()| stream))
-            {
-                Ok(stream) => {
-                    watch(&device, Direction::Input, &health);
-                    return Ok(Self { name, backend, format, ring, health, _stream: stream });
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.map_or_else(|| unsupported(Direction::Input, &name, supported.sample_format()), |error| wrong(&error)))
+        let mut ring = None;
+        let device = open(backend, choice, Direction::Input, |device, format, config, health| {
+            // A second of sound: whoever is later than that has other worries.
+            let room = config.sample_rate as usize * usize::from(config.channels);
+            let (producer, consumer) = HeapRb::new(room).split();
+            ring = Some(consumer);
+            with_sample_type!(format, build(device, config, producer, health))
+        })?;
+        // A device that opened has had its ring made.
+        let missing = || unsupported(Direction::Input, &device.name, SampleFormat::F32);
+        let ring = ring.ok_or_else(missing)?;
+        Ok(Self { ring, device })
     }
 
     fn overruns(&self) -> u64 {
-        self.health.xruns.load(std::sync::atomic::Ordering::Relaxed)
+        self.device.health.xruns.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Waits for sound; `None` if the device is lost.
     fn wait(&mut self, buffer: &mut [f32]) -> Option<Captured> {
-        let channels = usize::from(self.format.channels.max(1));
+        let channels = usize::from(self.device.format.channels.max(1));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let there = self.ring.occupied_len() / channels * channels;
             if there > 0 {
                 let take = there.min(buffer.len() / channels * channels);
                 let samples = self.ring.pop_slice(&mut buffer[..take]);
-                let left = (there - samples) as f64 / channels as f64 / f64::from(self.format.rate);
+                let left = (there - samples) as f64 / channels as f64 / f64::from(self.device.format.rate);
                 let now = Instant::now();
-                let age = Duration::from_secs_f64(left) + self.health.latency();
+                let age = Duration::from_secs_f64(left) + self.device.health.latency();
                 return Some(Captured::Samples { samples, at: now.checked_sub(age).unwrap_or(now) });
             }
-            if self.health.is_lost() {
+            if self.device.health.is_lost() {
                 return None;
             }
             if Instant::now() >= deadline {

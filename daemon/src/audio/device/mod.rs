@@ -20,7 +20,7 @@ use std::{
 pub use capture::DeviceSource;
 use cpal::{
     BufferSize, Device, ErrorKind, Host, HostId, SampleFormat, StreamConfig, SupportedStreamConfig,
-    traits::{DeviceTrait, HostTrait},
+    traits::{DeviceTrait, HostTrait, StreamTrait},
 };
 use crossbeam_channel::{Receiver, bounded};
 pub use playback::DeviceSink;
@@ -368,6 +368,63 @@ fn watch(device: &Device, direction: Direction, health: &Arc<Health>) {
     // Without the thread the device is just not watched.
     let _ = std::thread::Builder::new().name("parlo-watch".into()).spawn(look);
 }
+
+/// A stream that runs, and what was found out on the way to it.
+struct Opened {
+    /// Name and id: several devices may share a name.
+    name: String,
+    /// The sound system that it belongs to, which is where another is looked for when it goes away.
+    backend: Backend,
+    format: Format,
+    health: Arc<Health>,
+    // Dropped last: it ends the callbacks.
+    _stream: cpal::Stream,
+}
+
+/// Opens the chosen device: `build` makes a stream of the configuration that it is given, which is the device's own, first with a
+/// short buffer and then with any.
+fn open(
+    backend: Backend,
+    choice: &DeviceChoice,
+    direction: Direction,
+    mut build: impl FnMut(&Device, SampleFormat, StreamConfig, Arc<Health>) -> Option<Result<cpal::Stream, cpal::Error>>,
+) -> Result<Opened, AudioError> {
+    let (name, device, backend) = find(backend, choice, direction)?;
+    let wrong = |error: &cpal::Error| refused(direction, &name, error);
+    let supported = config(&device, direction).map_err(|error| wrong(&error))?;
+    let mut last = None;
+    for attempt in attempts(&supported) {
+        let health = Arc::new(Health::new());
+        let Some(stream) = build(&device, supported.sample_format(), attempt, Arc::clone(&health)) else { break };
+        match stream.and_then(|stream| stream.play().map(|()| stream)) {
+            Ok(stream) => {
+                watch(&device, direction, &health);
+                return Ok(Opened { name, backend, format: format_of(&supported), health, _stream: stream });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(|| unsupported(direction, &name, supported.sample_format()), |error| wrong(&error)))
+}
+
+/// Calls a function that is generic over the sample type with the type that the format stands for; `None` if there is none.
+macro_rules! with_sample_type {
+    ($format:expr, $build:ident($($argument:expr),*)) => {
+        match $format {
+            cpal::SampleFormat::F32 => Some($build::<f32>($($argument),*)),
+            cpal::SampleFormat::F64 => Some($build::<f64>($($argument),*)),
+            cpal::SampleFormat::I8 => Some($build::<i8>($($argument),*)),
+            cpal::SampleFormat::I16 => Some($build::<i16>($($argument),*)),
+            cpal::SampleFormat::I24 => Some($build::<cpal::I24>($($argument),*)),
+            cpal::SampleFormat::I32 => Some($build::<i32>($($argument),*)),
+            cpal::SampleFormat::U8 => Some($build::<u8>($($argument),*)),
+            cpal::SampleFormat::U16 => Some($build::<u16>($($argument),*)),
+            cpal::SampleFormat::U32 => Some($build::<u32>($($argument),*)),
+            _ => None,
+        }
+    };
+}
+use with_sample_type;
 
 /// A thread that opens the default device as soon as there is one: opening can wait for a server, and a codec thread
 /// must not.

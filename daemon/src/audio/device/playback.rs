@@ -3,10 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cpal::{
-    FromSample, OutputCallbackInfo, SampleFormat, SizedSample, StreamConfig,
-    traits::{DeviceTrait, StreamTrait},
-};
+use cpal::{FromSample, OutputCallbackInfo, SampleFormat, SizedSample, StreamConfig, traits::DeviceTrait};
 use ringbuf::{
     HeapProd, HeapRb,
     traits::{Consumer, Observer, Producer, Split},
@@ -14,8 +11,7 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, Format, Played, Sink},
-    Backend, DeviceChoice, Direction, Health, PERIOD, Replacement, attempts, config, find, format_of, refused,
-    unsupported, watch,
+    Backend, DeviceChoice, Direction, Health, Opened, PERIOD, Replacement, open, unsupported, with_sample_type,
 };
 
 /// Sound that waits in the ring at most when a block is added to it: two callbacks' worth.
@@ -41,15 +37,8 @@ enum State {
 }
 
 struct Open {
-    /// Name and id: several devices may share a name.
-    name: String,
-    /// The sound system that it belongs to, which is where another is looked for.
-    backend: Backend,
-    format: Format,
     ring: HeapProd<f32>,
-    health: Arc<Health>,
-    // Dropped last: it ends the callbacks.
-    _stream: cpal::Stream,
+    device: Opened,
 }
 
 impl DeviceSink {
@@ -59,14 +48,14 @@ impl DeviceSink {
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
         let open = Open::new(backend, choice)?;
-        Ok(Self { format: open.format, stream: State::Open(open), xruns: 0 })
+        Ok(Self { format: open.device.format, stream: State::Open(open), xruns: 0 })
     }
 
     fn lose(&mut self) {
         if let State::Open(open) = &self.stream {
             self.xruns += open.underruns();
-            let name = open.name.clone();
-            let backend = open.backend;
+            let name = open.device.name.clone();
+            let backend = open.device.backend;
             let replacement = Replacement::find(move || Open::new(backend, &DeviceChoice::Default));
             let old = std::mem::replace(&mut self.stream, State::Lost { name, replacement });
             // Closing a dead stream can wait for its server: not on this thread.
@@ -96,8 +85,9 @@ impl Sink for DeviceSink {
                 match replacement.wait(time) {
                     None => Ok(Played::Away),
                     Some(open) => {
-                        let notice = format!("the loudspeaker \"{name}\" went away; now playing to \"{}\"", open.name);
-                        self.format = open.format;
+                        let notice =
+                            format!("the loudspeaker \"{name}\" went away; now playing to \"{}\"", open.device.name);
+                        self.format = open.device.format;
                         self.stream = State::Open(open);
                         Ok(Played::Changed { format: self.format, notice })
                     }
@@ -114,13 +104,13 @@ impl Sink for DeviceSink {
     fn finish(self: Box<Self>) -> Result<(), AudioError> {
         if let State::Open(open) = &self.stream {
             // What waits is still heard, if the device plays it in reasonable time.
-            let deadline = Instant::now() + 4 * WAITING + open.health.latency();
-            while !open.ring.is_empty() && Instant::now() < deadline && !open.health.is_lost() {
+            let deadline = Instant::now() + 4 * WAITING + open.device.health.latency();
+            while !open.ring.is_empty() && Instant::now() < deadline && !open.device.health.is_lost() {
                 std::thread::sleep(Duration::from_millis(2));
             }
             // The last of it is on its way through the sound system now.
-            if !open.health.is_lost() {
-                std::thread::sleep((open.health.latency() + PERIOD).min(MAX_DRAIN));
+            if !open.device.health.is_lost() {
+                std::thread::sleep((open.device.health.latency() + PERIOD).min(MAX_DRAIN));
             }
         }
         Ok(())
@@ -129,58 +119,38 @@ impl Sink for DeviceSink {
 
 impl Open {
     fn new(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let (name, device, backend) = find(backend, choice, Direction::Output)?;
-        let wrong = |error: &cpal::Error| refused(Direction::Output, &name, error);
-        let supported = config(&device, Direction::Output).map_err(|error| wrong(&error))?;
-        let format = format_of(&supported);
-        let mut last = None;
-        for attempt in attempts(&supported) {
-            let (ring, consumer) = HeapRb::new(format.rate as usize * usize::from(format.channels)).split();
-            let health = Arc::new(Health::new());
-            let make = match supported.sample_format() {
-                SampleFormat::F32 => build::<f32>,
-                SampleFormat::F64 => build::<f64>,
-                SampleFormat::I8 => build::<i8>,
-                SampleFormat::I16 => build::<i16>,
-                SampleFormat::I24 => build::<cpal::I24>,
-                SampleFormat::I32 => build::<i32>,
-                SampleFormat::U8 => build::<u8>,
-                SampleFormat::U16 => build::<u16>,
-                SampleFormat::U32 => build::<u32>,
-                other => return Err(unsupported(Direction::Output, &name, other)),
-            };
-            match make(&device, attempt, consumer, Arc::clone(&health))
-                .and_then(|stream| stream.play().map(|()| stream))
-            {
-                Ok(stream) => {
-                    watch(&device, Direction::Output, &health);
-                    return Ok(Self { name, backend, format, ring, health, _stream: stream });
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last
-            .map_or_else(|| unsupported(Direction::Output, &name, supported.sample_format()), |error| wrong(&error)))
+        let mut ring = None;
+        let device = open(backend, choice, Direction::Output, |device, format, config, health| {
+            // A second of sound: whoever is later than that has other worries.
+            let room = config.sample_rate as usize * usize::from(config.channels);
+            let (producer, consumer) = HeapRb::new(room).split();
+            ring = Some(producer);
+            with_sample_type!(format, build(device, config, consumer, health))
+        })?;
+        // A device that opened has had its ring made.
+        let missing = || unsupported(Direction::Output, &device.name, SampleFormat::F32);
+        let ring = ring.ok_or_else(missing)?;
+        Ok(Self { ring, device })
     }
 
     fn underruns(&self) -> u64 {
-        self.health.xruns.load(std::sync::atomic::Ordering::Relaxed)
+        self.device.health.xruns.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Waits for room and adds the samples; `None` if the device is lost.
     fn write(&mut self, samples: &[f32]) -> Option<Played> {
-        let channels = usize::from(self.format.channels.max(1));
-        let second = f64::from(self.format.rate) * channels as f64;
+        let channels = usize::from(self.device.format.channels.max(1));
+        let second = f64::from(self.device.format.rate) * channels as f64;
         let most = (WAITING.as_secs_f64() * second) as usize;
         loop {
             let waiting = self.ring.occupied_len();
             if waiting == 0 || (waiting <= most && self.ring.vacant_len() >= samples.len()) {
-                let time = Duration::from_secs_f64(waiting as f64 / second) + self.health.latency();
+                let time = Duration::from_secs_f64(waiting as f64 / second) + self.device.health.latency();
                 // A block longer than the ring is cut to it.
                 self.ring.push_slice(samples);
                 return Some(Played::At(Instant::now() + time));
             }
-            if self.health.is_lost() {
+            if self.device.health.is_lost() {
                 return None;
             }
             let excess = Duration::from_secs_f64(waiting.saturating_sub(most) as f64 / second);
