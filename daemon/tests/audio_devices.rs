@@ -113,6 +113,13 @@ fn child_captures() {
     assert!(pure >= 15, "{pure} of {} parts are the tone", heard.len() / 4800);
     assert_eq!(source.overruns(), 0);
 
+    // What was captured while nobody listened is old by the time that a call begins.
+    thread::sleep(Duration::from_millis(700));
+    source.begin();
+    let mut buffer = vec![0.0; 96_000];
+    let Captured::Samples { samples, .. } = source.read(&mut buffer).unwrap() else { panic!("sound flows") };
+    assert!(samples < 9_600, "{samples} samples are older than the call");
+
     let unknown = DeviceChoice::Named("mic.moniter".into());
     let complaint = DeviceSource::open(Backend::Pulse, &unknown).err().unwrap().to_string();
     assert!(complaint.contains("mic.moniter") && complaint.contains("parlo devices"), "{complaint}");

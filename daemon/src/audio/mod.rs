@@ -81,6 +81,10 @@ pub trait Source: Send {
     /// Layout of what the next [`read`](Self::read) brings.
     fn format(&self) -> Format;
 
+    /// Says that from now on it is listened: sound that was captured before (a microphone is opened before its call stands)
+    /// is forgotten.
+    fn begin(&mut self) {}
+
     /// Waits until there is something, then fills as much of `buffer` as is there without waiting further.
     ///
     /// Does not allocate, except when a device changes.

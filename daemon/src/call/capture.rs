@@ -62,6 +62,7 @@ impl Capture {
         let mut buffer = vec![0.0; samples_in(format, Duration::from_millis(20))];
         let mut span = Span::new(format, self.sample_rate, self.frame_samples, 0);
         let mut number = 0;
+        self.source.begin();
         while !shared.capture_stopped() {
             match self.source.read(&mut buffer).map_err(CallError::Audio)? {
                 Captured::Nothing => {}

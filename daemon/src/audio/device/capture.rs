@@ -57,6 +57,12 @@ impl Source for DeviceSource {
         self.format
     }
 
+    fn begin(&mut self) {
+        if let State::Open(open) = &mut self.stream {
+            open.ring.clear();
+        }
+    }
+
     fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError> {
         match &mut self.stream {
             State::Open(open) => match open.wait(buffer) {
