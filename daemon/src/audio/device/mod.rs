@@ -482,4 +482,16 @@ mod tests {
         assert_eq!(choose(&names, "#2", 3), None);
         assert_eq!(choose(&names, "bluetooth", 0), None);
     }
+
+    #[test]
+    fn devices_that_refuse_say_why_and_what_to_do() {
+        for (kind, advice) in [
+            (ErrorKind::UnsupportedConfig, "refuses its own default rate"),
+            (ErrorKind::DeviceBusy, "another program holds it"),
+            (ErrorKind::PermissionDenied, "group \"audio\""),
+        ] {
+            let said = refused(Direction::Input, "Headset", &cpal::Error::new(kind)).to_string();
+            assert!(said.contains("input \"Headset\"") && said.contains(advice), "{said}");
+        }
+    }
 }
