@@ -1,0 +1,270 @@
+"""A finished bundle, run as calls run it: one 20 ms frame at a time, by its manifest alone."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from .errors import UserError
+
+MANIFEST = "manifest.toml"
+FORMAT = 1
+# Beyond this many candidates nothing is gained that can be measured.
+MAX_BEAM = 32
+# Frames searched at once: 128 frames x 4 candidates x 1024 entries are 2 MiB of scores, which a
+# core's cache holds.
+SEARCH_FRAMES = 128
+
+
+class BundleError(UserError):
+    """A bundle that cannot be used, or is asked for what it cannot do; says why and what to do."""
+
+
+class BundleCodec:
+    """A bundle's encoder, quantizer and decoder, for whole recordings.
+
+    Audio is mono float32 at `sample_rate`, nominally -1 to 1. The codes are those of the program's
+    own encoder, but for near ties: sums run in another order there.
+
+    folder: the bundle's. beam: how many partial codings the search for codes keeps, 1 (the greedy
+    walk) to 32. Raises BundleError if a file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path | str, beam: int = 4):
+        self.folder = Path(folder)
+        self.beam = min(max(beam, 1), MAX_BEAM)
+        path, text = self.folder / MANIFEST, self._bytes(MANIFEST)
+        self.identity = hashlib.sha256(text).hexdigest()
+        try:
+            self.manifest = tomllib.loads(text.decode())
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BundleError(f"{path} is not a bundle manifest: {error}") from error
+        if self.manifest.get("format") != FORMAT:
+            found = self.manifest.get("format")
+            raise BundleError(f"{path} has format {found}; this program reads format {FORMAT}")
+        try:
+            self.name = self.manifest["name"]
+            audio = self.manifest["audio"]
+            self.sample_rate = audio["sample_rate"]
+            self.frame_samples = audio["frame_samples"]
+            self.delay_samples = audio["delay_samples"]
+            self.sizes = self.manifest["quantizer"]["sizes"]
+            self.books = self._codebooks()
+            self._encoder = _Graph(self, "encoder", ["audio"], "latent")
+            self._decoder = _Graph(self, "decoder", ["latent", "depth_one_hot"], "audio")
+        except KeyError as error:
+            raise BundleError(f"{path} is not a bundle manifest: it lacks {error}") from error
+
+    @property
+    def max_depth(self) -> int:
+        """How many codebooks there are."""
+        return len(self.sizes)
+
+    def kbps(self, depth: int) -> float:
+        """The raw bitrate at this depth: codes alone, no entropy coding, no headers."""
+        sizes = self.sizes[: self.checked(depth)]
+        bits = sum(max(1, (size - 1).bit_length()) for size in sizes)
+        return bits * self.sample_rate / self.frame_samples / 1000
+
+    def latents(self, audio: np.ndarray) -> np.ndarray:
+        """Latents [frames, dimension] of the audio [samples], filled up with silence to a frame.
+
+        As many silent frames follow as it takes until the decoder has put out the end.
+        Raises BundleError if a latent is not finite.
+        """
+        flush = -(-self.delay_samples // self.frame_samples)
+        count = -(-len(audio) // self.frame_samples) + flush
+        padded = np.zeros(count * self.frame_samples, np.float32)
+        padded[: len(audio)] = audio
+        self._encoder.reset()
+        frames = padded.reshape(count, self.frame_samples)
+        dimension = self.books[0].shape[1]
+        latents = np.array([self._encoder.run({"audio": frame}) for frame in frames], np.float32)
+        if not np.isfinite(latents).all():
+            raise BundleError(f"the encoder of {self.name} put out a latent that is not finite")
+        return latents.reshape(count, dimension)
+
+    def codes(self, latents: np.ndarray, depths: Iterable[int]) -> dict[int, np.ndarray]:
+        """Codes at each depth, {depth: integers [frames, depth]}, of latents [frames, dimension].
+
+        One search serves all depths: what it would choose if it ended at a book is the best
+        candidate there. Raises BundleError if there is no such depth.
+        """
+        depths = list(depths)
+        deepest = max(self.checked(depth) for depth in depths)
+        found = {depth: np.zeros((len(latents), depth), np.int64) for depth in depths}
+        for at in range(0, len(latents), SEARCH_FRAMES):
+            part = slice(at, at + SEARCH_FRAMES)
+            search = beam_search(latents[part], self.books[:deepest], self.beam)
+            for depth, best in enumerate(search, 1):
+                if depth in found:
+                    found[depth][part] = best
+        return found
+
+    def dequantize(self, codes: np.ndarray) -> np.ndarray:
+        """The sums [frames, dimension] of the entries that codes [frames, depth] name.
+
+        Added coarsest first in float32, as the program's decoder does.
+        """
+        latents = np.zeros((len(codes), self.books[0].shape[1]), np.float32)
+        for book, column in zip(self.books, codes.T):
+            latents += book[column]
+        return latents
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Audio [frames x frame_samples] of codes [frames, depth], the delay still at its start.
+
+        Raises BundleError if a sample is not finite.
+        """
+        inputs = {}
+        if "depth_one_hot" in self.manifest["decoder"]:
+            inputs["depth_one_hot"] = np.zeros(self.max_depth + 1, np.float32)
+            inputs["depth_one_hot"][self.checked(codes.shape[1])] = 1
+        self._decoder.reset()
+        latents = self.dequantize(codes)
+        frames = [self._decoder.run({"latent": latent, **inputs}) for latent in latents]
+        audio = np.array(frames, np.float32).reshape(-1)
+        if not np.isfinite(audio).all():
+            raise BundleError(f"the decoder of {self.name} put out a sample that is not finite")
+        return audio
+
+    def process(self, audio: np.ndarray, depths: Iterable[int]) -> dict[int, np.ndarray]:
+        """What is heard at each depth, {depth: audio [samples]}: as long as `audio`, not late."""
+        codes = self.codes(self.latents(audio), depths)
+        heard = slice(self.delay_samples, self.delay_samples + len(audio))
+        return {depth: self.decode(codes[depth])[heard] for depth in depths}
+
+    def checked(self, depth: int) -> int:
+        """The depth, if there are as many codebooks. Raises BundleError if not."""
+        if not 1 <= depth <= self.max_depth:
+            raise BundleError(
+                f"depth {depth} is not possible: {self.name} has 1 to {self.max_depth} codebooks"
+            )
+        return depth
+
+    def verified(self, name: str) -> bytes:
+        """The bytes of a file whose length and hash are as the manifest states.
+
+        Raises BundleError if they are not.
+        """
+        stated, found = self.manifest["files"][name], self._bytes(name)
+        digest = hashlib.sha256(found).hexdigest()
+        if (len(found), digest) != (stated["bytes"], stated["sha256"].lower()):
+            raise BundleError(
+                f"{self.folder / name} is not as {MANIFEST} states; export or copy the bundle "
+                "again, whole"
+            )
+        return found
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"cannot read {self.folder / name}: {error.strerror}; "
+                f"a bundle is a folder with {MANIFEST} and all files that it lists"
+            ) from error
+
+    def _codebooks(self) -> list[np.ndarray]:
+        """Codebooks as float32 [entries, dimension], coarsest first."""
+        quantizer = self.manifest["quantizer"]
+        if quantizer["kind"] != "residual":
+            raise BundleError(
+                f"{self.folder / MANIFEST}: this program knows residual quantizers only, "
+                f"not \"{quantizer['kind']}\""
+            )
+        path, name = self.folder / quantizer["file"], quantizer["tensor"]
+        data = self.verified(quantizer["file"])
+        try:
+            tensors = load(data)
+        except SafetensorError as error:
+            raise BundleError(f"{path} is not a safetensors file: {error}") from error
+        shape = (len(self.sizes), max(self.sizes), quantizer["dimension"])
+        if name not in tensors or tensors[name].shape != shape:
+            raise BundleError(f"{path} holds no tensor {name} of shape {list(shape)}")
+        books = tensors[name].astype(np.float32)
+        return [book[:size] for book, size in zip(books, self.sizes)]
+
+
+def beam_search(
+    latents: np.ndarray, books: list[np.ndarray], beam: int
+) -> Iterator[np.ndarray]:
+    """After each book, the best codes [frames, books so far] of latents [frames, dimension].
+
+    Best is what leaves the least squared error. Keeps the `beam` best partial codings from book to
+    book; of equals the first by candidate, then by code, counts as the better.
+    """
+    frames, dimension = latents.shape
+    row = np.arange(frames)[:, None]
+    left = latents.astype(np.float32)[:, None]
+    error = 0.5 * (left**2).sum(2)
+    codes = np.zeros((frames, 1, 0), np.int64)
+    for book in books:
+        # |r - c|^2 / 2 = |r|^2 / 2 - r.c + |c|^2 / 2
+        products = (left.reshape(-1, dimension) @ book.T).reshape(*error.shape, len(book))
+        steps = error[:, :, None] - products + 0.5 * (book**2).sum(1)
+        parent, code = np.divmod(smallest(steps.reshape(frames, -1), beam), len(book))
+        left = left[row, parent] - book[code]
+        # From the residual itself, not from the step: rounding does not add up from book to book.
+        error = 0.5 * (left**2).sum(2)
+        codes = np.concatenate([codes[row, parent], code[:, :, None]], axis=2)
+        yield codes[:, 0]
+
+
+def smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """Columns of the `count` smallest of each row of values [rows, columns], smallest first.
+
+    Overwrites the values.
+    """
+    row, places = np.arange(len(values)), []
+    # argmin takes the first of equals, which a partial sort does not promise.
+    for _ in range(min(count, values.shape[1])):
+        places.append(values.argmin(1))
+        values[row, places[-1]] = np.inf
+    return np.stack(places, 1)
+
+
+class _Graph:
+    """A graph and the states that it carries from frame to frame."""
+
+    def __init__(self, bundle: BundleCodec, part: str, inputs: list[str], output: str):
+        declared = bundle.manifest[part]
+        self.path = bundle.folder / declared["file"]
+        self.tensors = {key: declared[key] for key in inputs if key in declared}
+        states = declared.get("states", [])
+        self.zeros = {state["input"]: np.zeros(state["shape"], np.float32) for state in states}
+        self.outputs = [declared[output]["name"], *(state["output"] for state in states)]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        data = bundle.verified(declared["file"])
+        self.session = self._told(
+            onnxruntime.InferenceSession, data, options, providers=["CPUExecutionProvider"]
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start of a stream: zeros."""
+        self.states = dict(self.zeros)
+
+    def run(self, values: dict[str, np.ndarray]) -> np.ndarray:
+        """The output of one frame, flat; values: {what the manifest calls the input: flat}."""
+        inputs = dict(self.states)
+        for key, tensor in self.tensors.items():
+            inputs[tensor["name"]] = values[key].reshape(tensor["shape"])
+        result, *states = self._told(self.session.run, self.outputs, inputs)
+        self.states = dict(zip(self.zeros, states, strict=True))
+        return result.reshape(-1)
+
+    def _told(self, call: Callable, *arguments: Any, **options: Any) -> Any:
+        try:
+            return call(*arguments, **options)
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+            raise BundleError(f"{self.path}: ONNX Runtime: {error}") from error

@@ -1,0 +1,137 @@
+"""Training crops from a prepared cache, drawn on the device that trains."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import Augment, pitch_shift
+from .config import Config
+from .errors import UserError
+from .prepare import ACTIVE_STEP, FORMAT, PITCH_STEP
+
+
+@dataclass
+class Batch:
+    """Crops ready for a step, all on the training device."""
+
+    input: Tensor  # [B, samples]
+    target: Tensor  # [B, samples]
+    pitch: Tensor  # [B, T] Hz at the middle of each frame, signed as in the cache
+    pitch_known: Tensor  # [B] bool
+
+
+class Corpus:
+    """The cache, whole, on one device."""
+
+    def __init__(self, cache: Path, config: Config, device: torch.device):
+        try:
+            index = json.loads((cache / "index.json").read_text())
+        except OSError as error:
+            raise UserError(f"{cache} is not a finished cache: run `prepare` with "
+                            f"`--cache {cache}` first") from error
+        except ValueError as error:
+            raise UserError(f"{cache}/index.json is damaged: prepare the cache again") from error
+        if index.get("format") != FORMAT or index.get("rate") != config.audio.rate:
+            raise UserError(f"{cache} was prepared for {index.get('rate')} samples a second, and "
+                            f"the configuration says {config.audio.rate}: prepare it again")
+        self.config, self.device = config, device
+        self.clips = index["clips"]
+        self.rate = config.audio.rate
+
+        def load(name: str, kind) -> Tensor:
+            try:
+                values = np.memmap(cache / name, dtype=kind, mode="c")
+            except (OSError, ValueError) as error:
+                raise UserError(f"cannot read {cache / name}: prepare the cache again") from error
+            tensor = torch.from_numpy(values)
+            return tensor if device.type == "cpu" else tensor.to(device)
+
+        self.audio = load("audio.i16", np.int16)
+        if len(self.audio) != index["samples"]:
+            raise UserError(f"{cache}/audio.i16 is not as long as index.json says: prepare it "
+                            "again")
+        self.pitch = load("pitch.f16", np.float16)
+        active = np.fromfile(cache / "active.u8", np.uint8)
+        seconds = index["samples"] / self.rate
+        if len(self.pitch) != seconds * PITCH_STEP or len(active) != seconds * ACTIVE_STEP:
+            raise UserError(f"{cache}: its pitch or activity is not as long as its audio: prepare "
+                            "it again")
+        self.active = np.concatenate([[0], np.cumsum(active, dtype=np.int64)])
+        noise = rooms = None
+        if (cache / "noise.i16").exists():
+            noise = load("noise.i16", np.int16).float() / 32768
+        if (cache / "rooms.npy").exists():
+            rooms = torch.from_numpy(np.load(cache / "rooms.npy")).to(device)
+        self.augment = Augment(config.augment, self.rate, noise, rooms)
+        self.start = np.array([clip["start"] for clip in self.clips])
+        self.length = np.array([clip["samples"] for clip in self.clips])
+        self.shares = self._shares()
+
+    @property
+    def hours(self) -> float:
+        """Hours of speech."""
+        return float(self.length.sum()) / self.rate / 3600
+
+    @property
+    def speakers(self) -> int:
+        """How many folders the speech came from."""
+        return len({clip["speaker"] for clip in self.clips})
+
+    def _shares(self) -> np.ndarray:
+        """Probability of drawing each clip: by length, with the square root of its speaker's total,
+        so that a voice with an hour does not drown those with a minute."""
+        total: dict[str, float] = {}
+        for clip in self.clips:
+            total[clip["speaker"]] = total.get(clip["speaker"], 0) + clip["samples"]
+        share = np.array([c["samples"] / total[c["speaker"]] ** 0.5 for c in self.clips])
+        return share / share.sum()
+
+    def _place(self, samples: int, random: np.random.Generator) -> tuple[int, int]:
+        """A clip and a start in it, of a crop that is speech for the most part."""
+        for _ in range(6):
+            clip = int(random.choice(len(self.clips), p=self.shares))
+            spare = max(0, self.length[clip] - samples)
+            start = self.start[clip] + int(random.integers(0, spare + 1))
+            first = start * ACTIVE_STEP // self.rate
+            last = min(start + samples, self.start[clip] + self.length[clip])
+            count = self.active[last * ACTIVE_STEP // self.rate] - self.active[first]
+            if count >= 0.6 * min(samples, self.length[clip]) * ACTIVE_STEP / self.rate:
+                break
+        return clip, start
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """A batch, decided by the (CPU) generator's state alone."""
+        training, audio = self.config.training, self.config.audio
+        seed = int(torch.randint(2**62, (), generator=generator))
+        random = np.random.default_rng(seed)
+        time = round(training.seconds * 50)
+        out = time * audio.frame
+        # another speed, and with it pitch and formants: the corpus holds few voices
+        speed = float(random.choice(training.speeds))
+        samples = round(out * speed / audio.frame) * audio.frame
+        speed = samples / out
+        places = [self._place(samples, random) for _ in range(training.batch)]
+        start = torch.tensor([place[1] for place in places])
+        end = torch.tensor([self.start[clip] + self.length[clip] for clip, _ in places])
+        n = torch.arange(samples)
+        index = start[:, None] + n
+        inside = (index < end[:, None]).to(self.device)
+        index = index.clamp(max=len(self.audio) - 1).to(self.device)
+        speech = self.audio[index].float() * (1 / 32768) * inside
+        if samples != out:
+            speech = pitch_shift(speech, out)
+        # doubles: floats tell samples apart for the first quarter of an hour only
+        middle = (torch.arange(time, dtype=torch.float64) * audio.frame + audio.hop) * speed
+        at = start[:, None] + middle
+        known = at < end[:, None]
+        at = (at * PITCH_STEP / self.rate).round().long()
+        at = at.minimum(end[:, None] * PITCH_STEP // self.rate - 1)  # not the next clip's first
+        pitch = self.pitch[at.to(self.device)].float() * speed * known.to(self.device)
+        made = self.augment(speech, generator)
+        return Batch(made.input, made.target, pitch, made.pitch_known.to(self.device))

@@ -1,0 +1,127 @@
+"""What the decoder shapes into speech: a pulse train at the coded pitch, and noise.
+
+A vocal tract filters the pulses of the vocal folds and the noise of narrow places. Giving the
+decoder both ready-made (as neural source-filter vocoders do: Wang et al. 2019; DDSP: Engel et al.
+2020) leaves it to find the filters, and voiced sounds have harmonics up to the band's edge from the
+first step of training on.
+
+Pitch comes from the first element of the decoder's latent by a rounding, and phase is kept as an
+integer, so that a stream, a whole file, and any two machines agree on every pulse: a phase that is
+integrated from floats drifts apart within seconds.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LOWEST_PITCH = 55.0  # Hz
+OCTAVES = 3.25  # up to 523 Hz
+STEPS_PER_OCTAVE = 512  # 2.3 cents each
+TURN = 2**20  # phase units of a full turn; 160 samples x 2 x the highest increment stay below 2^24
+NOISE_FRAMES = 128  # length of the repeated noise when running, 2.56 s
+
+
+class Pitch(nn.Module):
+    """Between pitch in hertz, the latent's pitch element, and the oscillator's increment."""
+
+    def __init__(self, rate: int, scale: int):
+        super().__init__()
+        self.scale = scale
+        self.centre = math.log2(LOWEST_PITCH) + OCTAVES / 2
+        steps = int(OCTAVES * STEPS_PER_OCTAVE)
+        self.middle = steps // 2
+        hertz = LOWEST_PITCH * 2.0 ** (torch.arange(steps, dtype=torch.float64) / STEPS_PER_OCTAVE)
+        increments = torch.round(hertz / rate * TURN).float()
+        self.register_buffer("increments", increments, persistent=False)
+
+    def element(self, hertz: Tensor) -> Tensor:
+        """The latent's pitch element for a pitch in Hz: `scale` units an octave, 0 at 170 Hz."""
+        return (torch.log2(hertz.clamp(min=1.0)) - self.centre) * self.scale
+
+    def increment(self, element: Tensor) -> Tensor:
+        """Phase units a sample, whole numbers in float32, for pitch elements of any shape.
+
+        The multiplication is by a power of two and so exact; the only rounding is to the table's
+        index. Elements that are equal bit by bit give equal increments on every machine.
+        """
+        index = torch.round(element * (STEPS_PER_OCTAVE / self.scale)) + self.middle
+        index = index.clamp(0, len(self.increments) - 1)
+        return self.increments[index.long()]
+
+
+class Excitation(nn.Module):
+    """Makes pulses and noise, a frame of samples per latent."""
+
+    def __init__(self, rate: int, frame: int, scale: int):
+        super().__init__()
+        self.frame = frame
+        self.pitch = Pitch(rate, scale)
+        self.edge = 0.97 * rate / 2 / rate * TURN  # highest harmonic, in phase units a sample
+        n = torch.arange(1, frame + 1, dtype=torch.float32)
+        self.register_buffer("n", n, persistent=False)
+        self.register_buffer("bend", n * n / (2 * frame), persistent=False)
+        noise = torch.randn(NOISE_FRAMES, frame, generator=torch.Generator().manual_seed(20))
+        self.register_buffer("noise", noise.half().float(), persistent=False)
+
+    def pulses(self, before: Tensor, now: Tensor, phase: Tensor) -> Tensor:
+        """Unit-power pulses [..., frame] between two pitches.
+
+        before, now: increments [..., 1] at the segment's ends, between which pitch moves in a line;
+        phase: at the segment's start, in units [..., 1]. Every harmonic up to 0.97 of the Nyquist
+        frequency has the same amplitude: the closed form of their sum is the Dirichlet kernel; the
+        highest one fades in and out, so that nothing clicks when pitch moves.
+        """
+        turned = torch.remainder(before * self.n, TURN) + (now - before) * self.bend + phase
+        cycles = turned * (1 / TURN)
+        cycles = cycles - torch.round(cycles)
+        slope = before + (now - before) * (self.n * (1 / self.frame))
+        harmonics = self.edge / slope
+        whole = torch.floor(harmonics)
+        half = math.pi * cycles
+        below = torch.sin(half)
+        flat = below.abs() < 1e-4
+        ratio = torch.sin((2 * whole + 1) * half) / torch.where(flat, torch.ones_like(below), below)
+        total = 0.5 * torch.where(flat, 2 * whole + 1, ratio) - 0.5
+        top = torch.remainder((whole + 1) * cycles, 1.0)
+        total = total + (harmonics - whole) * torch.cos(2 * math.pi * top)
+        return total * torch.sqrt(2 / harmonics)
+
+    def whole(self, element: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Pulses and noise [B, T x frame] for pitch elements [B, T] of streams from their start.
+
+        With a generator, noise is drawn; without, it is the table that the exported graph uses.
+        """
+        now = self.pitch.increment(element)
+        before = torch.cat([now[:, :1], now[:, :-1]], dim=1)
+        advance = ((before + now) * (self.frame / 2)).to(torch.int64)
+        phase = torch.remainder(advance.cumsum(1) - advance, TURN).to(now.dtype)
+        pulses = self.pulses(before.unsqueeze(-1), now.unsqueeze(-1), phase.unsqueeze(-1))
+        batch, frames = element.shape
+        if generator is None:
+            rows = torch.arange(frames, device=element.device) % NOISE_FRAMES
+            noise = self.noise[rows].expand(batch, frames, self.frame)
+        elif generator.device.type == element.device.type:
+            noise = torch.randn(
+                batch, frames, self.frame, device=element.device, generator=generator
+            )
+        else:
+            noise = torch.randn(batch, frames, self.frame, device=element.device)
+        return pulses.reshape(batch, -1), noise.reshape(batch, -1)
+
+    def step(self, element: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One frame of a stream: element [1, 1], state [1, 3] -> pulses, noise [1, frame], state.
+
+        The state holds the last increment (0: the stream begins), the phase, and the frame's number
+        modulo the noise table's length.
+        """
+        last, phase, count = state[:, 0:1], state[:, 1:2], state[:, 2:3]
+        now = self.pitch.increment(element)
+        before = torch.where(last > 0, last, now)
+        pulses = self.pulses(before, now, phase)
+        noise = self.noise[count[:, 0].long()]
+        phase = torch.remainder(phase + (before + now) * (self.frame / 2), TURN)
+        count = torch.remainder(count + 1, NOISE_FRAMES)
+        return pulses, noise, torch.cat([now, phase, count], dim=1)

@@ -1,0 +1,336 @@
+"""From a checkpoint to a bundle: ONNX graphs, codebooks, manifest, model card, each checked."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import shutil
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from .bundle import BundleCodec
+from .card import model_card
+from .checkpoint import Checkpoint
+from .codec import Codec
+from .errors import UserError
+
+TOLERANCE = 1e-4  # largest difference of any sample or latent element, full scale being 1
+LARGEST = 12 * 2**20  # bytes of a bundle
+HALF_FROM = 1024  # weights of this many elements or more are stored in half precision
+
+
+@dataclass
+class Graph:
+    """A step of a stream, with its tensors' names and the shapes of its states."""
+
+    owner: nn.Module  # whose `step` it is
+    inputs: dict[str, tuple[int, ...]]
+    output: str
+    states: dict[str, tuple[int, ...]]
+
+
+class _Step(nn.Module):
+    def __init__(self, owner: nn.Module):
+        super().__init__()
+        self.owner = owner
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return self.owner.step(*tensors)
+
+
+def graphs(codec: Codec) -> dict[str, Graph]:
+    """The encoder's and the decoder's graph. States are zeros at the start of a stream."""
+    config = codec.config
+    frame, hop, stages = config.audio.frame, config.audio.hop, config.quantizer.stages
+    past, latent = config.encoder.kernel - 1, config.quantizer.latent
+    encoder = {"before": (1, frame)}
+    encoder |= {f"block{i}": (1, past, config.encoder.width) for i in range(config.encoder.blocks)}
+    own = config.decoder
+    decoder = {"tail": (1, hop)}
+    if own.head == "harmonic":
+        decoder |= {"oscillator": (1, 3), "sources": (1, 2, hop)}
+    decoder |= {f"block{i}": (1, own.kernel - 1, own.width) for i in range(own.blocks)}
+    decoder |= {f"fine{i}": (1, own.kernel - 1, own.fine_width) for i in range(own.fine_blocks)}
+    return {
+        "encoder": Graph(codec.encoder, {"audio": (1, frame)}, "latent", encoder),
+        "decoder": Graph(
+            codec.decoder,
+            {"latent": (1, 1, latent), "depth_one_hot": (1, stages + 1)}, "audio", decoder,
+        ),
+    }
+
+
+def half_weights(codec: Codec) -> None:
+    """Rounds every weight that the bundle stores in half precision, in place, so that the model
+    that is checked is the one that ships."""
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            if parameter.numel() >= HALF_FROM:
+                parameter.copy_(parameter.half().float())
+        codec.quantizer.codebooks.copy_(codec.quantizer.codebooks.half().float())
+
+
+def write_graph(graph: Graph, path: Path) -> None:
+    """Traces one frame's step and writes it as ONNX, large weights in half precision."""
+    inputs = graph.inputs | graph.states
+    example = tuple(torch.zeros(shape) for shape in inputs.values())
+    outputs = [graph.output, *(f"{name}_out" for name in graph.states)]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        # the optimiser is off: it drops the small constants that keep silence finite, and it would
+        # store the transforms' matrices, which the runtime computes when it loads the graph
+        program = torch.onnx.export(
+            _Step(graph.owner).eval(), example, input_names=list(inputs), output_names=outputs,
+            opset_version=18, dynamo=True, optimize=False, verbose=False,
+        )
+    model = program.model_proto
+    _name_casts(model)
+    _store_half(model)
+    _forget_origin(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def _name_casts(model: onnx.ModelProto) -> None:
+    """Turns CastLike, which the runtime cannot fold and warns of, into Cast."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    types |= {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    types |= {value.name: value.data_type for value in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "CastLike" and types.get(node.input[1]):
+            kind = types[node.input[1]]
+            node.op_type = "Cast"
+            del node.input[1]
+            node.attribute.append(onnx.helper.make_attribute("to", kind))
+
+
+def _store_half(model: onnx.ModelProto) -> None:
+    """Stores large float32 tensors in half precision wherever that loses nothing, and casts them
+    back; the runtime does that once, when it loads the graph."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if values.size < HALF_FROM or not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(
+            onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drops what the tracer noted of source files: it is large, and of the machine it ran on."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for graph in [model.graph, *model.functions]:
+        for node in graph.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def manifest(codec: Codec, name: str, description: str, licence: str, folder: Path) -> str:
+    """The bundle's manifest (TOML), with the length and hash of every file of `folder`."""
+    audio, quantizer = codec.config.audio, codec.config.quantizer
+    lines = [
+        "# A Parlo model bundle. The SHA-256 of this file is the bundle's identity; it covers all "
+        "other files by their hashes.",
+        "format = 1",
+        f"name = {_quoted(name)}",
+        f"description = {_quoted(description)}",
+        f"licence = {_quoted(licence)}",
+        "",
+        "[audio]",
+        f"sample_rate = {audio.rate}",
+        f"frame_samples = {audio.frame}",
+        f"delay_samples = {codec.delay}",
+    ]
+    names = {"audio": "audio", "latent": "latent", "depth_one_hot": "depth_one_hot"}
+
+    def tensor(key: str, shape: tuple[int, ...]) -> str:
+        return f'{key} = {{ name = "{names[key]}", shape = {list(shape)} }}'
+
+    parts = graphs(codec)
+    latent = (1, 1, quantizer.latent)
+    for part, graph in parts.items():
+        result = latent if graph.output == "latent" else (1, audio.frame)
+        lines += ["", f"[{part}]", f'file = "{part}.onnx"']
+        lines += [tensor(key, shape) for key, shape in graph.inputs.items()]
+        lines += [tensor(graph.output, result), "states = ["]
+        lines += [
+            f'    {{ input = "{name}", output = "{name}_out", shape = {list(shape)} }},'
+            for name, shape in graph.states.items()
+        ]
+        lines += ["]"]
+        if part == "encoder":
+            lines += ["", "[quantizer]", 'kind = "residual"', 'file = "codebooks.safetensors"',
+                      'tensor = "codebooks"', f"dimension = {quantizer.latent}",
+                      f"sizes = {[quantizer.entries] * quantizer.stages}"]
+    lines += ["", "[files]"]
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".onnx", ".safetensors"):
+            content = path.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            lines.append(f'"{path.name}" = {{ bytes = {len(content)}, sha256 = "{digest}" }}')
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def check_signal(rate: int, seconds: float = 4.0) -> np.ndarray:
+    """Something that meets every part of the network: voiced glides, noise, clicks, silence."""
+    random = np.random.default_rng(3)
+    n = np.arange(int(seconds * rate))
+    pitch = 150 * 2 ** (0.6 * np.sin(2 * np.pi * 0.4 * n / rate))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    voiced = sum(np.cos(k * phase) / k for k in range(1, 20))
+    loudness = np.clip(np.sin(2 * np.pi * 1.5 * n / rate), 0, 1)
+    audio = 0.05 * loudness * voiced + 0.02 * np.roll(loudness, rate // 3) * random.normal(size=len(n))
+    audio[rate // 2 : rate // 2 + rate // 4] = 0
+    audio[:: rate // 2] += 0.5
+    return audio.astype(np.float32)
+
+
+def largest_difference(codec: Codec, folder: Path) -> dict[str, float]:
+    """How far streams and graphs are from the whole file in PyTorch, on a check signal.
+
+    The keys say what is compared; the values are the largest absolute differences, latents
+    relative to their pitch scale. Pitch is a choice among candidates: a frame whose two best are
+    equal to the last bit may differ, and is not counted, if it is the only one.
+    """
+    config = codec.config
+    audio = check_signal(config.audio.rate)
+    frames = len(audio) // config.audio.frame
+    audio = audio[: frames * config.audio.frame]
+    bundle = BundleCodec(folder)
+    differences = {}
+
+    def note(what: str, one: np.ndarray, other: np.ndarray) -> None:
+        # a comparison with a NaN is false: what is not a number must not pass
+        difference = np.abs(one - other).max()
+        differences[what] = float(difference) if np.isfinite(difference) else float("inf")
+
+    with torch.no_grad():
+        whole = codec.encoder(torch.from_numpy(audio)[None])[0]
+        streamed = _stream(codec, "encoder", [(x,) for x in torch.from_numpy(audio).view(frames, 1, -1)])
+        scale = np.ones(config.quantizer.latent, np.float32)
+        scale[0] = config.quantizer.pitch_scale
+        note("encoder, stream and whole file", torch.cat(streamed, 1)[0].numpy() / scale,
+             whole[0].numpy() / scale)
+        latents = bundle.latents(audio)[:frames]  # silent frames follow them
+        note("encoder, graph and PyTorch", latents / scale, whole[0].numpy() / scale)
+        codes = codec.quantizer.encode(whole)
+        for depth in sorted({1, (config.quantizer.stages + 1) // 2, config.quantizer.stages}):
+            some = codes[..., :depth]
+            whole_audio = codec.decode(some)[0].numpy()
+            latent = codec.quantizer.decode(some)
+            one_hot = torch.zeros(1, config.quantizer.stages + 1)
+            one_hot[0, depth] = 1
+            steps = [(latent[:, t : t + 1], one_hot) for t in range(frames)]
+            streamed = torch.cat(_stream(codec, "decoder", steps), 1)[0].numpy()
+            note(f"decoder at depth {depth}, stream and whole file", streamed, whole_audio)
+            note(f"decoder at depth {depth}, graph and PyTorch",
+                 bundle.decode(some[0].numpy()), whole_audio)
+    return differences
+
+
+def _stream(codec: Codec, part: str, steps: list[tuple[Tensor, ...]]) -> list[Tensor]:
+    graph = graphs(codec)[part]
+    states = [torch.zeros(shape) for shape in graph.states.values()]
+    results = []
+    for inputs in steps:
+        result, *states = graph.owner.step(*inputs, *states)
+        results.append(result)
+    return results
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `export`."""
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint that `train` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; its name too")
+    parser.add_argument("--description", default="A speech codec", help="one line for the manifest")
+    parser.add_argument("--licence", default="", help="of the weights, an SPDX expression")
+    parser.add_argument("--sources", type=Path, help="Markdown on the data and its licences")
+    parser.add_argument("--scores", type=Path, help="scores.csv of `evaluate`, for the model card")
+    parser.add_argument("--card-only", action="store_true", help="write the model card alone anew")
+    parser.add_argument("--slim", type=Path, help="also write a checkpoint without optimizer state")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the bundle beside its place, checks it, and only then moves it there."""
+    checkpoint = Checkpoint.load(args.checkpoint)
+    codec = Codec(checkpoint.config)
+    codec.load_state_dict(checkpoint.average)
+    codec.eval()
+    half_weights(codec)
+    sources = args.sources.read_text() if args.sources else ""
+    if args.card_only:
+        if not (args.out / "manifest.toml").exists():
+            raise UserError(f"there is no bundle in {args.out}, so there is no card to write anew")
+        card = model_card(checkpoint, codec, args.out, args.description, args.licence, sources,
+                          args.scores)
+        (args.out / "README.md").write_text(card)
+        return 0
+    if args.out.exists() and not args.force:
+        raise UserError(f"{args.out} is there already: name another folder, or give --force")
+    partial = args.out.with_name(args.out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for part, graph in graphs(codec).items():
+            write_graph(graph, partial / f"{part}.onnx")
+        codebooks = codec.quantizer.codebooks.numpy().astype(np.float16)
+        save_file({"codebooks": codebooks}, partial / "codebooks.safetensors")
+        text = manifest(codec, args.out.name, args.description, args.licence, partial)
+        (partial / "manifest.toml").write_text(text)
+        differences = largest_difference(codec, partial)
+        for what, difference in differences.items():
+            print(f"{difference:9.2e}  {what}")
+        worst = max(differences, key=differences.get)
+        if not differences[worst] <= TOLERANCE:
+            raise UserError(f"the bundle is not the model: {worst} differ by "
+                            f"{differences[worst]:.2e}, more than {TOLERANCE}; nothing was written")
+        card = model_card(checkpoint, codec, partial, args.description, args.licence, sources,
+                          args.scores, args.out.name)
+        (partial / "README.md").write_text(card)
+        size = sum(path.stat().st_size for path in partial.iterdir())
+        if size > LARGEST:
+            raise UserError(f"the bundle has {size} bytes, more than {LARGEST}: nothing was "
+                            "written. Train a smaller network")
+        if args.out.exists():
+            shutil.rmtree(args.out)
+        partial.replace(args.out)
+    except OSError as error:
+        raise UserError(f"cannot write the bundle {args.out}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if args.slim:
+        checkpoint.slim().save(args.slim)
+    print(f"{args.out}: {size / 2**20:.1f} MiB", file=sys.stderr)
+    return 0

@@ -1,0 +1,380 @@
+"""Training: one loop, for a budget of minutes or steps, resumable to the step."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .checkpoint import Checkpoint
+from .codec import Codec
+from .config import Config
+from .data import Batch, Corpus
+from .discriminators import (
+    Discriminators,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from .errors import UserError
+from .losses import SpectralLoss, pitch_loss
+
+LOG_EVERY = 50  # steps
+
+
+@dataclass
+class Plan:
+    """A budget, and how much of it is spent; the learning rate follows from the share."""
+
+    minutes: float  # 0: counted in steps
+    steps: int  # 0: counted in minutes
+    spent_seconds: float = 0.0
+    spent_steps: int = 0
+
+    def share(self) -> float:
+        """Of the budget that is spent, 0..1."""
+        if self.steps:
+            return min(1.0, self.spent_steps / self.steps)
+        return min(1.0, self.spent_seconds / (60 * self.minutes))
+
+    def rate(self, config: Config) -> float:
+        """Learning rate relative to its peak: up, level, and in a line to zero at the end."""
+        training = config.training
+        up = min(1.0, (self.spent_steps + 1) / max(1, training.warmup))
+        return min(up, min(1.0, (1 - self.share()) / max(training.decay_share, 1e-6)))
+
+
+class Trainer:
+    """A model, what trains it, and the state that a checkpoint keeps."""
+
+    def __init__(self, config: Config, corpus: Corpus, device: torch.device):
+        self.config, self.corpus, self.device = config, corpus, device
+        training = config.training
+        torch.manual_seed(training.seed)
+        self.draws = torch.Generator().manual_seed(training.seed)  # crops, augmentation, depths
+        self.noise = torch.Generator(device).manual_seed(training.seed + 1)
+        self.codec = Codec(config).to(device)
+        self.average = {name: v.detach().clone() for name, v in self.codec.state_dict().items()}
+        self.loss = SpectralLoss(config.losses, config.audio.rate).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.codec.parameters(), lr=training.rate, betas=training.betas,
+            weight_decay=training.weight_decay, fused=True,
+        )
+        self.adversary: Discriminators | None = None
+        self.adversary_optimizer: torch.optim.Optimizer | None = None
+        self.step, self.seconds, self.started = 0, 0.0, False
+        self.seen: list[Tensor] = []  # latents for the codebooks' first state
+        self.encode: nn.Module = self.codec.encoder
+        self.decode: nn.Module = self.codec.decoder
+        if training.compile:
+            self.encode = torch.compile(self.encode)
+            self.decode = torch.compile(self.decode)
+
+    # ------------------------------------------------------------------ one step
+
+    def train_step(self, plan: Plan) -> dict[str, Tensor]:
+        """One batch: forward, backward, update. Returns the loss terms, on the device."""
+        config = self.config
+        batch = self.corpus.draw(self.draws)
+        rate = plan.rate(config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.training.rate * rate
+        adversarial = plan.share() >= config.training.adversarial_from
+        made, target, terms = self._reconstruct(batch)
+        if adversarial:
+            terms |= self._adversarial(made, target, rate)
+        weights = {"spectral": 1.0, "pitch": config.losses.pitch,
+                   "commitment": config.quantizer.commitment,
+                   "adversarial": config.losses.adversarial, "features": config.losses.features}
+        total = sum(weights[name] * value for name, value in terms.items() if name in weights)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.codec.parameters(), config.training.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._follow()
+        self.step += 1
+        plan.spent_steps += 1
+        terms |= {"norm": norm, "total": total}
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _precision(self):
+        if not self.config.training.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        config, codec = self.config, self.codec
+        with self._precision():
+            latent, scores = self.encode(batch.input)
+        latent = latent.float()
+        pitch, right = pitch_loss(scores, batch.pitch, batch.pitch_known)
+        stages = config.quantizer.stages
+        quantizing = self.step >= config.training.unquantized
+        if quantizing:
+            if not self.started:
+                codec.quantizer.start(torch.cat(self.seen))
+                self.seen, self.started = [], True
+            depth, source, other = self._disturb(*latent.shape[:2])
+            noisy = latent.detach() + config.robustness.latent_noise * torch.randn(
+                latent.shape, generator=self.noise, device=self.device
+            )
+            quantized, _ = codec.quantizer.quantize(noisy, depth, learn=True)
+            # the pitch element is in a scale of its own, and has a loss of its own
+            commitment = (latent - quantized)[..., 1:].square().mean(-1)
+            commitment = (commitment * (depth > 0)).mean()
+            through = latent + (quantized - latent).detach()
+            through = torch.where(other, through.roll(1, 0), through)
+            through = through.gather(1, source.unsqueeze(-1).expand_as(through))
+            depth = depth.gather(1, source)
+        else:
+            self.seen = [*self.seen[-63:], latent.detach().reshape(-1, latent.shape[-1])]
+            depth = torch.full(latent.shape[:2], stages, device=self.device)
+            through, commitment = latent, latent.new_zeros(())
+        with self._precision():
+            made = self.decode(through, depth, self.noise)
+        delay = codec.delay
+        made, target = made[:, delay:], batch.target[:, :-delay]
+        # what a few codebooks cannot say should not drown what many can
+        weight = (depth.float().mean(1) / 8).clamp(0.25, 1.0)
+        terms = {"spectral": self.loss(made, target, weight), "pitch": pitch,
+                 "commitment": commitment, "pitch_right": right}
+        return made, target, terms
+
+    def _disturb(self, batch: int, time: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Codebooks per frame [B, T], each frame's source in time [B, T], and where the codes are
+        of another item [B, T, 1]: what losses and coarse copies do to a stream."""
+        own, stages, draws = self.config.robustness, self.config.quantizer.stages, self.draws
+        depth = torch.randint(1, stages + 1, (batch, 1), generator=draws)
+        whole = torch.rand(batch, 1, generator=draws) < 0.3
+        depth = torch.where(whole, stages, depth).expand(batch, time).clone()
+        chance = torch.rand(4, batch, time, generator=draws)
+        hit = torch.rand(batch, 1, generator=draws) < own.item
+        coarse = torch.randint(1, 4, (batch, 1), generator=draws)
+        depth = torch.where(hit & (chance[0] < own.coarse), torch.minimum(depth, coarse), depth)
+        index = torch.arange(time).expand(batch, time)
+        kept = torch.where(hit & (chance[1] < own.repeat) & (index > 0), 0, index)
+        source = kept.cummax(1).values
+        other = hit & (chance[2] < own.substitute)
+        return tuple(x.to(self.device) for x in (depth, source, other.unsqueeze(-1)))
+
+    def _adversarial(self, made: Tensor, target: Tensor, rate: float) -> dict[str, Tensor]:
+        training = self.config.training
+        if self.adversary is None:
+            self._make_adversary()
+        for group in self.adversary_optimizer.param_groups:
+            group["lr"] = training.discriminator_rate * rate
+        with self._precision():
+            own = discriminator_loss(self.adversary(target), self.adversary(made.detach()))
+        own.backward()
+        self.adversary_optimizer.step()
+        self.adversary_optimizer.zero_grad(set_to_none=True)
+        for parameter in self.adversary.parameters():
+            parameter.requires_grad_(False)
+        with self._precision():
+            with torch.no_grad():
+                real = self.adversary(target)
+            fake = self.adversary(made)
+            terms = {"adversarial": generator_loss(fake), "features": feature_matching(real, fake)}
+        for parameter in self.adversary.parameters():
+            parameter.requires_grad_(True)
+        return terms | {"discriminator": own}
+
+    def _make_adversary(self) -> None:
+        self.adversary = Discriminators().to(self.device)
+        self.adversary_optimizer = torch.optim.AdamW(
+            self.adversary.parameters(), lr=self.config.training.discriminator_rate,
+            betas=(0.5, 0.9), fused=True,
+        )
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the average towards the weights; codebooks, averages already, are copied."""
+        decay = min(self.config.training.average, (1 + self.step) / (10 + self.step))
+        pairs = [(self.average[n], p.detach()) for n, p in self.codec.named_parameters()]
+        torch._foreach_lerp_([a for a, _ in pairs], [p for _, p in pairs], 1 - decay)
+        for name, buffer in self.codec.quantizer.named_buffers():
+            self.average[f"quantizer.{name}"].copy_(buffer)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def checkpoint(self, plan: Plan) -> Checkpoint:
+        """The run as it is now."""
+        adversary = None
+        if self.adversary is not None:
+            adversary = {"model": self.adversary.state_dict(),
+                         "optimizer": self.adversary_optimizer.state_dict()}
+        random = {"draws": self.draws.get_state(), "noise": self.noise.get_state(),
+                  "torch": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        notes = {"hours": self.corpus.hours, "speakers": self.corpus.speakers,
+                 "hardware": hardware(self.device)}
+        return Checkpoint(
+            self.config, self.step, self.seconds, self.codec.state_dict(), self.average,
+            self.optimizer.state_dict(), adversary, random, vars(plan), notes,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes on where the checkpoint was made. Without optimizer state, that starts afresh."""
+        self.codec.load_state_dict(checkpoint.model)
+        for name, value in checkpoint.average.items():
+            self.average[name].copy_(value)
+        self.step, self.seconds = checkpoint.step, checkpoint.seconds
+        self.started = self.step > self.config.training.unquantized
+        if checkpoint.optimizer is not None:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        if checkpoint.adversary is not None:
+            self._make_adversary()
+            self.adversary.load_state_dict(checkpoint.adversary["model"])
+            self.adversary_optimizer.load_state_dict(checkpoint.adversary["optimizer"])
+        if checkpoint.random:
+            self.draws.set_state(checkpoint.random["draws"])
+            torch.set_rng_state(checkpoint.random["torch"])
+            if "cuda" in checkpoint.random and self.device.type == "cuda":
+                torch.cuda.set_rng_state(checkpoint.random["cuda"], self.device)
+            if checkpoint.random["noise"].shape == self.noise.get_state().shape:
+                self.noise.set_state(checkpoint.random["noise"])
+
+
+def hardware(device: torch.device) -> str:
+    """What trains, in words for the model card."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = "CPU"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {torch.get_num_threads()} thread(s)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `train`."""
+    parser.add_argument("--config", type=Path, help="TOML; without it, the checkpoint's or defaults")
+    parser.add_argument("--cache", type=Path, required=True, help="a folder that `prepare` made")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--minutes", type=float, default=0, help="budget of this run")
+    parser.add_argument("--steps", type=int, default=0, help="budget in steps instead")
+    parser.add_argument("--from", dest="start", type=Path, help="begin with this checkpoint's weights")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--save-every", type=float, default=5, help="minutes between checkpoints")
+    parser.add_argument("--set", action="append", default=[], metavar="TABLE.NAME=VALUE",
+                        help="change one setting of the configuration (a TOML value)")
+
+
+def override(config: Config, settings: list[str]) -> Config:
+    """The configuration with `table.name=value` changes. Raises UserError where one is not valid."""
+    import tomllib
+
+    values = config.to_dict()
+    for setting in settings:
+        try:
+            changed = tomllib.loads(setting)
+            ((table, inner),) = changed.items()
+            values.setdefault(table, {}).update(inner)
+        except (tomllib.TOMLDecodeError, AttributeError, ValueError) as error:
+            raise UserError(f"--set {setting}: must be like training.batch=4") from error
+    return Config.from_dict(values, "--set")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains. A finished run in `--out` is gone on with from its checkpoint."""
+    if (args.minutes > 0) == (args.steps > 0):
+        raise UserError("give the budget: either --minutes or --steps")
+    path = args.out / "checkpoint.pt"
+    checkpoint = None
+    if path.exists():
+        checkpoint = Checkpoint.load(path)
+    elif args.start:
+        checkpoint = replace(Checkpoint.load(args.start), optimizer=None, plan={})
+    config = Config.load(args.config) if args.config else None
+    config = config or (checkpoint.config if checkpoint else Config())
+    config = override(config, args.set)
+    if checkpoint:
+        checkpoint.require(config, path if path.exists() else args.start)
+    device = torch.device(args.device)
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    torch.set_float32_matmul_precision("high")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {args.out}: {error.strerror}") from error
+    trainer = Trainer(config, Corpus(args.cache, config, device), device)
+    plan = Plan(args.minutes, args.steps)
+    if checkpoint:
+        trainer.restore(checkpoint)
+        before = Plan(**checkpoint.plan) if checkpoint.plan else None
+        same = before and (before.minutes, before.steps) == (plan.minutes, plan.steps)
+        if same and before.share() < 1:
+            plan = before  # a run that was stopped: the rest of its budget
+    loop(trainer, plan, args.out, args.save_every)
+    return 0
+
+
+def loop(trainer: Trainer, plan: Plan, out: Path, save_every: float) -> None:
+    """Steps until the plan's budget is spent, with a log and checkpoints in `out`."""
+    import tomli_w
+    from torch.utils.tensorboard import SummaryWriter
+
+    (out / "config.toml").write_text(tomli_w.dumps(trainer.config.to_dict()))
+    writer = SummaryWriter(str(out / "log"))
+    stop = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    sums: dict[str, Tensor] = {}
+    size = trainer.config.training.batch * trainer.config.training.seconds
+    bar = tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {postfix}", disable=None)
+    last, saved, logged = time.monotonic(), time.monotonic(), time.monotonic()
+    log = open(out / "log.csv", "a", buffering=1)
+    try:
+        while plan.share() < 1 and not stop:
+            terms = trainer.train_step(plan)
+            now = time.monotonic()
+            trainer.seconds += now - last
+            plan.spent_seconds += now - last
+            last = now
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value
+            if trainer.step % LOG_EVERY == 0:
+                means = {name: float(value) / LOG_EVERY for name, value in sums.items()}
+                sums = {}
+                if not means["total"] == means["total"]:
+                    raise UserError(f"the loss is not a number at step {trainer.step}; the last "
+                                    f"checkpoint in {out} is from before. Try a lower rate")
+                perplexity = trainer.codec.quantizer.perplexity().tolist()
+                means["audio_per_second"] = LOG_EVERY * size / max(now - logged, 1e-9)
+                means["perplexity_1"], means["perplexity_12"] = perplexity[0], perplexity[-1]
+                logged = now
+                for name, value in means.items():
+                    writer.add_scalar(name, value, trainer.step)
+                for stage, value in enumerate(perplexity):
+                    writer.add_scalar(f"perplexity/{stage + 1}", value, trainer.step)
+                if log.tell() == 0:
+                    log.write("step,minutes," + ",".join(means) + "\n")
+                row = [trainer.step, f"{trainer.seconds / 60:.2f}", *(f"{v:.4g}" for v in means.values())]
+                log.write(",".join(map(str, row)) + "\n")
+                bar.n = round(100 * plan.share(), 1)
+                bar.set_postfix_str(f"step {trainer.step}, spectral {means['spectral']:.3f}, "
+                                    f"{means['audio_per_second']:.0f} x real time")
+            if now - saved > 60 * save_every:
+                trainer.checkpoint(plan).save(out / "checkpoint.pt")
+                saved = time.monotonic()
+                last = saved
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        bar.close()
+        writer.close()
+        log.close()
+    trainer.checkpoint(plan).save(out / "checkpoint.pt")
+    state = "stopped" if stop else "done"
+    print(f"{state}: step {trainer.step}, {trainer.seconds / 60:.1f} minutes in all, "
+          f"checkpoint in {out / 'checkpoint.pt'}", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""What several tests use: configurations, caches, options, signals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[3]
+CLIP = ROOT / "assets/speech.flac"
+CONFIGS = ROOT / "model/training/configs"
+
+
+def setting(name: str, *changes: str):
+    """The Config of configs/NAME.toml, with changes such as "training.batch=4"."""
+    from parlo_training.config import Config
+    from parlo_training.train import override
+
+    return override(Config.load(CONFIGS / f"{name}.toml"), list(changes))
+
+
+def options(module, *words: object) -> argparse.Namespace:
+    """A command's options as its parser reads them."""
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def write_cache(folder: Path, clips: list[tuple[str, np.ndarray, float]], rate: int) -> Path:
+    """A cache as `prepare` makes it, of (speaker, float32 audio [samples], constant pitch in Hz).
+
+    Audio must be whole 10 ms. Every frame counts as speech.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = [np.round(audio * 32767).astype(np.int16) for _, audio, _ in clips]
+    steps = [len(audio) * 100 // rate for audio in whole]
+    assert all(len(audio) == step * rate // 100 for audio, step in zip(whole, steps))
+    pitch = [np.full(2 * step, hertz, np.float16) for step, (_, _, hertz) in zip(steps, clips)]
+    np.concatenate(whole).tofile(folder / "audio.i16")
+    np.concatenate(pitch).tofile(folder / "pitch.f16")
+    np.ones(sum(steps), np.uint8).tofile(folder / "active.u8")
+    starts = np.cumsum([0, *map(len, whole)])
+    listed = [{"path": f"{number}.wav", "speaker": speaker, "start": int(start),
+               "samples": len(audio)}
+              for number, ((speaker, _, _), audio, start) in enumerate(zip(clips, whole, starts))]
+    index = {"format": 1, "rate": rate, "samples": int(starts[-1]), "clips": listed, "left_out": 0}
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
+
+
+def pulse_train(hertz: float, seconds: float, rate: int) -> np.ndarray:
+    """Vowel-like float32 [samples], 0.3 at its peak: all harmonics up to 5 kHz, which fall by 6 dB
+    an octave from 500 Hz on."""
+    turns = np.arange(round(seconds * rate)) * hertz / rate
+    numbers = np.arange(1, int(5000 / hertz) + 1)
+    sound = sum(np.cos(2 * np.pi * k * turns) / max(1, k * hertz / 500) for k in numbers)
+    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)

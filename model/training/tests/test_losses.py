@@ -1,0 +1,180 @@
+"""Losses: their gradients against differences, their zeros, and their weights."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("soxr")
+
+from parlo_training import config
+from parlo_training.encoder import PITCH_BINS
+from parlo_training.excitation import LOWEST_PITCH, OCTAVES
+from parlo_training.losses import SpectralLoss, _SpectralDistance, mel_filters, pitch_loss
+
+RATE = 16000
+
+
+def white(*shape, seed=1, dtype=torch.float32):
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def distance(size=64, bands=8, mel=1.0, magnitude=1.0):
+    """The loss at one resolution in doubles: a function of made, target and weight."""
+    window = torch.hann_window(size, dtype=torch.float64)
+    filters = mel_filters(RATE, size, bands).double()
+
+    def loss(made, target, weight):
+        return _SpectralDistance.apply(
+            made, target, weight, window, filters, size // 4, mel, magnitude
+        )
+
+    return loss
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.7, 1.3)])
+@pytest.mark.parametrize("samples", [160, 157])
+def test_the_gradient_is_that_of_the_loss(weights, samples):
+    made = white(2, samples, seed=1, dtype=torch.float64).requires_grad_()
+    target = white(2, samples, seed=2, dtype=torch.float64)
+    weight = torch.tensor([0.4, 1.0], dtype=torch.float64)
+    loss = distance(mel=weights[0], magnitude=weights[1])
+    assert torch.autograd.gradcheck(
+        lambda audio: loss(audio, target, weight), made, eps=1e-7, atol=1e-6, rtol=1e-4
+    )
+
+
+def test_the_whole_loss_goes_down_along_its_gradient():
+    loss = SpectralLoss(config.Losses(), RATE)
+    target, weight = white(2, 6400, seed=2), torch.ones(2)
+    made = white(2, 6400, seed=1).requires_grad_()
+    value = loss(made, target, weight)
+    (gradient,) = torch.autograd.grad(value, made)
+    value = value.detach()
+    step = 1e-3 * value / gradient.square().sum()
+    with torch.no_grad():
+        change = loss(made - step * gradient, target, weight) - value
+    assert float(change) == pytest.approx(float(-1e-3 * value), rel=0.1)
+
+
+def test_what_comes_after_scales_the_gradient():
+    loss = SpectralLoss(config.Losses(), RATE)
+    target, weight = white(1, 4000, seed=2), torch.ones(1)
+    gradients = []
+    for factor in (1.0, 3.0):
+        made = white(1, 4000, seed=1).requires_grad_()
+        (factor * loss(made, target, weight)).backward()
+        gradients.append(made.grad)
+    assert torch.allclose(3 * gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("rate", [16000, 24000])
+def test_equal_signals_have_no_loss(rate):
+    loss = SpectralLoss(config.Losses(), rate)
+    for audio in (white(2, rate // 2), torch.zeros(2, rate // 2)):
+        made = audio.clone().requires_grad_()
+        value = loss(made, audio, torch.ones(2))
+        value.backward()
+        assert value == 0 and (made.grad == 0).all()
+
+
+def test_silence_against_speech_is_finite():
+    loss = SpectralLoss(config.Losses(), RATE)
+    speech, silence = white(1, 8000), torch.zeros(1, 8000)
+    for made, target in ((silence.clone(), speech), (speech.clone(), silence)):
+        made.requires_grad_()
+        value = loss(made, target, torch.ones(1))
+        value.backward()
+        assert torch.isfinite(value) and value > 0.1 and torch.isfinite(made.grad).all()
+
+
+def test_items_count_by_their_weights():
+    loss = SpectralLoss(config.Losses(), RATE)
+    made, target = white(2, 4000, seed=1), white(2, 4000, seed=2) * torch.tensor([[1.0], [0.1]])
+    alone = [loss(made[i : i + 1], target[i : i + 1], torch.ones(1)) for i in range(2)]
+    assert alone[1] > 1.5 * alone[0]
+    for first, second in ((1.0, 0.0), (0.0, 1.0), (1.0, 3.0), (0.25, 0.25)):
+        expected = (first * alone[0] + second * alone[1]) / (first + second)
+        found = loss(made, target, torch.tensor([first, second]))
+        assert found == pytest.approx(float(expected), rel=1e-5)
+    made.requires_grad_()
+    loss(made, target, torch.tensor([1.0, 0.0])).backward()
+    assert made.grad[0].abs().max() > 0 and (made.grad[1] == 0).all()
+
+
+def test_phase_does_not_count_but_level_and_pitch_do():
+    loss = SpectralLoss(config.Losses(), RATE)
+    time = torch.arange(8000) / RATE
+
+    def tone(hertz, phase=0.0, level=0.1):
+        return (level * torch.sin(2 * math.pi * hertz * time + phase)).unsqueeze(0)
+
+    def of(made):
+        return float(loss(made, tone(440), torch.ones(1)))
+
+    # a tone that begins elsewhere in its turn differs where it begins and ends, and only there
+    assert of(tone(440, phase=1.5)) < 0.5 * of(tone(440, level=0.03)) < 0.3 * of(tone(660))
+    assert of(-tone(440)) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000, 48000])
+def test_mel_filters_cover_the_band(rate):
+    for size, bands in zip(config.Losses().sizes, config.Losses().mels):
+        filters = mel_filters(rate, size * rate // 16000 // 4 * 4, bands)
+        assert filters.shape[1] == bands and (filters >= 0).all()
+        assert torch.allclose(filters.sum(0), torch.ones(bands))
+        centres = (filters * torch.arange(len(filters)).unsqueeze(1)).sum(0)
+        assert (centres.diff() >= 0).all()
+
+
+# Pitch.
+
+
+def bins_of(hertz):
+    octaves = torch.log2(hertz) - math.log2(LOWEST_PITCH)
+    return octaves / OCTAVES * (PITCH_BINS - 1)
+
+
+def scores_for(hertz, sharpness=10.0):
+    """Scores [B, T, PITCH_BINS] that say this pitch [B, T]."""
+    index = torch.arange(PITCH_BINS)
+    return -0.5 * sharpness * (index - bins_of(hertz.abs()).unsqueeze(-1)).square()
+
+
+def test_the_right_pitch_costs_little_and_counts_as_right():
+    hertz = torch.tensor([[80.0, 120.0, 240.0, 400.0]])
+    known = torch.tensor([True])
+    good, right = pitch_loss(scores_for(hertz, 1.0), hertz, known)
+    octave, wrong = pitch_loss(scores_for(hertz.roll(1, 1), 1.0), hertz, known)
+    assert right == 1 and wrong == 0 and good < 2 < octave
+    semitone, near = pitch_loss(scores_for(hertz * 2 ** (0.4 / 12), 1.0), hertz, known)
+    assert near == 1 and good < semitone < octave
+
+
+def test_labels_count_as_they_are_known():
+    hertz = torch.tensor([[120.0, -120.0, 0.0, 900.0]])
+    scores = white(1, 4, PITCH_BINS, seed=3).requires_grad_()
+    pitch_loss(scores, hertz, torch.tensor([True]))[0].backward()
+    force = scores.grad.abs().sum(-1)[0]
+    assert force[2] == force[3] == 0  # unknown, and out of range
+    assert force[1] == pytest.approx(0.05 * float(force[0]), rel=0.01)  # unvoiced
+
+
+def test_items_of_unknown_pitch_are_left_out():
+    hertz = torch.tensor([[120.0, 150.0], [200.0, 220.0]])
+    scores = white(2, 2, PITCH_BINS, seed=3)
+    both, _ = pitch_loss(scores, hertz, torch.tensor([True, False]))
+    alone, _ = pitch_loss(scores[:1], hertz[:1], torch.tensor([True]))
+    assert both == pytest.approx(float(alone))
+    none, share = pitch_loss(scores, hertz, torch.tensor([False, False]))
+    assert none == 0 and share == 0
+
+
+def test_the_pitch_loss_has_the_gradient_of_its_definition():
+    hertz = torch.tensor([[120.0, -300.0, 0.0]])
+    scores = torch.randn(1, 3, PITCH_BINS, generator=torch.Generator().manual_seed(1)).double()
+    assert torch.autograd.gradcheck(
+        lambda x: pitch_loss(x, hertz.double(), torch.tensor([True]))[0], scores.requires_grad_()
+    )
