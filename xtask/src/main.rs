@@ -29,7 +29,7 @@ enum Command {
     Demo(demo::Options),
     /// Run every test of every part
     Test {
-        /// Also run the tests of the training package, in an environment that has PyTorch
+        /// Install PyTorch (into vendor/training, unless .venv has it) for the tests of training that need it
         #[arg(long)]
         with_training: bool,
     },

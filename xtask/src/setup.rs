@@ -13,40 +13,75 @@ use sha2::{Digest, Sha256};
 
 use crate::shell::{self, root, run_quietly, succeeds};
 
-/// What the machine is to be made ready for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the machine is to be made ready for. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// To build and run Parlo.
     Run,
-    /// To test it, too: a sound server without a sound card, and a Python environment.
+    /// To test it: a sound server without a sound card, and a Python environment.
     Test,
+    /// To test its training: a Python environment with PyTorch.
+    TestTraining,
 }
 
-/// A thing that must be there: how to look, and the Debian package that brings it.
+/// A thing that must be there: how to look, the Debian package that brings it, and what first needs it.
 struct Need {
     package: &'static str,
     look: &'static [&'static str],
-    only_for_tests: bool,
+    purpose: Purpose,
 }
 
-const fn need(package: &'static str, look: &'static [&'static str], only_for_tests: bool) -> Need {
-    Need { package, look, only_for_tests }
+const fn need(package: &'static str, look: &'static [&'static str], purpose: Purpose) -> Need {
+    Need { package, look, purpose }
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 10] = [
-    need("pkg-config", &["pkg-config", "--version"], false),
-    need("libasound2-dev", &["pkg-config", "--exists", "alsa"], false),
-    need("cmake", &["cmake", "--version"], false),
+const NEEDS: [Need; 11] = [
+    need("pkg-config", &["pkg-config", "--version"], Purpose::Run),
+    need("libasound2-dev", &["pkg-config", "--exists", "alsa"], Purpose::Run),
+    need("cmake", &["cmake", "--version"], Purpose::Run),
     // Debian's cmake only recommends it.
-    need("make", &["make", "--version"], false),
-    need("g++", &["c++", "--version"], false),
-    need("python3", &["python3", "--version"], false),
-    need("python3-pip", &["python3", "-m", "pip", "--version"], false),
-    need("python3-venv", &["python3", "-c", "import venv, ensurepip"], true),
-    need("pulseaudio", &["pulseaudio", "--version"], true),
-    need("pulseaudio-utils", &["pactl", "--version"], true),
+    need("make", &["make", "--version"], Purpose::Run),
+    need("g++", &["c++", "--version"], Purpose::Run),
+    need("python3", &["python3", "--version"], Purpose::Run),
+    need("python3-pip", &["python3", "-m", "pip", "--version"], Purpose::Run),
+    need("python3-venv", &["python3", "-c", "import venv, ensurepip"], Purpose::Test),
+    need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
+    need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
+    // One of training's packages comes as source.
+    need("python3-dev", &["python3", "-c", PYTHON_HEADERS], Purpose::TestTraining),
 ];
+const PYTHON_HEADERS: &str = "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')";
+
+/// A Python environment under `vendor/`.
+pub(crate) struct Environment {
+    folder: &'static str,
+    requirements: &'static str,
+    /// What it must be able to import.
+    module: &'static str,
+    /// What is said while it is filled.
+    installing: &'static str,
+    /// For pip: the packages that there are no wheels of.
+    from_source: &'static [&'static str],
+}
+
+/// For the conformance tests.
+pub(crate) const TESTS: Environment = Environment {
+    folder: "vendor/python",
+    requirements: "conformance/requirements.txt",
+    module: "numpy",
+    installing: "installing Python packages for the tests (100 MB)",
+    from_source: &[],
+};
+
+/// For the tests of the training package.
+pub(crate) const TRAINING: Environment = Environment {
+    folder: "vendor/training",
+    requirements: "model/training/requirements.txt",
+    module: "torch",
+    installing: "installing PyTorch and what else training needs (several GB)",
+    from_source: &["--no-binary=pyworld"],
+};
 
 /// The library: SHA-256 of the file itself, by processor.
 const LIBRARY_HASHES: [(&str, &str); 2] = [
@@ -58,15 +93,18 @@ const LIBRARY_IN_WHEEL: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
 pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
     packages(purpose)?;
     library()?;
-    if purpose == Purpose::Test {
-        python_environment()?;
+    if purpose >= Purpose::Test {
+        TESTS.make()?;
+    }
+    if purpose >= Purpose::TestTraining {
+        TRAINING.make()?;
     }
     Ok(())
 }
 
 fn packages(purpose: Purpose) -> anyhow::Result<()> {
     let missing = || -> Vec<&str> {
-        let needed = NEEDS.iter().filter(|need| purpose == Purpose::Test || !need.only_for_tests);
+        let needed = NEEDS.iter().filter(|need| need.purpose <= purpose);
         needed.filter(|need| !succeeds(need.look[0], &need.look[1..])).map(|need| need.package).collect()
     };
     let packages = missing();
@@ -151,26 +189,42 @@ fn library() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Python environment of the conformance tests, made anew when what it must hold has changed.
-fn python_environment() -> anyhow::Result<()> {
-    let requirements = root().join("conformance/requirements.txt");
-    let environment = root().join("vendor/python");
-    let stamp = environment.join("requirements.sha256");
-    let wanted = hash(&requirements).context("conformance/requirements.txt is missing")?;
-    let python = environment.join("bin/python");
-    // An environment whose Python was upgraded away is of no use.
-    let alive = succeeds(&python.display().to_string(), &["-c", "import numpy"]);
-    if alive && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(());
+impl Environment {
+    /// Its interpreter.
+    pub(crate) fn python(&self) -> PathBuf {
+        root().join(self.folder).join("bin/python")
     }
-    let _ = fs::remove_dir_all(&environment);
-    fs::create_dir_all(root().join("vendor"))?;
-    run_quietly("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "-r"]);
-    run_quietly("installing Python packages for the tests (100 MB)", install.arg(&requirements))?;
-    fs::write(stamp, wanted)?;
-    Ok(())
+
+    /// Whether it is there and holds what it must.
+    pub(crate) fn is_ready(&self) -> bool {
+        let wanted = hash(&root().join(self.requirements));
+        // An environment whose Python was upgraded away is of no use.
+        wanted.is_some()
+            && fs::read_to_string(self.stamp()).ok() == wanted
+            && succeeds(&self.python().display().to_string(), &["-c", &format!("import {}", self.module)])
+    }
+
+    /// Makes it, anew if what it must hold has changed.
+    fn make(&self) -> anyhow::Result<()> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let (folder, requirements) = (root().join(self.folder), root().join(self.requirements));
+        let wanted = hash(&requirements).with_context(|| format!("{} is missing", self.requirements))?;
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(root().join("vendor"))?;
+        run_quietly("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        let mut install = Command::new(self.python());
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+        run_quietly(self.installing, install.args(self.from_source).arg("-r").arg(&requirements))?;
+        fs::write(self.stamp(), wanted)?;
+        Ok(())
+    }
+
+    /// The file that says which requirements were installed, written last.
+    fn stamp(&self) -> PathBuf {
+        root().join(self.folder).join("requirements.sha256")
+    }
 }
 
 /// SHA-256 of a file in hexadecimal, if it can be read.
@@ -190,5 +244,12 @@ mod tests {
         assert!(version.is_some_and(|version| requirements.contains(&format!("onnxruntime=={version} "))));
         assert_eq!(requirements.matches("--hash=sha256:").count(), LIBRARY_HASHES.len());
         assert!(LIBRARY_HASHES.iter().all(|(_, hash)| hash.len() == 64));
+    }
+
+    #[test]
+    fn bundles_are_exported_and_run_with_the_same_library() {
+        let requirements = include_str!("../../model/training/requirements.txt");
+        let version = LIBRARY_IN_WHEEL.rsplit_once(".so.").map(|(_, version)| format!("onnxruntime=={version}"));
+        assert!(requirements.lines().any(|line| Some(line) == version.as_deref()));
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn program(name: &str) -> anyhow::Result<Command> {
 }
 
 /// The bundle that ships.
-const BUNDLE: &str = "parlo-24k-first";
+const BUNDLE: &str = "parlo-16k";
 
 /// The cargo that runs this.
 pub(crate) fn cargo() -> Command {

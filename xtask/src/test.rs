@@ -1,6 +1,7 @@
 //! Every test of every part, in order, and a table at the end.
 
 use std::{
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -9,17 +10,12 @@ use anyhow::bail;
 
 use crate::{
     setup,
-    shell::{self, cargo, root},
+    shell::{self, cargo, root, succeeds},
 };
 
 pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
     setup::run(setup::Purpose::Test)?;
-    let python = root().join("vendor/python/bin/python");
-    let pytest = |folder: &str| {
-        let mut command = Command::new(&python);
-        command.current_dir(root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", folder]);
-        command
-    };
+    let (training, training_python) = training_environment(with_training)?;
     let mut suites: Vec<(&str, Command)> = Vec::new();
     let mut add = |name, arguments: &[&str]| {
         let mut command = cargo();
@@ -34,13 +30,8 @@ pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
     if let Some((_, command)) = suites.iter_mut().find(|(name, _)| *name == "documents") {
         command.env("RUSTDOCFLAGS", "-D warnings");
     }
-    suites.push(("conformance", pytest("conformance")));
-    if with_training {
-        if !root().join("model/training").is_dir() {
-            bail!("there is no training package yet, so there are no tests of it");
-        }
-        suites.push(("training", pytest("model/training")));
-    }
+    suites.push(("conformance", pytest(&setup::TESTS.python(), "conformance")));
+    suites.push((training, pytest(&training_python, "model/training")));
 
     let mut results: Vec<(&str, Duration, bool)> = Vec::new();
     for (name, mut command) in suites {
@@ -58,4 +49,28 @@ pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
     }
     let failed: Vec<&str> = results.iter().filter(|result| !result.2).map(|result| result.0).collect();
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+fn pytest(python: &Path, folder: &str) -> Command {
+    let mut command = Command::new(python);
+    command.current_dir(root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", folder]);
+    command
+}
+
+/// What to call the tests of the training package, by where they run, and the Python to run them.
+///
+/// Those that need PyTorch skip themselves where there is none, which the name then says.
+fn training_environment(with_training: bool) -> anyhow::Result<(&'static str, PathBuf)> {
+    // Who trains has one; several gigabytes need not be there twice.
+    let own = root().join(".venv/bin/python");
+    if succeeds(&own.display().to_string(), &["-c", "import torch, pytest"]) {
+        return Ok(("training (in .venv)", own));
+    }
+    if with_training {
+        setup::run(setup::Purpose::TestTraining)?;
+    }
+    if setup::TRAINING.is_ready() {
+        return Ok(("training (in vendor/training)", setup::TRAINING.python()));
+    }
+    Ok(("training, but for what needs PyTorch (in vendor/python; --with-training installs it)", setup::TESTS.python()))
 }

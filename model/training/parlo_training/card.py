@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 
 from .checkpoint import Checkpoint
 from .codec import Codec
+from .errors import UserError
+from .report import METRICS, depth_of, is_ours, mean, values
 
-METRICS = {
-    "estoi": ("ESTOI", 3), "visqol": ("ViSQOL", 2), "spk": ("speaker similarity", 3),
-    "per": ("phone error, %", 1), "mel_db": ("log-mel distance, dB", 2), "pesq": ("PESQ-WB", 2),
-}
+SHOWN = ("estoi", "visqol", "spk", "per", "mel_db", "pesq")
 
 
 def model_card(
-    checkpoint: Checkpoint, codec: Codec, folder: Path, description: str, licence: str,
-    sources: str, scores: Path | None, name: str | None = None,
+    checkpoint: Checkpoint, codec: Codec, folder: Path, sources: str, scores: str
 ) -> str:
-    """The card as Markdown. `folder` holds the bundle's files, whose sizes it states."""
+    """The card as Markdown.
+
+    folder: the bundle's files, whose sizes the card states; its manifest tells name, description
+    and licence. sources: on the data and its licences. scores: of `score_table`; either may be
+    empty, which is said.
+    """
+    stated = tomllib.loads((folder / "manifest.toml").read_text(encoding="utf-8"))
     config, compute = checkpoint.config, codec.compute()
     weights = sum(parameter.numel() for parameter in codec.parameters())
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != "README.md")
     notes, frame = checkpoint.notes, config.audio.frame
     rows = [
-        ("audio", f"{config.audio.rate // 1000} kHz mono, frames of {frame} samples (20 ms)"),
+        ("audio", f"{config.audio.rate / 1000:g} kHz mono, frames of {frame} samples (20 ms)"),
         ("algorithmic latency", "40 ms: a frame, 10 ms of overlap, 10 ms of look-ahead"),
         ("codes", f"{config.quantizer.stages} codebooks of {config.quantizer.entries} entries, "
                   "residual, Euclidean"),
@@ -39,12 +44,12 @@ def model_card(
                      f"{config.training.seconds:g} s, {checkpoint.seconds / 60:.0f} minutes on "
                      f"{notes.get('hardware', 'unknown hardware')}"),
         ("speech", f"{notes.get('hours', 0):.1f} hours, {notes.get('speakers', 0)} speakers"),
-        ("licence", licence or "not stated"),
+        ("licence", stated["licence"] or "not stated"),
     ]
-    text = [f"# Model card: {name or folder.name}", "", f"{description}.", "", "| | |", "| --- | --- |"]
+    text = [f"# Model card: {stated['name']}", "", f"{stated['description'].rstrip('.')}.", ""]
+    text += ["| | |", "| --- | --- |"]
     text += [f"| {left} | {right} |" for left, right in rows]
-    text += ["", "## Scores", ""]
-    text += _scores(scores) if scores else ["Not measured yet: see `evaluate`."]
+    text += ["", "## Scores", "", scores or "Not measured yet: see `evaluate`."]
     text += ["", "## Limits", "", LIMITS]
     text += ["", "## Data", "", sources.strip() or "Not stated."]
     text += ["", "`manifest.toml` describes the graphs: every tensor's name and shape, and every "
@@ -56,27 +61,40 @@ LIMITS = """\
 - Trained on read and spoken sentences of adults, mostly English. Children's voices, singing, music
   and several people at once were not measured.
 - No listening test was held. The scores are of programs, which can contradict ears.
-- At one to three codebooks words can be mistaken for others: do not rely on it where a word decides.
-- The decoder draws pulses and noise of its own: the waveform is not the original's, only its sound."""
+- At one to three codebooks words can be mistaken for others: do not rely on it where a word
+  decides.
+- The decoder draws pulses and noise of its own: the waveform is not the original's, only its
+  sound."""
 
 
-def _scores(path: Path) -> list[str]:
-    """The mean of every metric at every depth, as table rows, from a scores.csv."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    codecs = list(dict.fromkeys(row["codec"] for row in rows))
+def score_table(path: Path) -> str:
+    """The mean of every metric at every depth out of a scores.csv of `evaluate`, as Markdown.
+
+    Rounded towards the worse, as in the evaluation's own table. Raises UserError if the file
+    cannot be read or holds no scores of a bundle.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if is_ours(row["codec"])]
+        codecs = sorted({row["codec"] for row in rows}, key=depth_of)
+        rates = {row["codec"]: float(row["kbps"]) for row in rows}
+        clips = len({row["stem"] for row in rows})
+        found = {codec: [values(rows, codec, name).values() for name in SHOWN] for codec in codecs}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a scores.csv of `evaluate`") from error
+    if not codecs:
+        raise UserError(f"{path} holds no scores of a bundle: name the scores.csv of `evaluate`")
     lines = [
-        f"Means over {len({row['stem'] for row in rows})} clips of held-out voices, which the model "
-        "never met.", "",
-        "| codebooks | kbps raw | " + " | ".join(label for label, _ in METRICS.values()) + " |",
-        "| --- | --- |" + " --- |" * len(METRICS),
+        f"Means over {clips} clips of held-out voices, which the model never met.", "",
+        "| codebooks | kbps raw | " + " | ".join(METRICS[name].label for name in SHOWN) + " |",
+        "| --- | --- |" + " --- |" * len(SHOWN),
     ]
     for codec in codecs:
-        own = [row for row in rows if row["codec"] == codec]
-        cells = []
-        for metric, (_, digits) in METRICS.items():
-            values = [float(row[metric]) for row in own if row.get(metric)]
-            cells.append(f"{sum(values) / len(values):.{digits}f}" if values else "-")
-        lines.append(f"| {codec.rpartition('-')[2]} | {float(own[0]['kbps']):g} | "
-                     + " | ".join(cells) + " |")
-    return lines
+        cells = [
+            str(metric.towards_worse(mean(numbers), metric.decimals)) if numbers else "-"
+            for metric, numbers in zip((METRICS[name] for name in SHOWN), found[codec])
+        ]
+        lines.append(f"| {depth_of(codec)} | {rates[codec]:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

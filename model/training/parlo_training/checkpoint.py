@@ -30,6 +30,8 @@ class Checkpoint:
     random: dict = field(default_factory=dict)  # states of the generators
     plan: dict = field(default_factory=dict)  # the run's budget and how much of it is spent
     notes: dict = field(default_factory=dict)  # hours of speech, hardware: for the model card
+    seen: list[Tensor] = field(default_factory=list)  # latents, until the codebooks have begun
+    started: bool = True  # whether they have
 
     def save(self, path: Path) -> None:
         """Writes the file under another name, then renames it.

@@ -108,8 +108,12 @@ class Training:
     warmup: int = 200  # steps until the peak learning rate
     decay_share: float = 0.25  # last share of the time, in which the rate falls to zero
     average: float = 0.999  # decay of the weights' moving average
+    depths: tuple[int, ...] = (3, 6, 12, 12)  # favoured numbers of codebooks
+    depths_share: float = 0.5  # of the crops; the others have any number of codebooks
+    shallow: float = 0.5  # least weight of a crop; it is codebooks / 6, up to 1
     unquantized: int = 150  # first steps without a quantizer
     adversarial_from: float = 1.0  # share of the time from which discriminators train; 1: never
+    adversarial_items: int = 0  # crops of each batch that the discriminators see; 0: all
     discriminator_rate: float = 3e-4
     speeds: tuple[float, ...] = (0.84, 0.9, 0.95, 1.0, 1.0, 1.06, 1.12, 1.2)
     threads: int = 0  # 0: as many as PyTorch chooses
@@ -190,6 +194,10 @@ class Config:
              "losses.sizes and .mels must pair")
         need(min(self.losses.sizes) >= 64, "losses.sizes must be 64 or more")
         need(min(self.losses.mels) >= 1, "losses.mels must be 1 or more")
+        need(
+            all(1 <= depth for depth in self.training.depths) and self.training.depths,
+            "training.depths must be numbers of codebooks, 1 or more",
+        )
         need(self.training.batch >= 1, "training.batch must be 1 or more")
         need(self.training.seconds >= 0.2, "training.seconds must be 0.2 or more")
         # the codebooks start from what was seen before them
@@ -197,6 +205,21 @@ class Config:
         speeds = self.training.speeds
         need(len(speeds) > 0 and min(speeds) >= 0.5 and max(speeds) <= 2,
              "training.speeds must be 0.5 to 2")
+        for name in ("rate", "discriminator_rate"):
+            need(getattr(self.training, name) >= 0, f"training.{name} must be 0 or more")
+        need(self.training.clip > 0, "training.clip must be above 0")
+        need(len(self.training.betas) == 2 and all(0 <= b < 1 for b in self.training.betas),
+             "training.betas must be two numbers from 0 to under 1")
+        need(self.training.threads >= 0, "training.threads must be 0 or more")
+        shares = {
+            "training": ("average", "decay_share", "depths_share", "shallow"),
+            "robustness": ("item", "repeat", "coarse", "substitute"),
+            "quantizer": ("decay",),
+        }
+        for table, names in shares.items():
+            for name in names:
+                value = getattr(getattr(self, table), name)
+                need(0 <= value <= 1, f"{table}.{name} must be 0 to 1")
 
 
 def _build(kind: type, values: dict, where: str):

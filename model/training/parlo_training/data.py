@@ -57,7 +57,10 @@ class Corpus:
             raise UserError(f"{cache}/audio.i16 is not as long as index.json says: prepare it "
                             "again")
         self.pitch = load("pitch.f16", np.float16)
-        active = np.fromfile(cache / "active.u8", np.uint8)
+        try:
+            active = np.fromfile(cache / "active.u8", np.uint8)
+        except OSError as error:
+            raise UserError(f"{cache}/active.u8 is missing: prepare it again") from error
         seconds = index["samples"] / self.rate
         if len(self.pitch) != seconds * PITCH_STEP or len(active) != seconds * ACTIVE_STEP:
             raise UserError(f"{cache}: its pitch or activity is not as long as its audio: prepare "
@@ -67,7 +70,10 @@ class Corpus:
         if (cache / "noise.i16").exists():
             noise = load("noise.i16", np.int16).float() / 32768
         if (cache / "rooms.npy").exists():
-            rooms = torch.from_numpy(np.load(cache / "rooms.npy")).to(device)
+            try:
+                rooms = torch.from_numpy(np.load(cache / "rooms.npy")).to(device)
+            except (ValueError, EOFError, TypeError) as error:
+                raise UserError(f"{cache}/rooms.npy is damaged: prepare it again") from error
         self.augment = Augment(config.augment, self.rate, noise, rooms)
         self.start = np.array([clip["start"] for clip in self.clips])
         self.length = np.array([clip["samples"] for clip in self.clips])
@@ -84,18 +90,18 @@ class Corpus:
         return len({clip["speaker"] for clip in self.clips})
 
     def _shares(self) -> np.ndarray:
-        """Probability of drawing each clip: by length, with the square root of its speaker's total,
+        """Where each clip ends in 0..1 when one is drawn: by length, with the square root of its speaker's total,
         so that a voice with an hour does not drown those with a minute."""
         total: dict[str, float] = {}
         for clip in self.clips:
             total[clip["speaker"]] = total.get(clip["speaker"], 0) + clip["samples"]
         share = np.array([c["samples"] / total[c["speaker"]] ** 0.5 for c in self.clips])
-        return share / share.sum()
+        return np.cumsum(share / share.sum())[:-1]  # the last one takes what is left
 
     def _place(self, samples: int, random: np.random.Generator) -> tuple[int, int]:
         """A clip and a start in it, of a crop that is speech for the most part."""
         for _ in range(6):
-            clip = int(random.choice(len(self.clips), p=self.shares))
+            clip = int(np.searchsorted(self.shares, random.random(), side="right"))
             spare = max(0, self.length[clip] - samples)
             start = self.start[clip] + int(random.integers(0, spare + 1))
             first = start * ACTIVE_STEP // self.rate
@@ -117,21 +123,23 @@ class Corpus:
         samples = round(out * speed / audio.frame) * audio.frame
         speed = samples / out
         places = [self._place(samples, random) for _ in range(training.batch)]
-        start = torch.tensor([place[1] for place in places])
-        end = torch.tensor([self.start[clip] + self.length[clip] for clip, _ in places])
-        n = torch.arange(samples)
-        index = start[:, None] + n
-        inside = (index < end[:, None]).to(self.device)
-        index = index.clamp(max=len(self.audio) - 1).to(self.device)
+        # few small copies to the device, each of which waits for it; all else is made there
+        start = torch.tensor([place[1] for place in places], device=self.device)
+        end = [self.start[clip] + self.length[clip] for clip, _ in places]
+        end = torch.tensor(np.array(end), device=self.device)
+        index = start[:, None] + torch.arange(samples, device=self.device)
+        inside = index < end[:, None]
+        index = index.clamp(max=len(self.audio) - 1)
         speech = self.audio[index].float() * (1 / 32768) * inside
         if samples != out:
             speech = pitch_shift(speech, out)
         # doubles: floats tell samples apart for the first quarter of an hour only
-        middle = (torch.arange(time, dtype=torch.float64) * audio.frame + audio.hop) * speed
+        frames = torch.arange(time, dtype=torch.float64, device=self.device)
+        middle = (frames * audio.frame + audio.hop) * speed
         at = start[:, None] + middle
         known = at < end[:, None]
         at = (at * PITCH_STEP / self.rate).round().long()
         at = at.minimum(end[:, None] * PITCH_STEP // self.rate - 1)  # not the next clip's first
-        pitch = self.pitch[at.to(self.device)].float() * speed * known.to(self.device)
+        pitch = self.pitch[at].float() * speed * known
         made = self.augment(speech, generator)
         return Batch(made.input, made.target, pitch, made.pitch_known.to(self.device))

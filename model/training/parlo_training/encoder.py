@@ -114,7 +114,8 @@ class Encoder(nn.Module):
         return (weights * self.elements).sum(-1, keepdim=True)
 
     def heads(self, hidden: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """-> latent [B, T, D] (its first element is pitch), candidates' scores [B, T, PITCH_BINS]."""
+        """-> latent [B, T, D] (its first element is pitch), candidates' scores
+        [B, T, PITCH_BINS]."""
         hidden = self.norm(hidden)
         scores = self.candidates(torch.cat([hidden, features[..., -PITCH_BINS:]], dim=-1)).float()
         rest = self.rest(hidden).float()
@@ -123,13 +124,15 @@ class Encoder(nn.Module):
         return torch.cat([self.pitch(scores), rest], dim=-1), scores
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """audio [B, T x frame] -> latent [B, T, D] float32, candidates' scores [B, T, PITCH_BINS]."""
+        """audio [B, T x frame] -> latent [B, T, D] float32, candidates' scores
+        [B, T, PITCH_BINS]."""
         features = self.features.whole(audio)
         hidden, _ = self.stack(self.enter(features).float())
         return self.heads(hidden, features)
 
     def step(self, audio: Tensor, before: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """One frame of a stream: audio, before [1, frame] -> latent [1, 1, D], audio, new states."""
+        """One frame of a stream: audio, before [1, frame] -> latent [1, 1, D], audio, new
+        states."""
         features = self.features.step(torch.cat([before, audio], dim=1))
         hidden, states = self.stack(self.enter(features), list(states))
         return self.heads(hidden, features)[0], audio + 0.0, *states

@@ -49,7 +49,9 @@ class Pitch(nn.Module):
         """
         index = torch.round(element * (STEPS_PER_OCTAVE / self.scale)) + self.middle
         index = index.clamp(0, len(self.increments) - 1)
-        return self.increments[index.long()]
+        # clamped once more as an integer: what is not a number must end in the loss, not in a
+        # read beside the table
+        return self.increments[index.long().clamp(0, len(self.increments) - 1)]
 
 
 class Excitation(nn.Module):

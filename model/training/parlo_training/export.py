@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import logging
+import os
 import shutil
 import sys
 import warnings
@@ -15,11 +17,11 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor, nn
 
-from .bundle import BundleCodec
-from .card import model_card
+from .bundle import MANIFEST, BundleCodec
+from .card import model_card, score_table
 from .checkpoint import Checkpoint
 from .codec import Codec
 from .errors import UserError
@@ -199,7 +201,8 @@ def manifest(codec: Codec, name: str, description: str, licence: str, folder: Pa
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # a TOML string escapes what a JSON string does, and the delete character
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def check_signal(rate: int, seconds: float = 4.0) -> np.ndarray:
@@ -210,7 +213,8 @@ def check_signal(rate: int, seconds: float = 4.0) -> np.ndarray:
     phase = 2 * np.pi * np.cumsum(pitch) / rate
     voiced = sum(np.cos(k * phase) / k for k in range(1, 20))
     loudness = np.clip(np.sin(2 * np.pi * 1.5 * n / rate), 0, 1)
-    audio = 0.05 * loudness * voiced + 0.02 * np.roll(loudness, rate // 3) * random.normal(size=len(n))
+    hiss = np.roll(loudness, rate // 3) * random.normal(size=len(n))
+    audio = 0.05 * loudness * voiced + 0.02 * hiss
     audio[rate // 2 : rate // 2 + rate // 4] = 0
     audio[:: rate // 2] += 0.5
     return audio.astype(np.float32)
@@ -219,9 +223,9 @@ def check_signal(rate: int, seconds: float = 4.0) -> np.ndarray:
 def largest_difference(codec: Codec, folder: Path) -> dict[str, float]:
     """How far streams and graphs are from the whole file in PyTorch, on a check signal.
 
-    The keys say what is compared; the values are the largest absolute differences, latents
-    relative to their pitch scale. Pitch is a choice among candidates: a frame whose two best are
-    equal to the last bit may differ, and is not counted, if it is the only one.
+    The keys say what is compared; the values are the largest absolute differences, of the pitch
+    element in octaves, and infinite where anything is not a number. Raises BundleError if the
+    bundle cannot be read, or puts out what is not finite.
     """
     config = codec.config
     audio = check_signal(config.audio.rate)
@@ -237,7 +241,8 @@ def largest_difference(codec: Codec, folder: Path) -> dict[str, float]:
 
     with torch.no_grad():
         whole = codec.encoder(torch.from_numpy(audio)[None])[0]
-        streamed = _stream(codec, "encoder", [(x,) for x in torch.from_numpy(audio).view(frames, 1, -1)])
+        steps = [(frame,) for frame in torch.from_numpy(audio).view(frames, 1, -1)]
+        streamed = _stream(codec, "encoder", steps)
         scale = np.ones(config.quantizer.latent, np.float32)
         scale[0] = config.quantizer.pitch_scale
         note("encoder, stream and whole file", torch.cat(streamed, 1)[0].numpy() / scale,
@@ -277,60 +282,122 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--licence", default="", help="of the weights, an SPDX expression")
     parser.add_argument("--sources", type=Path, help="Markdown on the data and its licences")
     parser.add_argument("--scores", type=Path, help="scores.csv of `evaluate`, for the model card")
-    parser.add_argument("--card-only", action="store_true", help="write the model card alone anew")
+    parser.add_argument("--card-only", action="store_true",
+                        help="write only the model card of the bundle in --out, anew")
     parser.add_argument("--slim", type=Path, help="also write a checkpoint without optimizer state")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the bundle beside its place, checks it, and only then moves it there."""
+    out = Path(os.path.abspath(args.out))  # "." has no name to give to the bundle
+    if args.slim and args.slim.resolve() == args.checkpoint.resolve():
+        raise UserError("--slim names the checkpoint itself, whose optimizer state would be lost: "
+                        "name another file")
     checkpoint = Checkpoint.load(args.checkpoint)
     codec = Codec(checkpoint.config)
-    codec.load_state_dict(checkpoint.average)
+    try:
+        codec.load_state_dict(checkpoint.average)
+    except RuntimeError as error:
+        raise UserError(f"{args.checkpoint} is a checkpoint of another version of this "
+                        "program") from error
     codec.eval()
     half_weights(codec)
-    sources = args.sources.read_text() if args.sources else ""
+    # what may be missing or wrong is read before the work
+    sources = _read(args.sources) if args.sources else ""
+    scores = score_table(args.scores) if args.scores else ""
     if args.card_only:
-        if not (args.out / "manifest.toml").exists():
-            raise UserError(f"there is no bundle in {args.out}, so there is no card to write anew")
-        card = model_card(checkpoint, codec, args.out, args.description, args.licence, sources,
-                          args.scores)
-        (args.out / "README.md").write_text(card)
-        return 0
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} is there already: name another folder, or give --force")
-    partial = args.out.with_name(args.out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        for part, graph in graphs(codec).items():
-            write_graph(graph, partial / f"{part}.onnx")
-        codebooks = codec.quantizer.codebooks.numpy().astype(np.float16)
-        save_file({"codebooks": codebooks}, partial / "codebooks.safetensors")
-        text = manifest(codec, args.out.name, args.description, args.licence, partial)
-        (partial / "manifest.toml").write_text(text)
-        differences = largest_difference(codec, partial)
-        for what, difference in differences.items():
-            print(f"{difference:9.2e}  {what}")
-        worst = max(differences, key=differences.get)
-        if not differences[worst] <= TOLERANCE:
-            raise UserError(f"the bundle is not the model: {worst} differ by "
-                            f"{differences[worst]:.2e}, more than {TOLERANCE}; nothing was written")
-        card = model_card(checkpoint, codec, partial, args.description, args.licence, sources,
-                          args.scores, args.out.name)
-        (partial / "README.md").write_text(card)
-        size = sum(path.stat().st_size for path in partial.iterdir())
-        if size > LARGEST:
-            raise UserError(f"the bundle has {size} bytes, more than {LARGEST}: nothing was "
-                            "written. Train a smaller network")
-        if args.out.exists():
-            shutil.rmtree(args.out)
-        partial.replace(args.out)
-    except OSError as error:
-        raise UserError(f"cannot write the bundle {args.out}: {error.strerror}") from error
-    finally:
+        _require_own(codec, out, args.checkpoint)
+        _write(out / "README.md", model_card(checkpoint, codec, out, sources, scores))
+    else:
+        _require_place(out, args.force)
+        if checkpoint.step <= checkpoint.config.training.unquantized:
+            print(f"the codebooks have not begun at step {checkpoint.step}: no speech will come "
+                  "out of this bundle", file=sys.stderr)
+        partial = out.with_name(out.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            for part, graph in graphs(codec).items():
+                write_graph(graph, partial / f"{part}.onnx")
+            codebooks = codec.quantizer.codebooks.numpy().astype(np.float16)
+            (partial / "codebooks.safetensors").write_bytes(save({"codebooks": codebooks}))
+            text = manifest(codec, out.name, args.description, args.licence, partial)
+            _write(partial / "manifest.toml", text)
+            _require_equal(codec, partial)
+            _write(partial / "README.md", model_card(checkpoint, codec, partial, sources, scores))
+            size = sum(path.stat().st_size for path in partial.iterdir())
+            if size > LARGEST:
+                raise UserError(f"the bundle has {size} bytes, more than {LARGEST}: nothing was "
+                                "written. Train a smaller network")
+            _put(partial, out)
+        except OSError as error:
+            raise UserError(f"cannot write the bundle {out}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        print(f"{args.out}: {size / 2**20:.1f} MiB", file=sys.stderr)
     if args.slim:
         checkpoint.slim().save(args.slim)
-    print(f"{args.out}: {size / 2**20:.1f} MiB", file=sys.stderr)
     return 0
+
+
+def _require_place(out: Path, force: bool) -> None:
+    """Raises UserError if something is there already that is not to be replaced."""
+    if not out.exists():
+        return
+    if not force:
+        raise UserError(f"{out} is there already: name another folder, or give --force")
+    if not (out / MANIFEST).exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is there already and is not a bundle: name another folder")
+
+
+def _require_own(codec: Codec, folder: Path, checkpoint: Path) -> None:
+    """Raises UserError unless `folder` holds a bundle with this codec's codebooks."""
+    if not (folder / MANIFEST).exists():
+        raise UserError(f"there is no bundle in {folder}, so there is no card to write anew")
+    books = BundleCodec(folder).books
+    ours = codec.quantizer.codebooks.numpy()
+    if len(books) != len(ours) or not all(map(np.array_equal, books, ours)):
+        raise UserError(f"the bundle {folder} was not made from {checkpoint}: name the checkpoint "
+                        "that it was made from")
+
+
+def _require_equal(codec: Codec, folder: Path) -> None:
+    """Prints how far the bundle in `folder` is from the model; raises UserError if too far."""
+    differences = largest_difference(codec, folder)
+    for what, difference in differences.items():
+        print(f"{difference:9.2e}  {what}")
+    worst = max(differences, key=differences.get)
+    if not differences[worst] <= TOLERANCE:
+        raise UserError(f"the bundle is not the model: {worst} differ by "
+                        f"{differences[worst]:.2e}, more than {TOLERANCE}; nothing was written")
+
+
+def _put(partial: Path, out: Path) -> None:
+    """Moves the bundle to its place. What was there is deleted only after that, and comes back if
+    it fails."""
+    old = out.with_name(out.name + ".old")
+    if out.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        out.replace(old)
+    try:
+        partial.replace(out)
+    except OSError:
+        if old.exists():
+            old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error

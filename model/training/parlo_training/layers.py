@@ -27,7 +27,8 @@ class CausalBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x [B, T, C], state [B, kernel - 1, C] (None: silence before) -> y [B, T, C], new state."""
+        """x [B, T, C], state [B, kernel - 1, C] (None: silence before) -> y [B, T, C], new
+        state."""
         if state is None:
             state = x.new_zeros(x.shape[0], self.past, x.shape[2])
         seen = torch.cat([state, x], dim=1)

@@ -111,7 +111,8 @@ def pitch_loss(scores: Tensor, hertz: Tensor, known: Tensor) -> tuple[Tensor, Te
     place = (torch.log2(hertz.abs().clamp(min=1)) - math.log2(LOWEST_PITCH)) / OCTAVES
     place = place * (PITCH_BINS - 1)
     inside = (place > -0.5) & (place < PITCH_BINS - 0.5)
-    weight = torch.where(hertz > 0, 1.0, torch.where(hertz < 0, 0.05, 0.0)) * inside * known[:, None]
+    weight = torch.where(hertz > 0, 1.0, torch.where(hertz < 0, 0.05, 0.0))
+    weight = weight * inside * known[:, None]
     index = torch.arange(PITCH_BINS, device=scores.device)
     label = torch.softmax(-0.5 * (index - place.unsqueeze(-1)).square(), dim=-1)
     entropy = -(label * torch.log_softmax(scores, dim=-1)).sum(-1)

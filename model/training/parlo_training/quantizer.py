@@ -13,7 +13,8 @@ class ResidualQuantizer(nn.Module):
 
     Codebooks follow the mean of what they are used for (van den Oord et al. 2017, appendix A);
     entries that hardly anything uses are replaced by vectors of the batch (Zeghidour et al. 2021,
-    section III.C). All in float32, whatever the surrounding precision.
+    section III.C). In float32 whatever the surrounding precision (on CUDA its products may be TF32,
+    which moves a few codes in a thousand).
     """
 
     def __init__(self, own: config.Quantizer):
@@ -88,7 +89,8 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self, latent: Tensor, rounds: int = 8) -> None:
-        """k-means (Lloyd) of every stage in turn on latents [N, D], as the codebooks' first state."""
+        """k-means (Lloyd) of every stage in turn on latents [N, D], as the codebooks' first
+        state."""
         residual = latent.float()
         entries = self.own.entries
         for stage in range(self.own.stages):
@@ -115,6 +117,7 @@ class ResidualQuantizer(nn.Module):
             residual = residual - book[index]
 
     def perplexity(self) -> Tensor:
-        """How many entries of each stage are in use, as two to the entropy of recent use [stages]."""
+        """How many entries of each stage are in use [stages], as two to the entropy of recent
+        use."""
         share = self.usage / self.usage.sum(1, keepdim=True)
         return torch.exp2(-(share * torch.log2(share.clamp(min=1e-12))).sum(1))

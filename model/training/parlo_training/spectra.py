@@ -1,4 +1,4 @@
-"""Short-time spectra, as fast Fourier transforms in training and as matrix products in the graph."""
+"""Short-time spectra: fast Fourier transforms in training, matrix products in the graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 def analysis_matrix(size: int, bins: int, window: Tensor) -> Tensor:
-    """Matrix [size, 2 x bins] that takes a frame to the real, then imaginary parts of its spectrum."""
+    """Matrix [size, 2 x bins] that takes a frame to the real, then the imaginary parts of its
+    spectrum."""
     n = torch.arange(size, dtype=torch.float64)
     k = torch.arange(bins, dtype=torch.float64)
     angle = 2 * math.pi * torch.remainder(n[:, None] * k[None], size) / size

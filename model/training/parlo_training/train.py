@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -28,6 +29,11 @@ from .errors import UserError
 from .losses import SpectralLoss, pitch_loss
 
 LOG_EVERY = 50  # steps
+WAIT_FOR_ROOM = 600.0  # seconds that a finished run waits for a full disk
+LOGGED = (  # columns of log.csv after the step and the minutes; empty where a run has no such term
+    "spectral", "pitch", "commitment", "pitch_right", "adversarial", "features", "discriminator",
+    "norm", "total", "audio_per_second", "perplexity_1", "perplexity_12",
+)
 
 
 @dataclass
@@ -120,7 +126,8 @@ class Trainer:
         quantizing = self.step >= config.training.unquantized
         if quantizing:
             if not self.started:
-                codec.quantizer.start(torch.cat(self.seen))
+                now = latent.detach().reshape(-1, latent.shape[-1])
+                codec.quantizer.start(torch.cat([*self.seen, now]))
                 self.seen, self.started = [], True
             depth, source, other = self._disturb(*latent.shape[:2])
             noisy = latent.detach() + config.robustness.latent_noise * torch.randn(
@@ -143,7 +150,7 @@ class Trainer:
         delay = codec.delay
         made, target = made[:, delay:], batch.target[:, :-delay]
         # what a few codebooks cannot say should not drown what many can
-        weight = (depth.float().mean(1) / 8).clamp(0.25, 1.0)
+        weight = (depth.float().mean(1) / 6).clamp(config.training.shallow, 1.0)
         terms = {"spectral": self.loss(made, target, weight), "pitch": pitch,
                  "commitment": commitment, "pitch_right": right}
         return made, target, terms
@@ -153,8 +160,11 @@ class Trainer:
         of another item [B, T, 1]: what losses and coarse copies do to a stream."""
         own, stages, draws = self.config.robustness, self.config.quantizer.stages, self.draws
         depth = torch.randint(1, stages + 1, (batch, 1), generator=draws)
-        whole = torch.rand(batch, 1, generator=draws) < 0.3
-        depth = torch.where(whole, stages, depth).expand(batch, time).clone()
+        training = self.config.training
+        favoured = torch.tensor(training.depths).clamp(max=stages)
+        choice = torch.randint(len(favoured), (batch, 1), generator=draws)
+        favour = torch.rand(batch, 1, generator=draws) < training.depths_share
+        depth = torch.where(favour, favoured[choice], depth).expand(batch, time).clone()
         chance = torch.rand(4, batch, time, generator=draws)
         hit = torch.rand(batch, 1, generator=draws) < own.item
         coarse = torch.randint(1, 4, (batch, 1), generator=draws)
@@ -169,6 +179,8 @@ class Trainer:
         training = self.config.training
         if self.adversary is None:
             self._make_adversary()
+        if training.adversarial_items:
+            made, target = made[: training.adversarial_items], target[: training.adversarial_items]
         for group in self.adversary_optimizer.param_groups:
             group["lr"] = training.discriminator_rate * rate
         with self._precision():
@@ -219,7 +231,8 @@ class Trainer:
                  "hardware": hardware(self.device)}
         return Checkpoint(
             self.config, self.step, self.seconds, self.codec.state_dict(), self.average,
-            self.optimizer.state_dict(), adversary, random, vars(plan), notes,
+            self.optimizer.state_dict(), adversary, random, vars(plan), notes, list(self.seen),
+            self.started,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -228,7 +241,8 @@ class Trainer:
         for name, value in checkpoint.average.items():
             self.average[name].copy_(value)
         self.step, self.seconds = checkpoint.step, checkpoint.seconds
-        self.started = self.step > self.config.training.unquantized
+        self.started = checkpoint.started
+        self.seen = [latents.to(self.device) for latents in checkpoint.seen]
         if checkpoint.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint.optimizer)
         if checkpoint.adversary is not None:
@@ -259,12 +273,14 @@ def hardware(device: torch.device) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `train`."""
-    parser.add_argument("--config", type=Path, help="TOML; without it, the checkpoint's or defaults")
+    parser.add_argument("--config", type=Path,
+                        help="TOML; without it, the checkpoint's or defaults")
     parser.add_argument("--cache", type=Path, required=True, help="a folder that `prepare` made")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--minutes", type=float, default=0, help="budget of this run")
     parser.add_argument("--steps", type=int, default=0, help="budget in steps instead")
-    parser.add_argument("--from", dest="start", type=Path, help="begin with this checkpoint's weights")
+    parser.add_argument("--from", dest="start", type=Path,
+                        help="begin with this checkpoint's weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=float, default=5, help="minutes between checkpoints")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.NAME=VALUE",
@@ -272,7 +288,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def override(config: Config, settings: list[str]) -> Config:
-    """The configuration with `table.name=value` changes. Raises UserError where one is not valid."""
+    """The configuration with `table.name=value` changes.
+
+    Raises UserError where one is not valid.
+    """
     import tomllib
 
     values = config.to_dict()
@@ -281,7 +300,7 @@ def override(config: Config, settings: list[str]) -> Config:
             changed = tomllib.loads(setting)
             ((table, inner),) = changed.items()
             values.setdefault(table, {}).update(inner)
-        except (tomllib.TOMLDecodeError, AttributeError, ValueError) as error:
+        except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
             raise UserError(f"--set {setting}: must be like training.batch=4") from error
     return Config.from_dict(values, "--set")
 
@@ -295,13 +314,21 @@ def run(args: argparse.Namespace) -> int:
     if path.exists():
         checkpoint = Checkpoint.load(path)
     elif args.start:
-        checkpoint = replace(Checkpoint.load(args.start), optimizer=None, plan={})
+        # its weights alone: a new run has draws of its own, by its own seed
+        checkpoint = replace(
+            Checkpoint.load(args.start), optimizer=None, adversary=None, random={}, plan={}
+        )
     config = Config.load(args.config) if args.config else None
     config = config or (checkpoint.config if checkpoint else Config())
     config = override(config, args.set)
     if checkpoint:
         checkpoint.require(config, path if path.exists() else args.start)
-    device = torch.device(args.device)
+    try:
+        device = torch.device(args.device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"--device {args.device} cannot be used: {why}") from error
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     torch.set_float32_matmul_precision("high")
@@ -321,6 +348,35 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _require_number(trainer: Trainer, out: Path, loss: float = 0.0) -> None:
+    """Raises UserError if the loss or a weight is not finite, before a checkpoint of that replaces a
+    good one."""
+    weights = torch.stack([value.detach().abs().max() for value in trainer.codec.parameters()])
+    if not math.isfinite(loss) or not math.isfinite(float(weights.max())):
+        raise UserError(f"the loss is not a number at step {trainer.step}; the last checkpoint in "
+                        f"{out} is from before. Try a lower training.rate")
+
+
+def _save_at_last(checkpoint: Checkpoint, path: Path) -> None:
+    """Saves what a run was for; on a full disk, waits for a person to make room.
+
+    Raises UserError if there is none after WAIT_FOR_ROOM seconds.
+    """
+    until = time.monotonic() + WAIT_FOR_ROOM
+    told = False
+    while True:
+        try:
+            return checkpoint.save(path)
+        except UserError as error:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                print(f"{error}; trying again for {WAIT_FOR_ROOM / 60:.0f} minutes: make room, and "
+                      "nothing is lost", file=sys.stderr)
+            told = True
+            time.sleep(min(5.0, WAIT_FOR_ROOM))
+
+
 def loop(trainer: Trainer, plan: Plan, out: Path, save_every: float) -> None:
     """Steps until the plan's budget is spent, with a log and checkpoints in `out`."""
     import tomli_w
@@ -329,8 +385,11 @@ def loop(trainer: Trainer, plan: Plan, out: Path, save_every: float) -> None:
     (out / "config.toml").write_text(tomli_w.dumps(trainer.config.to_dict()))
     writer = SummaryWriter(str(out / "log"))
     stop = []
-    previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    sums: dict[str, Tensor] = {}
+    previous = {
+        number: signal.signal(number, lambda *_: stop.append(True))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    sums: dict[str, tuple[Tensor, int]] = {}
     size = trainer.config.training.batch * trainer.config.training.seconds
     bar = tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {postfix}", disable=None)
     last, saved, logged = time.monotonic(), time.monotonic(), time.monotonic()
@@ -343,15 +402,15 @@ def loop(trainer: Trainer, plan: Plan, out: Path, save_every: float) -> None:
             plan.spent_seconds += now - last
             last = now
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value
+                before, count = sums.get(name, (0, 0))
+                sums[name] = (before + value, count + 1)
             if trainer.step % LOG_EVERY == 0:
-                means = {name: float(value) / LOG_EVERY for name, value in sums.items()}
+                steps = sums["total"][1]
+                means = {name: float(value) / count for name, (value, count) in sums.items()}
                 sums = {}
-                if not means["total"] == means["total"]:
-                    raise UserError(f"the loss is not a number at step {trainer.step}; the last "
-                                    f"checkpoint in {out} is from before. Try a lower rate")
+                _require_number(trainer, out, means["total"])
                 perplexity = trainer.codec.quantizer.perplexity().tolist()
-                means["audio_per_second"] = LOG_EVERY * size / max(now - logged, 1e-9)
+                means["audio_per_second"] = steps * size / max(now - logged, 1e-9)
                 means["perplexity_1"], means["perplexity_12"] = perplexity[0], perplexity[-1]
                 logged = now
                 for name, value in means.items():
@@ -359,22 +418,28 @@ def loop(trainer: Trainer, plan: Plan, out: Path, save_every: float) -> None:
                 for stage, value in enumerate(perplexity):
                     writer.add_scalar(f"perplexity/{stage + 1}", value, trainer.step)
                 if log.tell() == 0:
-                    log.write("step,minutes," + ",".join(means) + "\n")
-                row = [trainer.step, f"{trainer.seconds / 60:.2f}", *(f"{v:.4g}" for v in means.values())]
-                log.write(",".join(map(str, row)) + "\n")
+                    log.write("step,minutes," + ",".join(LOGGED) + "\n")
+                values = (f"{means[name]:.4g}" if name in means else "" for name in LOGGED)
+                log.write(f"{trainer.step},{trainer.seconds / 60:.2f}," + ",".join(values) + "\n")
                 bar.n = round(100 * plan.share(), 1)
                 bar.set_postfix_str(f"step {trainer.step}, spectral {means['spectral']:.3f}, "
                                     f"{means['audio_per_second']:.0f} x real time")
             if now - saved > 60 * save_every:
-                trainer.checkpoint(plan).save(out / "checkpoint.pt")
+                _require_number(trainer, out)
+                try:
+                    trainer.checkpoint(plan).save(out / "checkpoint.pt")
+                except UserError as error:  # a full disk, say: there may be room the next time
+                    print(f"{error}; training goes on", file=sys.stderr)
                 saved = time.monotonic()
                 last = saved
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         bar.close()
         writer.close()
         log.close()
-    trainer.checkpoint(plan).save(out / "checkpoint.pt")
+    _require_number(trainer, out)
+    _save_at_last(trainer.checkpoint(plan), out / "checkpoint.pt")
     state = "stopped" if stop else "done"
     print(f"{state}: step {trainer.step}, {trainer.seconds / 60:.1f} minutes in all, "
           f"checkpoint in {out / 'checkpoint.pt'}", file=sys.stderr)

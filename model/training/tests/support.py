@@ -11,6 +11,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[3]
 CLIP = ROOT / "assets/speech.flac"
 CONFIGS = ROOT / "model/training/configs"
+BUNDLES = sorted(path.parent for path in ROOT.glob("model/bundles/*/manifest.toml"))
 
 
 def setting(name: str, *changes: str):
@@ -57,3 +58,13 @@ def pulse_train(hertz: float, seconds: float, rate: int) -> np.ndarray:
     numbers = np.arange(1, int(5000 / hertz) + 1)
     sound = sum(np.cos(2 * np.pi * k * turns) / max(1, k * hertz / 500) for k in numbers)
     return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
+
+
+def scores(codec: str, kbps: str, **metrics: list) -> list[dict[str, str]]:
+    """Rows of a codec as the bench writes them: one a clip, as many as each metric has values."""
+    count = len(next(iter(metrics.values())))
+    return [
+        {"codec": codec, "stem": f"clip-{clip}", "speaker": "a", "kbps": kbps, "seconds": "2",
+         "lag_ms": "0", **{name: str(found[clip]) for name, found in metrics.items()}}
+        for clip in range(count)
+    ]

@@ -137,7 +137,7 @@ def test_one_batch_moves_an_entry_by_the_decay():
 
 def test_entries_that_nothing_uses_are_replaced():
     quantizer = make()
-    quantizer.codebooks[0, 3] = 1000.0
+    quantizer.codebooks[0, 3] = quantizer.sums[0, 3] = 1000.0
     latent = torch.randn(8, 50, 8, generator=seeded())
     depth = torch.full((8, 50), OWN.stages)
     for _ in range(400):

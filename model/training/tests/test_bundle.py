@@ -1,0 +1,138 @@
+"""Bundles run frame by frame, and the search for codes."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("safetensors")
+
+from parlo_training import evaluate
+from parlo_training.bundle import BundleCodec, BundleError, beam_search
+from support import BUNDLES, CLIP
+
+
+@pytest.fixture(scope="module", params=BUNDLES, ids=lambda folder: folder.name)
+def codec(request):
+    return BundleCodec(request.param)
+
+
+@pytest.fixture(scope="module")
+def speech(codec):
+    """The first second of the clip that ships, at the bundle's rate."""
+    pytest.importorskip("soxr")
+    return evaluate.load(CLIP, codec.sample_rate)[: codec.sample_rate]
+
+
+@pytest.fixture(scope="module")
+def latents(codec, speech):
+    return codec.latents(speech)
+
+
+def test_latents_are_one_a_frame_and_those_that_flush_the_decoder(codec, speech, latents):
+    flush = -(-codec.delay_samples // codec.frame_samples)
+    dimension = codec.manifest["quantizer"]["dimension"]
+    frames = len(speech) // codec.frame_samples
+    assert latents.shape == (frames + flush, dimension)
+    longer = np.concatenate([speech, np.ones(1, np.float32)])
+    assert codec.latents(longer).shape == (frames + 1 + flush, dimension)
+
+
+def test_latents_do_not_depend_on_what_follows(codec, speech, latents):
+    half = len(speech) // codec.frame_samples // 2
+    alone = codec.latents(speech[: half * codec.frame_samples])
+    assert np.array_equal(alone[:half], latents[:half])
+
+
+def test_audio_is_as_long_as_the_original_and_not_late(codec, speech):
+    deepest = codec.max_depth
+    heard = codec.process(speech, [1, deepest])
+    assert [audio.shape for audio in heard.values()] == [speech.shape] * 2
+    # The loudness of the two must rise and fall together, and best so without a shift.
+    step = codec.sample_rate // 200
+
+    def loudness(audio):
+        frames = audio[: len(audio) // step * step].reshape(-1, step)
+        return np.log10(np.square(frames).mean(1) + 1e-6)
+
+    a, b = loudness(speech), loudness(heard[deepest])
+    match = {late: np.corrcoef(a[10:-10], np.roll(b, -late)[10:-10])[0, 1] for late in range(-8, 9)}
+    assert abs(max(match, key=match.get)) <= 1 and match[0] > 0.8
+
+
+def test_a_beam_of_one_is_the_greedy_walk(codec, latents):
+    expected = np.zeros((len(latents), codec.max_depth), int)
+    for frame, latent in enumerate(latents):
+        left = latent.copy()
+        for stage, book in enumerate(codec.books):
+            expected[frame, stage] = ((book - left) ** 2).sum(1).argmin()
+            left -= book[expected[frame, stage]]
+    found = list(beam_search(latents, codec.books, 1))
+    # Entries that are equally near but for rounding may change places.
+    assert (found[-1] == expected).all(1).mean() > 0.98
+    assert all(np.array_equal(found[k], found[-1][:, : k + 1]) for k in range(codec.max_depth))
+
+
+def test_a_wider_beam_leaves_less_error_at_every_depth(codec, latents):
+    def errors(beam):
+        found = beam_search(latents, codec.books, beam)
+        return [np.square(codec.dequantize(codes) - latents).sum() for codes in found]
+
+    greedy, beam = errors(1), errors(4)
+    assert beam[0] == greedy[0]
+    assert all(ours <= theirs for ours, theirs in zip(beam, greedy))
+    assert beam[-1] < 0.99 * greedy[-1]
+    assert all(deeper < before for before, deeper in zip(beam, beam[1:]))
+
+
+def test_one_search_finds_what_a_search_for_each_depth_finds(codec, latents):
+    depths = range(1, codec.max_depth + 1)
+    together = codec.codes(latents, depths)
+    for depth in depths:
+        assert together[depth].shape == (len(latents), depth)
+        assert np.array_equal(together[depth], codec.codes(latents, [depth])[depth])
+
+
+def test_the_search_does_not_depend_on_how_many_frames_it_sees_at_once(codec, latents):
+    many = np.tile(latents, (4, 1))
+    together = codec.codes(many, [3])[3]
+    assert (together == np.tile(codec.codes(latents, [3])[3], (4, 1))).all(1).mean() > 0.98
+
+
+def test_a_wide_beam_finds_the_best_there_is():
+    random = np.random.default_rng(1)
+    books = [random.normal(size=(5, 4)).astype(np.float32) for _ in range(2)]
+    latents = random.normal(size=(100, 4)).astype(np.float32)
+    best = list(beam_search(latents, books, 5))[-1]
+    left = latents - books[0][best[:, 0]] - books[1][best[:, 1]]
+    sums = (books[0][:, None] + books[1]).reshape(-1, 4)
+    least = np.square(latents[:, None] - sums).sum(2).min(1)
+    assert np.allclose(np.square(left).sum(1), least, atol=1e-5)
+
+
+def test_deeper_latents_are_prefix_sums(codec, latents):
+    codes = codec.codes(latents, [codec.max_depth])[codec.max_depth]
+    total = np.zeros_like(latents)
+    for stage, book in enumerate(codec.books):
+        total += book[codes[:, stage]]
+        assert np.array_equal(codec.dequantize(codes[:, : stage + 1]), total)
+
+
+def test_a_depth_that_is_not_there_is_refused(codec, latents):
+    for depth in (0, codec.max_depth + 1):
+        with pytest.raises(BundleError, match=f"depth {depth} is not possible"):
+            codec.codes(latents, [depth])
+
+
+def test_a_bundle_that_is_not_whole_is_refused_by_name(tmp_path):
+    folder = tmp_path / "bundle"
+    with pytest.raises(BundleError, match="manifest.toml"):
+        BundleCodec(folder)
+    shutil.copytree(BUNDLES[0], folder)
+    with open(folder / "decoder.onnx", "ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match="decoder.onnx is not as"):
+        BundleCodec(folder)
