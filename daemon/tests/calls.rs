@@ -178,11 +178,11 @@ fn speech_arrives_as_the_codec_made_it_whatever_else_comes_to_the_port() {
     let timeline = fs::read_to_string(folder.path().join("caller.csv")).unwrap();
     assert_eq!(timeline.lines().filter(|line| line.contains(",captured,")).count(), 341);
 
-    let (received, _) = read(&folder.path().join("received.wav"));
+    let (received, rate) = read(&folder.path().join("received.wav"));
     let offline = offline(6);
-    let alignment = align(&offline, &received, 24_000, 2.0).unwrap();
+    let alignment = align(&offline, &received, rate, 2.0).unwrap();
     let (a, b) = overlap(&offline, &received, alignment);
-    assert!(a.len() > 6 * 24_000);
+    assert!(a.len() > 6 * rate as usize);
     let equal = a.iter().zip(b).filter(|(a, b)| (a.clamp(-1.0, 1.0) - **b).abs() < 1e-4).count();
     let flawless = lost + frames(&heard, "held") + heard["underruns"].as_u64().unwrap() == 0;
     if flawless {
@@ -219,7 +219,7 @@ fn calls_end_cleanly_when_either_side_is_told_to() {
         caller.ends_well();
         listener.ends_well();
         assert!(json(Path::new(&report))["frames"]["played"].as_u64().unwrap() > 30);
-        assert!(hound::WavReader::open(&wav).unwrap().duration() > 24_000);
+        assert!(hound::WavReader::open(&wav).unwrap().duration() > 16_000);
     }
     // Waiting for calls ends so, too.
     let mut listener = Daemon::start(&mut parlod(&["--listen", "127.0.0.1:0", "--source", "none", "--sink", "none"]));

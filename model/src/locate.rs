@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::error::ModelError;
 
 /// Folder of the bundle that is used when none is named.
-const DEFAULT_BUNDLE: &str = "parlo-24k-first";
+const DEFAULT_BUNDLE: &str = "parlo-16k";
 
 /// The folder of the bundle to use: `named` if given, else the one that the environment variable `PARLO_BUNDLE` names,
 /// else the default bundle in the first of [`bundle_folders`] that has it. A name without a slash is looked for in those

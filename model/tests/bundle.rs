@@ -85,14 +85,14 @@ fn truncated_and_tampered_files_are_named_with_what_differs() {
 #[test]
 fn graphs_and_codebooks_that_differ_from_the_manifest_are_named_by_field() {
     let cases: &[(&str, &str, &[&str])] = &[
-        ("\"e0\", output", "\"e9\", output", &["encoder.onnx", "list of inputs", "e9", "e0"]),
-        ("\"d3_o\"", "\"d33_o\"", &["decoder.onnx", "list of outputs", "d33_o"]),
+        ("\"block0\", output", "\"block9\", output", &["encoder.onnx", "list of inputs", "block9", "block0"]),
+        ("\"fine1_out\"", "\"fine11_out\"", &["decoder.onnx", "list of outputs", "fine11_out"]),
         (
-            "shape = [1, 4, 192]",
-            "shape = [1, 5, 192]",
-            &["encoder.onnx", "shape of input e0", "[1, 5, 192]", "[1, 4, 192]"],
+            "shape = [1, 6, 256]",
+            "shape = [1, 5, 256]",
+            &["encoder.onnx", "shape of input block0", "[1, 5, 256]", "[1, 6, 256]"],
         ),
-        ("shape = [1, 240]", "shape = [240]", &["encoder.onnx", "shape of input ebuf", "[240]", "[1, 240]"]),
+        ("shape = [1, 160]", "shape = [160]", &["decoder.onnx", "shape of input tail", "[160]", "[1, 160]"]),
         (
             "sizes = [1024,",
             "sizes = [2048,",
@@ -104,12 +104,12 @@ fn graphs_and_codebooks_that_differ_from_the_manifest_are_named_by_field() {
             &["codebooks.safetensors", "list of tensors", "books", "codebooks"],
         ),
         ("dimension = 64", "dimension = 32", &["manifest.toml", "encoder.latent", "32"]),
-        ("frame_samples = 480", "frame_samples = 320", &["manifest.toml", "encoder.audio", "320"]),
+        ("frame_samples = 320", "frame_samples = 480", &["manifest.toml", "encoder.audio", "480"]),
         ("shape = [1, 13]", "shape = [1, 12]", &["manifest.toml", "depth_one_hot", "13"]),
-        ("sample_rate = 24000", "sample_rate = 0", &["manifest.toml", "sample_rate"]),
+        ("sample_rate = 16000", "sample_rate = 0", &["manifest.toml", "sample_rate"]),
         ("format = 1", "format = 2", &["manifest.toml", "format 2"]),
         ("licence", "license", &["manifest.toml", "license", "line"]),
-        ("shape = [1, 4, 192]", "shape = [1, -4, 192]", &["manifest.toml", "e0", "positive"]),
+        ("shape = [1, 6, 256]", "shape = [1, -6, 256]", &["manifest.toml", "block0", "positive"]),
         ("file = \"encoder.onnx\"", "file = \"../encoder.onnx\"", &["manifest.toml", "../encoder.onnx"]),
         ("\"encoder.onnx\" =", "\"../encoder.onnx\" =", &["manifest.toml", "encoder.onnx"]),
         ("kind = \"residual\"", "kind = \"magic\"", &["manifest.toml", "magic", "residual"]),

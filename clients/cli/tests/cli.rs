@@ -77,16 +77,19 @@ fn speech_survives_a_file_at_every_depth_with_its_length_and_its_place() {
         works(&folder, &["decode", "talk.ptk", "back.wav"]);
         sizes.push(fs::metadata(folder.path().join("talk.ptk")).unwrap().len());
         let (heard, spec) = read(&folder.path().join("back.wav"));
-        assert_eq!((heard.len(), spec.channels, spec.sample_rate), (162_958, 1, 24_000));
+        // The clip's 162958 samples at 24 kHz, at the bundle's 16 kHz.
+        assert_eq!((heard.len(), spec.channels, spec.sample_rate), (108_639, 1, 16_000));
         let mut reader = parlod::audio::AudioReader::open(&clip()).unwrap();
         let (mut said, mut buffer) = (Vec::new(), vec![0.0; 4096]);
         while let count @ 1.. = reader.read(&mut buffer).unwrap() {
             said.extend_from_slice(&buffer[..count]);
         }
-        let alignment = align(&said, &heard, 24_000, 0.5).unwrap();
-        assert!(alignment.lag_samples.abs() <= 48, "it lies where it lay: {alignment:?}");
+        let said = resample(&said, 24_000, spec.sample_rate);
+        let alignment = align(&said, &heard, spec.sample_rate, 0.5).unwrap();
+        // The decoder's pulses are its own, so that the place is known to half a pitch period only.
+        assert!(alignment.lag_samples.abs() <= 80, "it lies where it lay: {alignment:?}");
         let (a, b) = overlap(&said, &heard, alignment);
-        scores.push(estoi(a, b, 24_000).unwrap());
+        scores.push(estoi(a, b, spec.sample_rate).unwrap());
     }
     // 342 frames of 10, 60 and 120 bits, a block's and a file's frame around them.
     assert!(sizes[0] < 600 && sizes[1] < 2_750 && sizes[2] < 5_320, "{sizes:?}");
@@ -102,8 +105,8 @@ fn odd_but_whole_sound_is_taken() {
     wav(&path("slow.wav"), 1, 8_000, tone(8_000, 0.5));
     wav(&path("fast.wav"), 2, 192_000, tone(192_000, 0.5).into_iter().flat_map(|sample| [sample; 2]));
     wav(&path("clipped.wav"), 1, 24_000, tone(24_000, 0.5).into_iter().map(|sample| 20.0 * sample));
-    wav(&path("one.wav"), 1, 24_000, [0.5]);
-    for (name, samples) in [("eight", 12_000), ("slow", 12_000), ("fast", 12_000), ("clipped", 12_000), ("one", 1)] {
+    wav(&path("one.wav"), 1, 16_000, [0.5]);
+    for (name, samples) in [("eight", 8_000), ("slow", 8_000), ("fast", 8_000), ("clipped", 8_000), ("one", 1)] {
         works(&folder, &["encode", &format!("{name}.wav"), "out.ptk"]);
         works(&folder, &["decode", "out.ptk", "back.wav"]);
         let (heard, _) = read(&path("back.wav"));
@@ -207,8 +210,8 @@ fn a_call_is_placed_and_taken_by_people_too() {
     assert!(told.contains("in a call with") && told.contains("1.5 kbps raw"), "{told}");
     assert!(listener.wait().unwrap().success());
     let (heard, spec) = read(&folder.path().join("heard.wav"));
-    let heard = resample(&heard, spec.sample_rate, 24_000);
-    assert!(heard.len() > 24_000 && heard.iter().any(|sample| sample.abs() > 0.05));
+    let heard = resample(&heard, spec.sample_rate, 16_000);
+    assert!(heard.len() > 16_000 && heard.iter().any(|sample| sample.abs() > 0.05));
 }
 
 #[test]

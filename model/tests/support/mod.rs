@@ -7,7 +7,7 @@ use parlo_model::{Bundle, Runtime};
 
 /// The bundle that ships.
 pub(crate) fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/parlo-24k-first")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/parlo-16k")
 }
 
 /// The library and the bundle that ships.

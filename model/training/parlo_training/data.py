@@ -90,8 +90,8 @@ class Corpus:
         return len({clip["speaker"] for clip in self.clips})
 
     def _shares(self) -> np.ndarray:
-        """Where each clip ends in 0..1 when one is drawn: by length, with the square root of its speaker's total,
-        so that a voice with an hour does not drown those with a minute."""
+        """Where each clip ends in 0..1 when one is drawn: by length, with the square root of its
+        speaker's total, so that a voice with an hour does not drown those with a minute."""
         total: dict[str, float] = {}
         for clip in self.clips:
             total[clip["speaker"]] = total.get(clip["speaker"], 0) + clip["samples"]

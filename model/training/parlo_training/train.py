@@ -349,7 +349,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_number(trainer: Trainer, out: Path, loss: float = 0.0) -> None:
-    """Raises UserError if the loss or a weight is not finite, before a checkpoint of that replaces a
+    """Raises UserError if the loss or a weight is not finite, before it replaces a
     good one."""
     weights = torch.stack([value.detach().abs().max() for value in trainer.codec.parameters()])
     if not math.isfinite(loss) or not math.isfinite(float(weights.max())):
