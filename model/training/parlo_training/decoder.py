@@ -17,8 +17,9 @@ class Decoder(nn.Module):
     A call adds two windows of 20 ms and completes the frame before the one just coded: with the
     encoder's frame itself, an algorithmic latency of 40 ms (frame 20, overlap 10, look-ahead 10).
 
-    The "harmonic" head filters the spectra of a pulse train (gain and phase) and of noise (gain),
-    and adds a little of its own; the "vocos" head writes magnitude and phase (Siuzdak 2023).
+    The "harmonic" head writes one envelope and shares of it: of a pulse train (with a phase), of
+    noise, and of a spectrum of its own. Separate gains for each learned half as fast
+    (docs/training.md). The "vocos" head writes magnitude and phase (Siuzdak 2023).
     """
 
     def __init__(self, config: Config):

@@ -165,7 +165,7 @@ class Trainer:
         choice = torch.randint(len(favoured), (batch, 1), generator=draws)
         favour = torch.rand(batch, 1, generator=draws) < training.depths_share
         depth = torch.where(favour, favoured[choice], depth).expand(batch, time).clone()
-        chance = torch.rand(4, batch, time, generator=draws)
+        chance = torch.rand(3, batch, time, generator=draws)
         hit = torch.rand(batch, 1, generator=draws) < own.item
         coarse = torch.randint(1, 4, (batch, 1), generator=draws)
         depth = torch.where(hit & (chance[0] < own.coarse), torch.minimum(depth, coarse), depth)
