@@ -5,14 +5,24 @@
 //! returns false, and send what it gives; and call [`handle_timeout`](Call::handle_timeout) when the time that
 //! [`poll_timeout`](Call::poll_timeout) names has come.
 //!
+//! Frames that the peer is known to hold may serve as context for those to come. Who sends asks for a packet's
+//! [`context`](Call::context), makes the payload with no other frames than it names, and hands it back to
+//! [`send_frames`](Call::send_frames); who receives finds the same frames in [`Event::Media`], and tells
+//! [`decoded`](Call::decoded) what came out well. [`context`](crate::context) has the rest.
+//!
 //! Nothing is encrypted or authenticated yet. Whoever can send datagrams from the peer's address can end or disturb a call.
 
 use std::time::{Duration, Instant};
 
-use parlo_tokens::BundleId;
+use parlo_tokens::{BundleId, FrameSet};
 
-use crate::packet::{
-    Hello, MAX_DATAGRAM, MAX_FRAMES, MEDIA_HEADER, Media, Packet, PacketError, Reason, Refuse, VERSION, Welcome, extend,
+use crate::{
+    context::{Context, Contexts, REPORT_EVERY, Reporter},
+    packet::{
+        Hello, MAX_DATAGRAM, MAX_FRAMES, MEDIA_HEADER, Media, Packet, PacketError, Reason, Refuse, VERSION, Welcome,
+        extend,
+    },
+    report::Report,
 };
 
 /// First pause before a Hello is repeated; each further one is twice as long, up to [`HELLO_PAUSE_MAX`].
@@ -59,6 +69,9 @@ pub enum Event<'a> {
         count: u8,
         /// Codes in each.
         depth: u8,
+        /// Earlier frames that the payload is conditioned upon: exactly those that its sender used. None of them if it
+        /// stands alone.
+        context: FrameSet,
         /// The frames, as the model's coder made them.
         payload: &'a [u8],
     },
@@ -79,6 +92,8 @@ pub struct Count {
     pub bytes: u64,
     /// Bytes of payloads among them.
     pub payload_bytes: u64,
+    /// Bytes of reports among them.
+    pub report_bytes: u64,
 }
 
 impl Count {
@@ -88,10 +103,24 @@ impl Count {
         self.bytes + self.packets * headers as u64
     }
 
-    fn add(&mut self, bytes: usize, payload: usize) {
+    fn add(&mut self, bytes: usize, parts: Parts) {
         self.packets += 1;
         self.bytes += bytes as u64;
-        self.payload_bytes += payload as u64;
+        self.payload_bytes += parts.payload as u64;
+        self.report_bytes += parts.report as u64;
+    }
+}
+
+/// Bytes of what there is in a media packet; none in others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Parts {
+    payload: usize,
+    report: usize,
+}
+
+impl Parts {
+    fn of(media: &Media<'_>) -> Self {
+        Self { payload: media.payload.len(), report: media.report.map_or(0, |report| report.bytes()) }
     }
 }
 
@@ -104,6 +133,8 @@ pub struct CallStats {
     pub received: Count,
     /// Received, but no packet, or not of this call.
     pub junk: u64,
+    /// Media packets received that build upon frames of which it is not known any more which they are: so late are they.
+    pub unknown_context: u64,
 }
 
 /// Why frames cannot be sent.
@@ -122,6 +153,12 @@ pub enum SendError {
         depth: usize,
         /// Bytes of payload.
         bytes: usize,
+    },
+    /// The frames are not after all that were sent before, or the payload builds upon what was not given out for it.
+    #[error("frame {first} is not after those sent before, or has another packet's context")]
+    Context {
+        /// Number of the first frame.
+        first: u64,
     },
     /// The last packet was not taken out by `poll_transmit` yet.
     #[error("the packet before was not taken yet")]
@@ -152,7 +189,11 @@ pub struct Call {
     control: Option<Packet<'static>>,
     /// A media packet to be sent, whole; empty if there is none.
     media: Vec<u8>,
-    media_payload: usize,
+    media_parts: Parts,
+    /// Of what the peer sends.
+    reporter: Reporter,
+    /// Of what the peer holds.
+    contexts: Contexts,
     stats: CallStats,
 }
 
@@ -190,7 +231,9 @@ impl Call {
             last_heard: now,
             control: None,
             media: Vec::with_capacity(MAX_DATAGRAM),
-            media_payload: 0,
+            media_parts: Parts::default(),
+            reporter: Reporter::new(REPORT_EVERY),
+            contexts: Contexts::default(),
             stats: CallStats::default(),
         }
     }
@@ -219,13 +262,21 @@ impl Call {
             return None;
         }
         self.last_heard = now;
-        let payload = if let Packet::Media(media) = packet { media.payload.len() } else { 0 };
-        self.stats.received.add(bytes, payload);
+        let parts = if let Packet::Media(media) = &packet { Parts::of(media) } else { Parts::default() };
+        self.stats.received.add(bytes, parts);
         match (packet, self.state) {
             (Packet::Media(media), State::Open) => {
+                if let Some(report) = &media.report {
+                    self.contexts.take(report);
+                }
                 let first = extend(media.first, self.highest);
                 self.highest = self.highest.max(first);
-                Some(Event::Media { first, count: media.count, depth: media.depth, payload: media.payload })
+                let Some(context) = self.reporter.resolve(first, media.context) else {
+                    self.stats.unknown_context += 1;
+                    return None;
+                };
+                let Media { count, depth, payload, .. } = media;
+                Some(Event::Media { first, count, depth, context, payload })
             }
             // The Welcome was lost or overtaken, but nobody sends media who has not sent it.
             (Packet::Media(media), State::Dialing { .. }) => Some(self.open(media.depth, media.count)),
@@ -254,15 +305,26 @@ impl Call {
         Event::Connected { depth, frames_per_packet }
     }
 
+    /// What the payload of the packet that begins with frame `first` should be conditioned upon. The peer holds all of it.
+    pub fn context(&self, first: u64) -> Context {
+        self.contexts.context(first)
+    }
+
+    /// Frames of an [`Event::Media`] were decoded, and are kept for later packets to be conditioned upon. The first that
+    /// come with a number count: later ones must not take their place.
+    pub fn decoded(&mut self, first: u64, count: usize) {
+        self.reporter.decoded(first, count);
+    }
+
     /// Hands over a run of frames to be sent at once. `payload` is what the model's coder made of the `count` frames of
-    /// `depth` codes that begin with number `first`.
+    /// `depth` codes that begin with the frame for which `context` was given out. Frame numbers must grow from call to call.
     ///
     /// # Errors
-    /// If the call does not stand, the run does not fit a packet, or the packet before was not taken.
+    /// If the call does not stand, the packet before was not taken, or the run does not fit a packet or the context.
     pub fn send_frames(
         &mut self,
         now: Instant,
-        first: u64,
+        context: &Context,
         count: usize,
         depth: usize,
         payload: &[u8],
@@ -275,13 +337,27 @@ impl Call {
         }
         let fits = (1..=usize::from(MAX_FRAMES)).contains(&count)
             && (1..=parlo_tokens::MAX_DEPTH).contains(&depth)
-            && (1..=MAX_DATAGRAM - MEDIA_HEADER).contains(&payload.len());
+            && payload.len() <= MAX_DATAGRAM - MEDIA_HEADER;
         if !fits {
             return Err(SendError::DoesNotFit { count, depth, bytes: payload.len() });
         }
-        let packet = Media { tag: self.tag, depth: depth as u8, count: count as u8, first: first as u16, payload };
+        let first = context.first();
+        if self.contexts.last_sent().is_some_and(|last| first <= last) || !self.contexts.admits(context) {
+            return Err(SendError::Context { first });
+        }
+        let room = payload.len() <= MAX_DATAGRAM - MEDIA_HEADER - Report::MAX_BYTES;
+        let packet = Media {
+            tag: self.tag,
+            depth: depth as u8,
+            count: count as u8,
+            context: context.reference(),
+            first: first as u16,
+            report: if room { self.reporter.report(now) } else { None },
+            payload,
+        };
+        self.contexts.sent(first, count);
+        self.media_parts = Parts::of(&packet);
         Packet::Media(packet).encode(&mut self.media);
-        self.media_payload = payload.len();
         self.last_sent = now;
         Ok(())
     }
@@ -291,7 +367,7 @@ impl Call {
         datagram.clear();
         if let Some(control) = self.control.take() {
             control.encode(datagram);
-            self.stats.sent.add(datagram.len(), 0);
+            self.stats.sent.add(datagram.len(), Parts::default());
             return true;
         }
         if self.media.is_empty() {
@@ -299,7 +375,7 @@ impl Call {
         }
         datagram.extend_from_slice(&self.media);
         self.media.clear();
-        self.stats.sent.add(datagram.len(), self.media_payload);
+        self.stats.sent.add(datagram.len(), self.media_parts);
         true
     }
 

@@ -111,7 +111,7 @@ fn talk(mut net: Net, speech_ms: u64) -> (Seen, Seen, CallStats, Option<CallStat
             if ms - since >= speech_ms {
                 caller.hang_up(now);
             } else if (ms - since) % 60 == 0 {
-                caller.send_frames(now, frame, 3, 6, &payload(frame)).unwrap();
+                caller.send_frames(now, &caller.context(frame), 3, 6, &payload(frame)).unwrap();
                 frame += 3;
             }
         }
@@ -285,8 +285,8 @@ fn a_lost_welcome_is_repeated_and_media_stands_in_for_it() {
     assert!(listener.poll_transmit(&mut out));
     assert_eq!(out, welcome, "the same again");
 
-    listener.send_frames(now, 0, 3, 4, &[1; 15]).unwrap();
-    assert_eq!(listener.send_frames(now, 3, 3, 4, &[1; 15]), Err(SendError::NotDrained));
+    listener.send_frames(now, &Context::alone(0), 3, 4, &[1; 15]).unwrap();
+    assert_eq!(listener.send_frames(now, &Context::alone(3), 3, 4, &[1; 15]), Err(SendError::NotDrained));
     listener.poll_transmit(&mut out);
     assert_eq!(caller.handle(now, &out), Some(Event::Connected { depth: 4, frames_per_packet: 3 }));
     assert_eq!(caller.handle(now, &welcome), None);
@@ -328,11 +328,85 @@ fn frame_numbers_go_on_past_sixteen_bits() {
     caller.handle(now, &out);
     caller.poll_transmit(&mut out);
     for number in (0..200_000_u64).step_by(12) {
-        caller.send_frames(now, number, 12, 1, &[0; 15]).unwrap();
+        caller.send_frames(now, &caller.context(number), 12, 1, &[0; 15]).unwrap();
         caller.poll_transmit(&mut out);
         let Some(Event::Media { first, .. }) = listener.handle(now, &out) else { panic!("media comes") };
         assert_eq!(first, number);
     }
+}
+
+/// Two calls that stand, and have nothing to send.
+fn connected(now: Instant) -> [Call; 2] {
+    let mut out = Vec::new();
+    let mut caller = Call::dial(1, 2, offer(6), now);
+    caller.poll_transmit(&mut out);
+    let Knock::Hello(hello) = knock(&out) else { panic!("a Hello knocks") };
+    let mut listener = Call::answer(&hello, offer(6), now).unwrap();
+    listener.poll_transmit(&mut out);
+    caller.handle(now, &out);
+    assert!(caller.is_open() && !caller.poll_transmit(&mut out));
+    [caller, listener]
+}
+
+#[test]
+fn packets_build_upon_frames_that_the_peer_has_reported_and_no_others() {
+    let start = Instant::now();
+    let mut calls = connected(start);
+    let mut dice = Dice(3);
+    let mut out = Vec::new();
+    let (mut alone, mut beyond) = (0, 0);
+    for packet in 0..1000_u64 {
+        let now = start + Duration::from_millis(60 * packet);
+        for from in [0, 1] {
+            let context = calls[from].context(3 * packet);
+            calls[from].send_frames(now, &context, 3, 6, &[0; 20]).unwrap();
+            assert!(calls[from].poll_transmit(&mut out));
+            if dice.below(10) == 0 {
+                continue;
+            }
+            let Some(Event::Media { first, count, context: told, .. }) = calls[1 - from].handle(now, &out) else {
+                panic!("media comes")
+            };
+            assert_eq!((first, &told), (3 * packet, context.frames()));
+            calls[1 - from].decoded(first, usize::from(count));
+            alone += u32::from(told.is_empty());
+            beyond += told.len();
+        }
+    }
+    assert!(alone < 40 && beyond > 1700 * 150, "{alone} {beyond}");
+    for (one, other) in [(0, 1), (1, 0)] {
+        let (sent, received) = (calls[one].stats().sent, calls[other].stats().received);
+        assert!(received.report_bytes < sent.report_bytes && sent.report_bytes < 125 * 12, "{sent:?}");
+        assert!(sent.report_bytes > 3 * 110 && calls[one].stats().unknown_context == 0);
+    }
+
+    // A reference to what was never reported: counted, and no event.
+    let media = Media { tag: 2, depth: 6, count: 3, context: 9, first: 5000, report: None, payload: &[1] };
+    out.clear();
+    Packet::Media(media).encode(&mut out);
+    assert_eq!(calls[0].handle(start, &out), None);
+    assert_eq!((calls[0].stats().unknown_context, calls[0].stats().junk), (1, 0));
+}
+
+#[test]
+fn a_context_is_good_for_its_own_packet_and_call() {
+    let now = Instant::now();
+    let [mut caller, mut listener] = connected(now);
+    let mut out = Vec::new();
+    caller.send_frames(now, &Context::alone(0), 12, 6, &[]).unwrap();
+    caller.poll_transmit(&mut out);
+    assert!(listener.handle(now, &out).is_some());
+    listener.decoded(0, 12);
+    listener.send_frames(now, &Context::alone(0), 1, 6, &[]).unwrap();
+    listener.poll_transmit(&mut out);
+    assert!(caller.handle(now, &out).is_some());
+    let context = caller.context(12);
+    assert_eq!((context.reference(), context.frames().len()), (1, 12));
+    let elsewhere = listener.send_frames(now, &context, 1, 6, &[]);
+    assert_eq!(elsewhere, Err(SendError::Context { first: 12 }));
+    caller.send_frames(now, &context, 1, 6, &[]).unwrap();
+    caller.poll_transmit(&mut out);
+    assert_eq!(caller.send_frames(now, &context, 1, 6, &[]), Err(SendError::Context { first: 12 }), "sent already");
 }
 
 #[test]
@@ -340,10 +414,17 @@ fn what_fits_no_packet_is_refused() {
     let now = Instant::now();
     let hello = Hello { call: 1, tag: 2, bundle: offer(1).bundle, depth: 1, frames_per_packet: 12 };
     let mut call = Call::answer(&hello, offer(1), now).unwrap();
-    for (count, depth, bytes) in [(0, 1, 1), (13, 1, 1), (1, 0, 1), (1, 33, 1), (1, 1, 0), (1, 1, 1195)] {
-        let result = call.send_frames(now, 0, count, depth, &vec![0; bytes]);
+    for (count, depth, bytes) in [(0, 1, 1), (13, 1, 1), (1, 0, 1), (1, 33, 1), (1, 1, 1195)] {
+        let result = call.send_frames(now, &Context::alone(0), count, depth, &vec![0; bytes]);
         assert_eq!(result, Err(SendError::DoesNotFit { count, depth, bytes }));
     }
+    assert_eq!(call.send_frames(now, &Context::alone(7), 12, 1, &[]), Ok(()), "no bytes at all may do");
+    let mut out = Vec::new();
+    while call.poll_transmit(&mut out) {}
+    for first in [0, 7, 18] {
+        assert_eq!(call.send_frames(now, &Context::alone(first), 1, 1, &[0]), Err(SendError::Context { first }));
+    }
+    assert_eq!(call.send_frames(now, &Context::alone(19), 1, 1, &[0; 1194]), Ok(()), "the longest packet");
     call.hang_up(now);
-    assert_eq!(call.send_frames(now, 0, 1, 1, &[0]), Err(SendError::NotOpen));
+    assert_eq!(call.send_frames(now, &Context::alone(20), 1, 1, &[0]), Err(SendError::NotOpen));
 }

@@ -6,12 +6,15 @@
 //!
 //! * [`packet`]: the layout of one datagram, as in `docs/wire.md`.
 //! * [`call`]: one call between two peers, from Hello to Bye.
+//! * [`context`]: how two peers agree upon frames that both hold, so that packets may build upon them.
 //! * [`jitter`]: the buffer that turns frames that come when they like into frames when they are due.
 //! * [`mod@file`]: token files (`.ptk`), as in `docs/file.md`.
 //!
 //! Payloads are opaque here: the model makes them from token frames, and takes them apart.
 
 pub mod call;
+pub mod context;
 pub mod file;
 pub mod jitter;
 pub mod packet;
+pub mod report;

@@ -5,8 +5,10 @@
 
 use parlo_tokens::{BundleId, MAX_DEPTH};
 
+use crate::report::Report;
+
 /// Version of the protocol. Peers of different versions do not talk.
-pub const VERSION: u8 = 0;
+pub const VERSION: u8 = 1;
 
 /// The most frames that a packet holds: 240 ms.
 pub const MAX_FRAMES: u8 = 12;
@@ -14,7 +16,7 @@ pub const MAX_FRAMES: u8 = 12;
 /// The longest datagram ever sent: it passes every path that IPv6 allows (RFC 8200 section 5: 1280 bytes with headers).
 pub const MAX_DATAGRAM: usize = 1200;
 
-/// Bytes before the payload of a media packet.
+/// Bytes before the payload of a media packet; a report comes on top.
 pub const MEDIA_HEADER: usize = 6;
 
 /// Bytes of IPv4 (RFC 791, no options) and UDP (RFC 768) headers, which every datagram carries.
@@ -32,6 +34,7 @@ const KIND_WELCOME: u8 = 2;
 const KIND_REFUSE: u8 = 3;
 const KIND_BYE: u8 = 4;
 const KIND_ALIVE: u8 = 5;
+const KIND_REPORT: u8 = 6;
 
 /// Length of a Hello. It is the longest control packet, so that no answer is longer than what asked for it.
 pub const HELLO_BYTES: usize = 54;
@@ -68,9 +71,13 @@ pub struct Media<'a> {
     pub depth: u8,
     /// Frames in the packet, 1 to [`MAX_FRAMES`].
     pub count: u8,
+    /// The report whose frames the payload builds upon, 1 to 15; 0 if it stands alone.
+    pub context: u8,
     /// Number of the first frame, lower 16 bits. Frames are numbered, not packets: bundling can change at any time.
     pub first: u16,
-    /// The frames, as the model's coder made them.
+    /// Of the frames that came the other way.
+    pub report: Option<Report>,
+    /// The frames, as the model's coder made them. May be empty: an entropy coder needs no bits for what it is certain of.
     pub payload: &'a [u8],
 }
 
@@ -196,10 +203,10 @@ impl<'a> Packet<'a> {
         let &first = datagram.first().ok_or(PacketError::Empty)?;
         let (kind, low) = (first >> 5, first & 0x1F);
         let mut fields = Fields { rest: &datagram[1..], kind, found: datagram.len() };
-        if kind == KIND_MEDIA {
+        if kind == KIND_MEDIA || kind == KIND_REPORT {
             return parse_media(low + 1, fields).map(Self::Media);
         }
-        if kind > KIND_ALIVE {
+        if kind > KIND_REPORT {
             return Err(PacketError::Kind(kind));
         }
         if kind == KIND_HELLO {
@@ -246,10 +253,14 @@ impl<'a> Packet<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
             Self::Media(media) => {
-                out.push(KIND_MEDIA << 5 | (media.depth.wrapping_sub(1) & 0x1F));
-                out.push(media.count.wrapping_sub(1) << 4);
+                let kind = if media.report.is_some() { KIND_REPORT } else { KIND_MEDIA };
+                out.push(kind << 5 | (media.depth.wrapping_sub(1) & 0x1F));
+                out.push(media.count.wrapping_sub(1) << 4 | (media.context & 0x0F));
                 out.extend_from_slice(&media.first.to_be_bytes());
                 out.extend_from_slice(&media.tag.to_be_bytes());
+                if let Some(report) = &media.report {
+                    report.encode(out);
+                }
                 out.extend_from_slice(media.payload);
             }
             Self::Hello(hello) => {
@@ -284,29 +295,27 @@ impl<'a> Packet<'a> {
 }
 
 fn parse_media(depth: u8, mut fields: Fields<'_>) -> Result<Media<'_>, PacketError> {
+    if fields.found > MAX_DATAGRAM {
+        return Err(fields.length());
+    }
     let byte = fields.u8()?;
-    let (count, flags) = ((byte >> 4) + 1, byte & 0x0F);
+    let (count, context) = ((byte >> 4) + 1, byte & 0x0F);
     if count > MAX_FRAMES {
         return Err(PacketError::Field { field: "count", value: count.into() });
     }
-    if flags != 0 {
-        return Err(PacketError::Field { field: "flags", value: flags.into() });
-    }
     let (first, tag) = (fields.u16()?, fields.u16()?);
-    if fields.rest.is_empty() || fields.found > MAX_DATAGRAM {
-        return Err(PacketError::Length { kind: KIND_MEDIA, found: fields.found });
-    }
-    Ok(Media { tag, depth, count, first, payload: fields.rest })
+    let report = (fields.kind == KIND_REPORT).then(|| Report::parse(&mut fields)).transpose()?;
+    Ok(Media { tag, depth, count, context, first, report, payload: fields.rest })
 }
 
 /// The bytes not yet looked at.
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
     kind: u8,
     found: usize,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     fn length(&self) -> PacketError {
         PacketError::Length { kind: self.kind, found: self.found }
     }
@@ -317,11 +326,17 @@ impl Fields<'_> {
         Ok(*now)
     }
 
-    fn u8(&mut self) -> Result<u8, PacketError> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8], PacketError> {
+        let (now, later) = self.rest.split_at_checked(length).ok_or_else(|| self.length())?;
+        self.rest = later;
+        Ok(now)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, PacketError> {
         self.take::<1>().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Result<u16, PacketError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, PacketError> {
         self.take().map(u16::from_be_bytes)
     }
 
@@ -366,8 +381,10 @@ pub fn extend(low: u16, expected: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use parlo_tokens::FrameSet;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn hello() -> impl Strategy<Value = Hello> {
         (any::<u64>(), any::<u16>(), any::<[u8; 32]>(), 1..=32_u8, 1..=MAX_FRAMES).prop_map(
@@ -408,6 +425,18 @@ mod tests {
         out
     }
 
+    fn report() -> impl Strategy<Value = Report> {
+        let held = prop::collection::btree_set(0..600_u64, 1..400);
+        (1..=15_u8, held, 1..=7_u8, 1..255_u64, any::<bool>()).prop_filter_map(
+            "nothing new",
+            |(number, held, back, behind, alone)| {
+                let held: FrameSet = held.into_iter().collect();
+                let before = held.newest()?.checked_sub(behind)?;
+                Report::new(number, &held, (!alone).then_some((back, before)))
+            },
+        )
+    }
+
     proptest! {
         #[test]
         fn control_packets_survive_and_no_answer_is_longer_than_a_hello(packet in control()) {
@@ -426,13 +455,31 @@ mod tests {
 
         #[test]
         fn media_packets_survive(
-            tag: u16, depth in 1..=32_u8, count in 1..=MAX_FRAMES, first: u16,
-            payload in prop::collection::vec(any::<u8>(), 1..MAX_DATAGRAM - MEDIA_HEADER),
+            tag: u16, depth in 1..=32_u8, count in 1..=MAX_FRAMES, context in 0..16_u8, first: u16,
+            report in prop::option::of(report()),
+            payload in prop::collection::vec(any::<u8>(), 0..MAX_DATAGRAM - MEDIA_HEADER - Report::MAX_BYTES),
         ) {
-            let packet = Packet::Media(Media { tag, depth, count, first, payload: &payload });
+            let packet = Packet::Media(Media { tag, depth, count, context, first, report, payload: &payload });
             let encoded = bytes(&packet);
-            prop_assert_eq!(encoded.len(), MEDIA_HEADER + payload.len());
+            let report_bytes = report.map_or(0, |report| report.bytes());
+            prop_assert!(report_bytes <= Report::MAX_BYTES);
+            prop_assert_eq!(encoded.len(), MEDIA_HEADER + report_bytes + payload.len());
             prop_assert_eq!(Packet::parse(&encoded), Ok(packet));
+            // A packet that is cut within its report is none.
+            for cut in 0..MEDIA_HEADER + report_bytes {
+                prop_assert!(Packet::parse(&encoded[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_after_a_header_are_a_report_in_its_one_form_or_an_error(
+            first in any::<u8>(), bytes_after in prop::collection::vec(prop_oneof![Just(0), 0..8_u8, any::<u8>()], 0..60),
+        ) {
+            let mut datagram = vec![0xC5, 0x21, 0, 0, 0, 0, first];
+            datagram.extend_from_slice(&bytes_after);
+            if let Ok(packet) = Packet::parse(&datagram) {
+                prop_assert_eq!(bytes(&packet), datagram);
+            }
         }
 
         #[test]
@@ -480,7 +527,7 @@ mod tests {
         let mut newer = bytes(&Packet::Hello(hello));
         newer[0] |= 4;
         newer.extend_from_slice(&[1, 2, 3]);
-        assert_eq!(Packet::parse(&newer), Err(PacketError::Version { version: 4, call: Some(hello.call) }));
+        assert_eq!(Packet::parse(&newer), Err(PacketError::Version { version: 5, call: Some(hello.call) }));
         newer[5] ^= 1;
         assert_eq!(Packet::parse(&newer), Err(PacketError::Field { field: "magic", value: 0 }));
     }
@@ -495,8 +542,15 @@ mod tests {
         };
         let bundle = BundleId::from_bytes(std::array::from_fn(|n| n as u8));
         let call = 0x0123_4567_89AB_CDEF;
+        let media =
+            Media { tag: 0xBEEF, depth: 6, count: 3, context: 0, first: 0x1234, report: None, payload: &[0xA5; 4] };
+        let held: FrameSet = (0x0200..0x0230_u64).filter(|n| !(0x0220..0x0223).contains(n)).collect();
+        let whole = Report::new(2, &held, None);
+        let after = Report::new(3, &held, Some((1, 0x0223)));
         let cases = [
-            ("media", Packet::Media(Media { tag: 0xBEEF, depth: 6, count: 3, first: 0x1234, payload: &[0xA5; 4] })),
+            ("media", Packet::Media(media)),
+            ("media-with-whole-report", Packet::Media(Media { report: whole, ..media })),
+            ("media-with-report", Packet::Media(Media { context: 14, report: after, ..media })),
             ("hello", Packet::Hello(Hello { call, tag: 0xBEEF, bundle, depth: 6, frames_per_packet: 3 })),
             ("welcome", Packet::Welcome(Welcome { call, tag: 0xBEEF, depth: 4, frames_per_packet: 12 })),
             ("refuse", Packet::Refuse(Refuse { version: VERSION, call, reason: Reason::Busy })),

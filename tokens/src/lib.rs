@@ -5,11 +5,13 @@
 
 mod bundle_id;
 mod frame;
+mod frame_set;
 mod layout;
 mod slot;
 
 pub use bundle_id::{BundleId, ParseBundleIdError};
 pub use frame::{FrameError, TokenFrame};
+pub use frame_set::{FrameSet, WINDOW};
 pub use layout::{CodeLayout, LayoutError};
 pub use slot::Slot;
 

@@ -12,6 +12,7 @@ use crossbeam_channel::TryRecvError;
 use parlo_model::{FrameCoder, PlainCoder};
 use parlo_protocol::{
     call::{self, Call, Knock},
+    context::Context,
     packet::{Hello, IPV4_UDP, IPV6_UDP, Packet, Reason, Refuse, VERSION},
 };
 use parlo_tokens::TokenFrame;
@@ -374,7 +375,7 @@ impl<'e> Line<'e> {
                 () = sleep_until(Some(tick)) => None,
             };
             match event {
-                Some(call::Event::Media { first, count, depth, payload }) => {
+                Some(call::Event::Media { first, count, depth, payload, .. }) => {
                     let (count, depth) = (usize::from(count), usize::from(depth));
                     self.unpacked.clear();
                     if self.coder.decode(payload, count, depth, &mut self.unpacked).is_err() {
@@ -435,7 +436,8 @@ impl<'e> Line<'e> {
         // The encoder made these codes from the same bundle, so they fit; and the call stands, as the caller of this knows.
         let packed = self.coder.encode(&self.pending, &mut self.payload).is_ok();
         let count = self.pending.len();
-        if packed && self.call.send_frames(Instant::now(), self.first, count, depth, &self.payload).is_ok() {
+        let context = Context::alone(self.first);
+        if packed && self.call.send_frames(Instant::now(), &context, count, depth, &self.payload).is_ok() {
             self.sent_frames += count as u64;
         } else if self.call.is_open() {
             self.dropped += count as u64;
