@@ -1,4 +1,4 @@
-"""`python -m parlo_training prepare|train|export|evaluate`."""
+"""`python -m parlo_training COMMAND`: `prepare`, `train`, `export` ..."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from .errors import UserError
 COMMANDS = {
     "prepare": "decode folders of speech into a cache for training",
     "train": "train a model on a cache, or go on from a checkpoint",
+    "tokens": "code a cache into token frames, for the entropy model",
+    "entropy-train": "train the entropy model on a token cache",
+    "entropy-export": "put a trained entropy model into a bundle",
     "export": "write a bundle from a checkpoint, and check it",
     "evaluate": "score a bundle on the held-out list, beside other codecs",
 }
+
+
+def module(command: str) -> str:
+    """The module that runs a command."""
+    return "." + command.replace("-", "_")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         if name == chosen:
-            importlib.import_module(f".{name}", __package__).add_arguments(own)
+            importlib.import_module(module(name), __package__).add_arguments(own)
     args = parser.parse_args(arguments)
     try:
-        return importlib.import_module(f".{args.command}", __package__).run(args)
+        return importlib.import_module(module(args.command), __package__).run(args)
     except UserError as error:
         print(f"parlo_training {args.command}: {error}", file=sys.stderr)
         return 2
