@@ -8,19 +8,20 @@ use parlo_tokens::{BundleId, CodeLayout};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    entropy::EntropyModel,
     error::ModelError,
-    manifest::{FORMAT, Manifest, Quantizer},
+    manifest::{Entropy, FORMAT, Manifest, Quantizer},
     quantizer::Codebooks,
 };
 
 /// Name of the file that describes the others.
 const MANIFEST: &str = "manifest.toml";
 
-/// One model, whole: a folder with a manifest, two ONNX graphs, and codebooks.
+/// One model, whole: a folder with a manifest, two ONNX graphs, codebooks, and, if it has one, an entropy model.
 ///
-/// Opening reads the manifest and the codebooks. The graphs are read, and their hashes checked, when an encoder or a
-/// decoder is made of them; [`verify`](Self::verify) checks everything at once. Cloning is cheap: clones share the
-/// codebooks.
+/// Opening reads the manifest and the codebooks. The others are read, and their hashes checked, when an encoder, a
+/// decoder, or an entropy model is made of them; [`verify`](Self::verify) checks everything at once. Cloning is cheap:
+/// clones share the codebooks.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     folder: PathBuf,
@@ -81,6 +82,16 @@ impl Bundle {
         self.manifest.files.keys().try_for_each(|name| self.read(name).map(drop))
     }
 
+    /// Reads what the bundle knows of how probable codes are; `None` if it knows nothing.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged, or is not for this bundle's codebooks.
+    pub fn entropy_model(&self) -> Result<Option<EntropyModel>, ModelError> {
+        let Some(name) = self.manifest.entropy.as_ref().map(Entropy::file) else { return Ok(None) };
+        let bytes = self.read(name)?;
+        EntropyModel::parse(&self.folder.join(name), &bytes, &self.layout).map(Some)
+    }
+
     pub(crate) fn codebooks(&self) -> Arc<Codebooks> {
         Arc::clone(&self.codebooks)
     }
@@ -104,7 +115,8 @@ fn check(manifest: &Manifest) -> Result<(), String> {
         return Err(format!("audio.delay_samples is {}; up to a second is possible", audio.delay_samples));
     }
     let Quantizer::Residual { file, dimension, .. } = &manifest.quantizer;
-    for name in [&manifest.encoder.file, &manifest.decoder.file, file] {
+    let entropy = manifest.entropy.as_ref().map(Entropy::file);
+    for name in [&manifest.encoder.file, &manifest.decoder.file, file].map(String::as_str).into_iter().chain(entropy) {
         if !manifest.files.contains_key(name) {
             return Err(format!("{name} is used, but not listed under [files]"));
         }

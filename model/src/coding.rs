@@ -4,7 +4,7 @@ use parlo_tokens::{CodeLayout, TokenFrame};
 
 /// Turns runs of token frames into payloads and back. A payload stands alone: it decodes without any other.
 ///
-/// Plain packing implements it today; the entropy coder will.
+/// [`PlainCoder`] packs codes as they are; [`EntropyCoder`](crate::EntropyCoder) makes probable ones short.
 pub trait FrameCoder: Send {
     /// Appends the payload of `frames`, which all have the same depth, to `out`.
     ///
@@ -72,6 +72,25 @@ pub enum CodingError {
     /// Bits after the last code that are not zero.
     #[error("the unused bits after the last code are not zero: the payload is damaged")]
     Padding,
+    /// More frames than a payload may hold, or numbers beyond the last.
+    #[error("{frames} frames from number {first} on are too many: a payload holds up to {most}")]
+    Count {
+        /// Frames announced.
+        frames: usize,
+        /// Number of the first.
+        first: u64,
+        /// Frames possible.
+        most: usize,
+    },
+    /// A frame of the context that the coder does not remember.
+    #[error("frame {number}, which the payload builds upon, is not known here")]
+    Forgotten {
+        /// Its number.
+        number: u64,
+    },
+    /// A payload that is not what its own frames would be encoded as.
+    #[error("the payload is not what an encoder makes of any frames: it is damaged, or was made in another context")]
+    Damaged,
 }
 
 /// Codes as they are: each takes the bits that its codebook's largest index needs, most significant bit first, coarsest

@@ -41,6 +41,16 @@ pub enum ModelError {
         /// What the file says.
         found: String,
     },
+    /// A tensor of the entropy model is not as it should be.
+    #[error("{}: tensor {tensor} {reason}; copy the bundle again, whole, or get one made for this version", .file.display())]
+    Tensor {
+        /// The file that holds it, or should.
+        file: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// What is wrong with it, going on from the name.
+        reason: String,
+    },
     /// The ONNX Runtime library cannot be loaded.
     #[error(
         "cannot load the ONNX Runtime library: {reason}; `cargo xtask setup` fetches it, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.17 or later"

@@ -27,6 +27,8 @@ pub struct Manifest {
     pub quantizer: Quantizer,
     /// Latent to waveform.
     pub decoder: DecoderGraph,
+    /// How probable codes are; without it they are coded plainly.
+    pub entropy: Option<Entropy>,
     /// Every file of the bundle but the manifest itself, by name.
     pub files: BTreeMap<String, FileEntry>,
 }
@@ -135,6 +137,27 @@ impl Quantizer {
     pub fn sizes(&self) -> &[u32] {
         match self {
             Self::Residual { sizes, .. } => sizes,
+        }
+    }
+}
+
+/// What knows how probable codes are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Entropy {
+    /// A transformer in integers, over the frames before.
+    Transformer {
+        /// A safetensors file.
+        file: String,
+    },
+}
+
+impl Entropy {
+    /// Name of the file.
+    pub(crate) fn file(&self) -> &str {
+        match self {
+            Self::Transformer { file } => file,
         }
     }
 }

@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
+#[path = "support/synthetic.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of this")]
+mod synthetic;
 
 use counting_alloc::{Counting, allocations};
-use parlo_model::{Decoder, Encoder, EncoderConfig};
+use parlo_model::{Decoder, Encoder, EncoderConfig, EntropyCoder, FrameCoder, Kernel};
+use parlo_tokens::FrameSet;
 use support::{hum, open};
+use synthetic::{Random, SMALL, Synthetic};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -31,4 +36,29 @@ fn frames_pass_without_an_allocation() {
     }
     assert!(before > 0, "the counter counts");
     assert_eq!(allocations() - before, 0);
+}
+
+#[test]
+fn payloads_are_made_and_read_without_an_allocation() {
+    let model = Synthetic::new(&SMALL, 1).model();
+    let frames = Random(1).frames(model.layout(), 4, 500);
+    let context: FrameSet = (0..40).collect();
+    for kernel in Kernel::ALL {
+        let Some(mut coder) = EntropyCoder::with_kernel(&model, kernel) else { continue };
+        let (mut payload, mut out) = (Vec::with_capacity(10_000), Vec::with_capacity(500));
+        let before = allocations();
+        coder.encode(&frames, &mut payload).unwrap();
+        coder.decode(&payload, 500, 4, &mut out).unwrap();
+        assert_eq!(out, frames);
+        payload.clear();
+        coder.encode_in(0, &frames[..40], &FrameSet::EMPTY, &mut payload).unwrap();
+        payload.clear();
+        coder.encode_in(40, &frames[..3], &context, &mut payload).unwrap();
+        out.clear();
+        coder.decode_in(40, &payload, 3, 4, &context, &mut out).unwrap();
+        assert!(coder.decode_in(40, &[9; 100], 3, 4, &context, &mut out).is_err());
+        coder.predict(43, &context, &[1, 2]).unwrap();
+        coder.remember(43, &frames[9]).unwrap();
+        assert_eq!(allocations() - before, 0, "{kernel:?}");
+    }
 }

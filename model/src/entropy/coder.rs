@@ -1,0 +1,348 @@
+//! Runs of frames to payloads and back, with the network's probabilities.
+
+use std::fmt;
+
+use parlo_tokens::{FrameSet, TokenFrame};
+
+use super::{
+    EntropyModel,
+    distribution::Prediction,
+    kernel::{Kernel, Lanes},
+    memories::{Memories, View},
+    network::Network,
+    range::{PRECISION, RangeReader, RangeWriter},
+    weights::Weights,
+};
+use crate::coding::{CodingError, FrameCoder};
+
+/// The most frames of one payload: 10 s. It bounds the time that any payload takes.
+const MOST_FRAMES: usize = 500;
+
+/// Codes frames by what an [`EntropyModel`] expects after the frames before them.
+///
+/// As a [`FrameCoder`], payloads stand alone: of frames before, only those of the same payload are known. In a call,
+/// [`encode_in`](Self::encode_in) and [`decode_in`](Self::decode_in) build upon other frames that both sides hold, by
+/// number: those that this coder encoded, decoded, or was told to [`remember`](Self::remember), each as it was last. What
+/// is remembered of a frame follows from its codes, of its whole depth, alone. Frames are remembered until another comes
+/// with a number that is a multiple of 512 away.
+///
+/// Computes with integers, the same on every machine, and does not allocate.
+pub struct EntropyCoder {
+    model: EntropyModel,
+    network: Network,
+    /// Frames of earlier packets, by number.
+    kept: Memories,
+    /// Frames of the packet at hand.
+    own: Memories,
+    writer: RangeWriter,
+    bits: f64,
+    /// What the network was last asked, if its answer still holds.
+    asked: Option<(u64, FrameSet)>,
+}
+
+impl fmt::Debug for EntropyCoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntropyCoder").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+/// A packet's place among the others.
+struct Place<'a> {
+    /// Number of its first frame.
+    first: u64,
+    /// Frames that it builds upon.
+    context: &'a FrameSet,
+    /// Whether its frames are to be remembered beyond it.
+    keep: bool,
+}
+
+impl Place<'_> {
+    const ALONE: Self = Self { first: 0, context: &FrameSet::EMPTY, keep: false };
+}
+
+impl EntropyCoder {
+    /// A coder that remembers nothing yet.
+    pub fn new(model: &EntropyModel) -> Self {
+        let lanes = Lanes::new(Kernel::best());
+        Self::with_lanes(model, lanes.unwrap_or_else(|| unreachable!("the best kernel is one that is available")))
+    }
+
+    /// The same, computed with these instructions; `None` if the processor lacks them. They make no difference but in speed.
+    pub fn with_kernel(model: &EntropyModel, kernel: Kernel) -> Option<Self> {
+        Lanes::new(kernel).map(|lanes| Self::with_lanes(model, lanes))
+    }
+
+    fn with_lanes(model: &EntropyModel, lanes: Lanes) -> Self {
+        let weights = model.weights();
+        let memories = || Memories::new(weights.layers.len(), weights.width);
+        let most_bytes = MOST_FRAMES * weights.layout.depth() * PRECISION / 8;
+        Self {
+            network: Network::new(weights, lanes),
+            kept: memories(),
+            own: memories(),
+            // What ends a payload takes a word, and one may be held back.
+            writer: RangeWriter::with_capacity(most_bytes + 16),
+            bits: 0.0,
+            asked: None,
+            model: model.clone(),
+        }
+    }
+
+    /// Appends the payload of frames `first`, `first + 1`, ..., which all have the same depth, to `out`, and remembers them.
+    ///
+    /// It builds upon those frames of `context` that lie before `first` and in the model's
+    /// [`reach`](EntropyModel::reach), besides the payload's own.
+    ///
+    /// # Errors
+    /// If the depths differ, a code lies outside its codebook, there are more than 500 frames, or a frame of the context
+    /// is not remembered. All is then as before.
+    pub fn encode_in(
+        &mut self,
+        first: u64,
+        frames: &[TokenFrame],
+        context: &FrameSet,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodingError> {
+        self.write(&Place { first, context, keep: true }, frames, out)
+    }
+
+    /// Appends the `count` frames of `depth` codes that `payload` holds to `out`, and remembers them as `first`,
+    /// `first + 1`, ... . All arguments must be as they were for [`encode_in`](Self::encode_in).
+    ///
+    /// Takes bounded time and memory for any bytes whatever.
+    ///
+    /// # Errors
+    /// If the payload cannot have come from `encode_in` with the same arguments, or a frame of the context is not
+    /// remembered. All is then as before.
+    pub fn decode_in(
+        &mut self,
+        first: u64,
+        payload: &[u8],
+        count: usize,
+        depth: usize,
+        context: &FrameSet,
+        out: &mut Vec<TokenFrame>,
+    ) -> Result<(), CodingError> {
+        self.read(&Place { first, context, keep: true }, payload, count, depth, out)
+    }
+
+    /// Remembers a frame that did not come, or go, by way of this coder.
+    ///
+    /// # Errors
+    /// If it does not fit the codebooks.
+    pub fn remember(&mut self, number: u64, frame: &TokenFrame) -> Result<(), CodingError> {
+        let model = self.model.clone();
+        let weights = model.weights();
+        check_depth(weights, frame.depth())?;
+        check_codes(weights, frame.codes())?;
+        self.asked = None;
+        self.network.begin();
+        for (book, &code) in frame.codes().iter().enumerate() {
+            self.network.take(weights, book, code);
+        }
+        self.network.remember(weights, &mut self.kept, number);
+        Ok(())
+    }
+
+    /// Forgets all frames, as at the start of a call.
+    pub fn forget(&mut self) {
+        self.kept.forget();
+        self.asked = None;
+    }
+
+    /// What is to be expected of frame `number` after its first `codes`: shares of the codes of the next book. It builds
+    /// upon the frames of `context`, as a payload would.
+    ///
+    /// Asking for one book after another of the same frame with the same context costs little more than for one.
+    ///
+    /// # Errors
+    /// If there is no next book, a code lies outside its codebook, or a frame of the context is not remembered.
+    pub fn predict(&mut self, number: u64, context: &FrameSet, codes: &[u16]) -> Result<Prediction<'_>, CodingError> {
+        let weights = self.model.weights();
+        check_depth(weights, codes.len().saturating_add(1))?;
+        check_codes(weights, codes)?;
+        if self.asked != Some((number, *context)) {
+            self.asked = None;
+            let view = view(number, context, weights, &self.kept)?;
+            self.network.ask(weights, [&self.kept, &self.own], &view);
+            self.asked = Some((number, *context));
+        }
+        self.network.begin();
+        for (book, &code) in codes.iter().enumerate() {
+            self.network.take(weights, book, code);
+        }
+        Ok(self.network.predict(weights, codes.len()))
+    }
+
+    /// How many bits of information the model says that the last payload holds; the payload takes up to a byte more.
+    /// Only to be shown: nothing is computed from it.
+    pub fn bits(&self) -> f64 {
+        self.bits
+    }
+
+    fn write(&mut self, place: &Place<'_>, frames: &[TokenFrame], out: &mut Vec<u8>) -> Result<(), CodingError> {
+        let model = self.model.clone();
+        let weights = model.weights();
+        let Some(depth) = frames.first().map(TokenFrame::depth) else {
+            self.bits = 0.0;
+            return Ok(());
+        };
+        check_count(place.first, frames.len())?;
+        check_depth(weights, depth)?;
+        for frame in frames {
+            if frame.depth() != depth {
+                return Err(CodingError::MixedDepths { first: depth, other: frame.depth() });
+            }
+            check_codes(weights, frame.codes())?;
+        }
+        let mut view = view(place.first, place.context, weights, &self.kept)?;
+        self.asked = None;
+        self.bits = 0.0;
+        for (at, frame) in frames.iter().enumerate() {
+            self.network.ask(weights, [&self.kept, &self.own], &view);
+            for (book, &code) in frame.codes().iter().enumerate() {
+                let (low, frequency) = self.network.predict(weights, book).interval(usize::from(code));
+                self.writer.push(low, frequency);
+                self.bits += information(frequency);
+                self.network.take(weights, book, code);
+            }
+            self.end_frame(weights, place, &mut view, at + 1 == frames.len());
+        }
+        self.writer.finish(out);
+        self.end_packet(place, frames.len());
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        place: &Place<'_>,
+        payload: &[u8],
+        count: usize,
+        depth: usize,
+        out: &mut Vec<TokenFrame>,
+    ) -> Result<(), CodingError> {
+        let model = self.model.clone();
+        let weights = model.weights();
+        check_depth(weights, depth)?;
+        check_count(place.first, count)?;
+        let view = view(place.first, place.context, weights, &self.kept)?;
+        self.asked = None;
+        let start = out.len();
+        let result = self.read_frames(weights, place, view, payload, [count, depth], out);
+        // The one payload of these frames is the one that they are written as.
+        let result = result
+            .and_then(|bits| if self.writer.finish_matches(payload) { Ok(bits) } else { Err(CodingError::Damaged) });
+        match result {
+            Ok(bits) => {
+                self.bits = bits;
+                self.end_packet(place, count);
+                Ok(())
+            }
+            Err(error) => {
+                self.writer.clear();
+                out.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    /// The information of the frames that it appends to `out`; their intervals are left in the writer.
+    fn read_frames(
+        &mut self,
+        weights: &Weights,
+        place: &Place<'_>,
+        mut view: View,
+        payload: &[u8],
+        [count, depth]: [usize; 2],
+        out: &mut Vec<TokenFrame>,
+    ) -> Result<f64, CodingError> {
+        let mut reader = RangeReader::new(payload);
+        let mut codes = [0_u16; parlo_tokens::MAX_DEPTH];
+        let mut bits = 0.0;
+        for at in 0..count {
+            self.network.ask(weights, [&self.kept, &self.own], &view);
+            for (book, slot) in codes[..depth].iter_mut().enumerate() {
+                let prediction = self.network.predict(weights, book);
+                let taken = reader.take(|quantile| {
+                    let code = prediction.find(quantile);
+                    let (low, frequency) = prediction.interval(code);
+                    (code, low, frequency)
+                });
+                let (code, low, frequency) = taken.map_err(|_| CodingError::Damaged)?;
+                self.writer.push(low, frequency);
+                bits += information(frequency);
+                // A book has at most 2^16 codes.
+                *slot = code as u16;
+                self.network.take(weights, book, *slot);
+            }
+            let frame = TokenFrame::new(&codes[..depth]);
+            out.push(frame.map_err(|_| CodingError::Depth { depth, most: weights.layout.depth() })?);
+            self.end_frame(weights, place, &mut view, at + 1 == count);
+        }
+        Ok(bits)
+    }
+
+    /// Makes the frame whose codes were all taken one that the packet's next may look at.
+    fn end_frame(&mut self, weights: &Weights, place: &Place<'_>, view: &mut View, last: bool) {
+        if !last || place.keep {
+            self.network.remember(weights, &mut self.own, view.number());
+        }
+        view.advance();
+    }
+
+    /// Keeps the packet's frames: only now is it known that all of them are good.
+    fn end_packet(&mut self, place: &Place<'_>, count: usize) {
+        if place.keep {
+            for number in (place.first..).take(count) {
+                self.kept.take(&self.own, number);
+            }
+        }
+    }
+}
+
+impl FrameCoder for EntropyCoder {
+    fn encode(&mut self, frames: &[TokenFrame], out: &mut Vec<u8>) -> Result<(), CodingError> {
+        self.write(&Place::ALONE, frames, out)
+    }
+
+    fn decode(
+        &mut self,
+        payload: &[u8],
+        count: usize,
+        depth: usize,
+        out: &mut Vec<TokenFrame>,
+    ) -> Result<(), CodingError> {
+        self.read(&Place::ALONE, payload, count, depth, out)
+    }
+}
+
+fn view(first: u64, context: &FrameSet, weights: &Weights, kept: &Memories) -> Result<View, CodingError> {
+    View::new(first, context, weights.reach, kept).map_err(|number| CodingError::Forgotten { number })
+}
+
+/// Bits of a symbol with this share of 2^24.
+fn information(frequency: u32) -> f64 {
+    PRECISION as f64 - f64::from(frequency).log2()
+}
+
+fn check_count(first: u64, frames: usize) -> Result<(), CodingError> {
+    if frames > MOST_FRAMES || first.checked_add(frames as u64).is_none() {
+        return Err(CodingError::Count { frames, first, most: MOST_FRAMES });
+    }
+    Ok(())
+}
+
+fn check_depth(weights: &Weights, depth: usize) -> Result<(), CodingError> {
+    let most = weights.layout.depth();
+    if depth == 0 || depth > most { Err(CodingError::Depth { depth, most }) } else { Ok(()) }
+}
+
+fn check_codes(weights: &Weights, codes: &[u16]) -> Result<(), CodingError> {
+    for (book, (&code, &size)) in codes.iter().zip(weights.layout.sizes()).enumerate() {
+        let code = u32::from(code);
+        if code >= size {
+            return Err(CodingError::Code { code, book, size });
+        }
+    }
+    Ok(())
+}
