@@ -68,6 +68,8 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes of coded speech.
     pub payload_bytes: u64,
+    /// Bytes of reports of what has come the other way.
+    pub report_bytes: u64,
     /// Bytes with every header, IP and UDP counted.
     pub wire_bytes: u64,
 }
@@ -97,6 +99,10 @@ pub struct Report {
     pub received: Traffic,
     /// Datagrams that were no packets of this call.
     pub junk: u64,
+    /// Packets that build upon frames which this side does not hold, or no longer: lost.
+    pub unknown_context: u64,
+    /// Bits that a frame sent holds by the entropy model; null without a model.
+    pub bits_per_frame: Option<f64>,
     /// Codes before any entropy coding, kbps.
     pub raw_kbps: f64,
     /// Payloads, kbps.

@@ -40,6 +40,20 @@ const CHECKSUM: usize = 4;
 pub enum Coding {
     /// Codes packed as they are.
     Plain = 0,
+    /// Codes in the bits that the bundle's entropy model gives them, each block alone.
+    Transformer = 1,
+}
+
+impl TryFrom<u8> for Coding {
+    type Error = FileError;
+
+    fn try_from(number: u8) -> Result<Self, FileError> {
+        match number {
+            0 => Ok(Self::Plain),
+            1 => Ok(Self::Transformer),
+            other => Err(FileError::Coding(other)),
+        }
+    }
 }
 
 /// What a file says of itself.
@@ -376,12 +390,10 @@ fn parse_fields(fields: &[u8]) -> Result<Header, FileError> {
     if !(1..=MAX_DEPTH).contains(&usize::from(depth)) {
         return Err(FileError::Header("its depth is not possible"));
     }
-    if coding != Coding::Plain as u8 {
-        return Err(FileError::Coding(coding));
-    }
+    let coding = Coding::try_from(coding)?;
     let bundle_name = str::from_utf8(name).map_err(|_| FileError::Header("its model's name is no text"))?.to_owned();
     let bundle = BundleId::from_bytes(*bundle);
-    Ok(Header { bundle, bundle_name, sample_rate, frame_samples, depth, coding: Coding::Plain })
+    Ok(Header { bundle, bundle_name, sample_rate, frame_samples, depth, coding })
 }
 
 #[cfg(test)]

@@ -188,3 +188,24 @@ fn the_document_shows_the_truth() {
     let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
     assert_eq!(bytes, file(&[(2, vec![0x12, 0x34, 0x56, 0x78, 0x9A])], 900));
 }
+
+#[test]
+fn files_say_how_their_payloads_are_coded() {
+    for (number, coding) in [(0, Ok(Coding::Plain)), (1, Ok(Coding::Transformer)), (2, Err(FileError::Coding(2)))] {
+        let mut bytes = Vec::new();
+        FileWriter::begin(&header(), &mut bytes);
+        // Before the name's length and the name, and the checksum.
+        let (at, end) = (bytes.len() - 4 - "test".len() - 2, bytes.len() - 4);
+        bytes[at] = number;
+        let checksum = crc32c::crc32c(&bytes[..end]).to_be_bytes();
+        bytes[end..].copy_from_slice(&checksum);
+        let mut reader = FileReader::new();
+        reader.push(&bytes);
+        let found = match reader.next_item() {
+            Ok(Some(Item::Header(header))) => Ok(header.coding),
+            Err(error) => Err(error),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, coding);
+    }
+}

@@ -52,11 +52,12 @@ impl<'a> Teller<'a> {
             Event::Calling(address) => self.line(&format!("calling {address} ...")),
             Event::Connected(peer) => self.line(&format!("in a call with {}; Ctrl-C hangs up", peer.address)),
             Event::Notice(notice) => self.line(&notice),
-            Event::Progress { elapsed, played, lost, jitter_delay, wire_kbps } if self.live => {
+            Event::Progress { elapsed, played, lost, jitter_delay, wire_kbps, bits_per_frame } if self.live => {
                 let due = (played + lost).max(1);
                 let seconds = elapsed.as_secs();
+                let frame = bits_per_frame.map_or(String::new(), |bits| format!(" ({bits:.0} bits a frame)"));
                 eprint!(
-                    "\r\x1b[K{:02}:{:02}  sending {wire_kbps:.1} kbps with all headers, lost {:.1} %, waiting {} ms",
+                    "\r\x1b[K{:02}:{:02}  sending {wire_kbps:.1} kbps with all headers{frame}, lost {:.1} %, waiting {} ms",
                     seconds / 60,
                     seconds % 60,
                     100.0 * lost as f64 / due as f64,

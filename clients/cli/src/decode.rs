@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use parlo_model::{CodingError, Decoder, FrameCoder, PlainCoder};
+use parlo_model::{CodingError, Decoder, FrameCoder};
 use parlo_protocol::file::{FileError, FileReader, Header, Item};
 use parlo_tokens::TokenFrame;
 use parlod::audio::{Format, WavWriter};
@@ -89,7 +89,7 @@ fn drain(
 /// Decodes frames into a WAV file of just the length of the original.
 struct Player {
     decoder: Decoder,
-    coder: PlainCoder,
+    coder: Box<dyn FrameCoder>,
     wav: WavWriter,
     depth: usize,
     frame_ms: u32,
@@ -123,7 +123,7 @@ impl Player {
         let format = Format { rate: audio.sample_rate, channels: 1 };
         Ok(Self {
             decoder: Decoder::new(&runtime, &bundle)?,
-            coder: PlainCoder::new(*bundle.layout()),
+            coder: codec::coder(&bundle, header.coding)?,
             wav: output.write_wav(format)?,
             depth: usize::from(header.depth),
             frame_ms: (1000 * header.frame_samples).div_ceil(header.sample_rate),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use parlo_dsp::Intake;
-use parlo_model::{Bundle, Encoder, EncoderConfig, FrameCoder, ModelError, PlainCoder};
+use parlo_model::{Bundle, Encoder, EncoderConfig, FrameCoder, ModelError};
 use parlo_protocol::file::{Coding, FileWriter, Header, MAX_BLOCK_FRAMES};
 use parlo_tokens::TokenFrame;
 
@@ -20,6 +20,7 @@ pub(crate) fn run(
     output: &Place,
     depth: usize,
     beam: usize,
+    plain: bool,
     bundle: Option<&Path>,
 ) -> anyhow::Result<()> {
     // The input first: a mistyped name should not wait for the model.
@@ -30,7 +31,7 @@ pub(crate) fn run(
     let format = reader.format();
     let mut intake = Intake::new(format.rate, format.channels, audio.sample_rate, audio.frame_samples)?;
     let block = if output.is_standard() { PIPE_BLOCK_FRAMES } else { MAX_BLOCK_FRAMES };
-    let mut writer = Writer::begin(&bundle, depth, block, output.write_bytes()?)?;
+    let mut writer = Writer::begin(&bundle, depth, plain, block, output.write_bytes()?)?;
     let seconds = reader.total_frames().map(|frames| frames as f64 / f64::from(format.rate));
     let bar = codec::progress("encoding", seconds);
 
@@ -75,7 +76,7 @@ fn step(result: &mut anyhow::Result<()>, next: impl FnOnce() -> anyhow::Result<(
 /// Gathers frames into blocks and writes them.
 struct Writer {
     file: FileWriter,
-    coder: PlainCoder,
+    coder: Box<dyn FrameCoder>,
     output: Output,
     block: usize,
     frames: Vec<TokenFrame>,
@@ -84,21 +85,22 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(bundle: &Bundle, depth: usize, block: usize, output: Output) -> anyhow::Result<Self> {
+    fn begin(bundle: &Bundle, depth: usize, plain: bool, block: usize, output: Output) -> anyhow::Result<Self> {
         let most = bundle.layout().depth();
         let too_deep = || ModelError::Depth { asked: depth, most };
         let manifest = bundle.manifest();
+        let coding = if plain { Coding::Plain } else { codec::best_coding(bundle) };
         let header = Header {
             bundle: bundle.id(),
             bundle_name: manifest.name.clone(),
             sample_rate: manifest.audio.sample_rate,
             frame_samples: u32::try_from(manifest.audio.frame_samples)?,
             depth: u8::try_from(depth).map_err(|_| too_deep())?,
-            coding: Coding::Plain,
+            coding,
         };
         let mut bytes = Vec::new();
         let file = FileWriter::begin(&header, &mut bytes);
-        let coder = PlainCoder::new(*bundle.layout());
+        let coder = codec::coder(bundle, coding)?;
         let mut writer =
             Self { file, coder, output, block, frames: Vec::with_capacity(block), payload: Vec::new(), bytes };
         writer.pass_on()?;

@@ -46,6 +46,9 @@ enum Command {
         /// Candidates of the search for codes, 1 to 32; more are slower and leave less error
         #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
         beam: u8,
+        /// Pack the codes as they are, without entropy coding: longer, and simple to read for other programs
+        #[arg(long)]
+        plain: bool,
         /// Model bundle, a folder or a name
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
@@ -101,8 +104,8 @@ enum Command {
 fn main() -> ExitCode {
     let started = Instant::now();
     let result = match Arguments::parse().command {
-        Command::Encode { input, output, depth, beam, bundle } => {
-            encode::run(&input, &output, depth, usize::from(beam), bundle.as_deref())
+        Command::Encode { input, output, depth, beam, plain, bundle } => {
+            encode::run(&input, &output, depth, usize::from(beam), plain, bundle.as_deref())
         }
         Command::Decode { input, output, bundle, keep_going } => {
             decode::run(&input, &output, bundle.as_deref(), keep_going)

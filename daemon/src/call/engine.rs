@@ -11,7 +11,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, bounded};
 use parlo_dsp::DspError;
-use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, ModelError, PlainCoder, Runtime};
+use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime};
 use parlo_protocol::{
     call::Offer,
     jitter::{JitterBuffer, JitterConfig},
@@ -143,6 +143,9 @@ pub enum Event {
         jitter_delay: Duration,
         /// Sent over the last second with every header, kbps.
         wire_kbps: f64,
+        /// Bits that each frame sent over the last second holds, by the entropy model; none if there is no model or no
+        /// frame. How well the model knows the voice, and, where it falls, that nobody speaks.
+        bits_per_frame: Option<f64>,
     },
     /// The call is over, well or badly.
     Ended(Box<Finished>),
@@ -180,6 +183,7 @@ pub struct Engine {
     pub(super) config: Config,
     runtime: Runtime,
     bundle: Bundle,
+    entropy: Option<EntropyModel>,
     started: Instant,
     timeline: bool,
 }
@@ -198,7 +202,8 @@ impl Engine {
             let most = bundle.layout().depth();
             return Err(ModelError::Depth { asked: config.call.depth, most }.into());
         }
-        Ok(Self { config, runtime, bundle, started, timeline })
+        let entropy = bundle.entropy_model()?;
+        Ok(Self { config, runtime, bundle, entropy, started, timeline })
     }
 
     /// Calls `peer`, a `HOST:PORT` or `HOST`, and stays until either side hangs up, the source ends, or `stop` is requested.
@@ -230,8 +235,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn coder(&self) -> PlainCoder {
-        PlainCoder::new(*self.bundle.layout())
+    /// A coder for one direction of a call.
+    pub(super) fn coder(&self) -> PacketCoder {
+        PacketCoder::new(*self.bundle.layout(), self.entropy.as_ref())
     }
 
     fn allowed(&self, address: SocketAddr) -> Result<SocketAddr, CallError> {
@@ -294,7 +300,7 @@ impl Engine {
 
     /// The report of a call from what its parts found.
     pub(super) fn report(&self, parts: ReportParts) -> Finished {
-        let ReportParts { capture, playback, sent_frames, dropped, sent, received, junk } = parts;
+        let ReportParts { capture, playback, sent_frames, sent_bits, dropped, sent, received, junk, unknown_context } = parts;
         let audio = &self.bundle.manifest().audio;
         let frame = audio.frame_duration().as_secs_f64();
         let seconds = sent_frames as f64 * frame;
@@ -321,6 +327,8 @@ impl Engine {
             sent,
             received,
             junk,
+            unknown_context,
+            bits_per_frame: sent_bits.filter(|_| sent_frames > 0).map(|bits| bits / sent_frames as f64),
             raw_kbps: f64::from(self.bundle.layout().frame_bits(depth)) / frame / 1000.0,
             coded_kbps: kbps(sent.payload_bytes),
             wire_kbps: kbps(sent.wire_bytes),
@@ -405,10 +413,13 @@ pub(super) struct ReportParts {
     pub(super) capture: CaptureFigures,
     pub(super) playback: PlaybackFigures,
     pub(super) sent_frames: u64,
+    /// What they hold by the entropy model, if there is one.
+    pub(super) sent_bits: Option<f64>,
     pub(super) dropped: u64,
     pub(super) sent: Traffic,
     pub(super) received: Traffic,
     pub(super) junk: u64,
+    pub(super) unknown_context: u64,
 }
 
 /// Loading graphs leaves much free memory behind, which the allocator would keep: a third of what the daemon needs.

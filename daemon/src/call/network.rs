@@ -9,10 +9,9 @@ use std::{
 };
 
 use crossbeam_channel::TryRecvError;
-use parlo_model::{FrameCoder, PlainCoder};
+use parlo_model::PacketCoder;
 use parlo_protocol::{
     call::{self, Call, Knock},
-    context::Context,
     packet::{Hello, IPV4_UDP, IPV6_UDP, Packet, Reason, Refuse, VERSION},
 };
 use parlo_tokens::TokenFrame;
@@ -172,7 +171,9 @@ struct Line<'e> {
     peer: SocketAddr,
     connected: bool,
     call: Call,
-    coder: PlainCoder,
+    /// Of what is sent, and of what is received.
+    sender: PacketCoder,
+    receiver: PacketCoder,
     datagram: Vec<u8>,
     /// Frames that wait for their packet to be full.
     pending: Vec<TokenFrame>,
@@ -181,6 +182,8 @@ struct Line<'e> {
     payload: Vec<u8>,
     unpacked: Vec<TokenFrame>,
     sent_frames: u64,
+    /// What these hold by the entropy model.
+    sent_bits: Option<f64>,
     dropped: u64,
     undecodable: u64,
     refusals: u32,
@@ -213,13 +216,15 @@ impl<'e> Line<'e> {
             peer,
             connected,
             call,
-            coder: engine.coder(),
+            sender: engine.coder(),
+            receiver: engine.coder(),
             datagram: Vec::with_capacity(RECEIVE_BYTES),
             pending: Vec::with_capacity(frames),
             first: 0,
             payload: Vec::with_capacity(RECEIVE_BYTES),
             unpacked: Vec::with_capacity(usize::from(parlo_protocol::packet::MAX_FRAMES)),
             sent_frames: 0,
+            sent_bits: None,
             dropped: 0,
             undecodable: 0,
             refusals: 0,
@@ -265,16 +270,19 @@ impl<'e> Line<'e> {
         let traffic = |count: &call::Count| Traffic {
             packets: count.packets,
             payload_bytes: count.payload_bytes,
+            report_bytes: count.report_bytes,
             wire_bytes: count.wire_bytes(headers),
         };
         let finished = self.engine.report(ReportParts {
             capture,
             playback,
             sent_frames: self.sent_frames,
+            sent_bits: self.sent_bits,
             dropped: self.dropped,
             sent: traffic(&stats.sent),
             received: traffic(&stats.received),
             junk: stats.junk + self.undecodable,
+            unknown_context: stats.unknown_context,
         });
         on_event(Event::Ended(Box::new(finished)));
         match end {
@@ -332,14 +340,17 @@ impl<'e> Line<'e> {
         let mut buffer = vec![0; RECEIVE_BYTES];
         let since = Instant::now();
         let mut tick = since + TICK;
-        let mut wire_before = 0;
+        let (mut wire_before, mut sent_before) = (0, (0, 0.0));
         let mut peer_left = false;
         loop {
             let now = Instant::now();
             if now >= tick {
                 let wire = self.call.stats().sent.wire_bytes(if self.peer.is_ipv4() { IPV4_UDP } else { IPV6_UDP });
-                on_event(progress(running, now - since, wire - wire_before));
-                wire_before = wire;
+                let sent = (self.sent_frames, self.sent_bits.unwrap_or_default());
+                let bits = self.sent_bits.filter(|_| sent.0 > sent_before.0);
+                let bits = bits.map(|bits| (bits - sent_before.1) / (sent.0 - sent_before.0) as f64);
+                on_event(progress(running, now - since, wire - wire_before, bits));
+                (wire_before, sent_before) = (wire, sent);
                 tick += TICK;
             }
             for notice in running.notices.try_iter() {
@@ -375,11 +386,13 @@ impl<'e> Line<'e> {
                 () = sleep_until(Some(tick)) => None,
             };
             match event {
-                Some(call::Event::Media { first, count, depth, payload, .. }) => {
+                Some(call::Event::Media { first, count, depth, context, payload }) => {
                     let (count, depth) = (usize::from(count), usize::from(depth));
                     self.unpacked.clear();
-                    if self.coder.decode(payload, count, depth, &mut self.unpacked).is_err() {
-                        self.undecodable += 1;
+                    // What comes too late to be heard is decoded all the same: packets to come may build upon it.
+                    match self.receiver.decode(first, payload, count, depth, &context, &mut self.unpacked) {
+                        Ok(()) => self.call.decoded(first, count),
+                        Err(_) => self.undecodable += 1,
                     }
                     let arrived = Instant::now();
                     for (number, &tokens) in (first..).zip(&self.unpacked) {
@@ -434,11 +447,14 @@ impl<'e> Line<'e> {
         let Some(depth) = self.pending.first().map(TokenFrame::depth) else { return Ok(()) };
         self.payload.clear();
         // The encoder made these codes from the same bundle, so they fit; and the call stands, as the caller of this knows.
-        let packed = self.coder.encode(&self.pending, &mut self.payload).is_ok();
+        let context = self.call.context(self.first);
+        let packed = self.sender.encode(self.first, &self.pending, context.frames(), &mut self.payload).is_ok();
         let count = self.pending.len();
-        let context = Context::alone(self.first);
         if packed && self.call.send_frames(Instant::now(), &context, count, depth, &self.payload).is_ok() {
             self.sent_frames += count as u64;
+            if let Some(bits) = self.sender.bits() {
+                *self.sent_bits.get_or_insert(0.0) += bits;
+            }
         } else if self.call.is_open() {
             self.dropped += count as u64;
         }
@@ -497,7 +513,7 @@ impl<'e> Line<'e> {
     }
 }
 
-fn progress(running: &Running, elapsed: Duration, wire_bytes: u64) -> Event {
+fn progress(running: &Running, elapsed: Duration, wire_bytes: u64, bits_per_frame: Option<f64>) -> Event {
     use std::sync::atomic::Ordering::Relaxed;
     let live = &running.shared.live;
     Event::Progress {
@@ -506,6 +522,7 @@ fn progress(running: &Running, elapsed: Duration, wire_bytes: u64) -> Event {
         lost: live.lost.load(Relaxed),
         jitter_delay: Duration::from_millis(live.delay_ms.load(Relaxed)),
         wire_kbps: wire_bytes as f64 * 8.0 / 1000.0 / TICK.as_secs_f64(),
+        bits_per_frame,
     }
 }
 
