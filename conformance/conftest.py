@@ -97,6 +97,20 @@ def encode(parlo, bundle, clip, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def coder(bundle):
+    """The bundle's entropy model, read by docs/entropy.md."""
+    if bundle.coder is None:
+        pytest.skip(f"the bundle {bundle.folder.name} has no entropy model: nothing is coded with one")
+    return bundle.coder
+
+
+@pytest.fixture(scope="session")
 def tokens(encode):
     """The clip at depth 6 by the greedy walk."""
     return encode("--depth", 6, "--beam", 1)
+
+
+@pytest.fixture(scope="session")
+def plain(encode):
+    """The same in coding 0."""
+    return encode("--depth", 6, "--beam", 1, "--plain")

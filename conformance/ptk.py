@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 MAGIC = bytes.fromhex("8950544B0D0A1A0A")
 FRAMES, END = 1, 2
+PLAIN, TRANSFORMER = 0, 1
 
 
 class Damaged(Exception):
@@ -69,13 +70,19 @@ class TokenFile:
     frame_samples: int
     depth: int
     name: str
-    coding: int = 0
+    coding: int = PLAIN
     blocks: list = field(default_factory=list)
     samples: int = 0
 
-    def frames(self, sizes):
-        """All frames, if the codebooks have these sizes."""
-        return [frame for count, payload in self.blocks for frame in unpack(payload, count, self.depth, sizes)]
+    def frames(self, sizes, coder=None):
+        """All frames, if the codebooks have these sizes; `coder` knows coding 1, as entropy.Coder does."""
+        if self.coding == PLAIN:
+            blocks = [unpack(payload, count, self.depth, sizes) for count, payload in self.blocks]
+        elif self.coding == TRANSFORMER:
+            blocks = [coder.decode(payload, count, self.depth) for count, payload in self.blocks]
+        else:
+            raise Damaged(f"coding {self.coding} is not known")
+        return [frame for block in blocks for frame in block]
 
     @classmethod
     def parse(cls, data):

@@ -2,10 +2,13 @@
 
 import hashlib
 import tomllib
+from functools import cached_property
 
 import numpy as np
 import onnxruntime
 from safetensors.numpy import load_file
+
+import entropy
 
 
 class Bundle:
@@ -24,6 +27,18 @@ class Bundle:
     @property
     def delay_frames(self):
         return -(-self.delay_samples // self.frame_samples)
+
+    @cached_property
+    def coder(self):
+        """What knows coding 1; None if the bundle has no entropy model."""
+        if "entropy" not in self.manifest:
+            return None
+        assert self.manifest["entropy"]["kind"] == "transformer"
+        return entropy.Coder(self.folder / self.manifest["entropy"]["file"])
+
+    def frames(self, file):
+        """All frames of a token file of this bundle."""
+        return file.frames(self.sizes, self.coder)
 
     def session(self, graph):
         options = onnxruntime.SessionOptions()
@@ -83,7 +98,7 @@ class Bundle:
 
     def heard(self, file):
         """What the original's listener should hear of a token file: without the delay, and just as long."""
-        audio = self.decode(np.array(file.frames(self.sizes)))
+        audio = self.decode(np.array(self.frames(file)))
         return audio[self.delay_samples :][: file.samples]
 
 

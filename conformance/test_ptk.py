@@ -42,16 +42,21 @@ def test_packing_is_undone_for_any_sizes():
             ptk.unpack(payload + b"\0", len(frames), len(sizes), sizes)
 
 
-def test_what_encode_writes(bundle, clip, tokens):
-    path, file = tokens
+@pytest.mark.parametrize("coding", [ptk.PLAIN, ptk.TRANSFORMER])
+def test_what_encode_writes(request, bundle, clip, coding):
+    if coding == ptk.TRANSFORMER:
+        request.getfixturevalue("coder")
+    path, file = request.getfixturevalue("tokens" if coding == ptk.TRANSFORMER else "plain")
     assert file.bundle == bundle.id
     assert file.name == bundle.manifest["name"]
     assert (file.sample_rate, file.frame_samples) == (bundle.sample_rate, bundle.frame_samples)
-    assert (file.depth, file.coding, file.samples) == (6, 0, len(clip[1]))
+    assert (file.depth, file.coding, file.samples) == (6, coding, len(clip[1]))
     frames = -(-len(clip[1]) // bundle.frame_samples) + bundle.delay_frames
     assert [count for count, _ in file.blocks] == [500] * (frames // 500) + [frames % 500] * (frames % 500 > 0)
+    payloads = sum(len(payload) for _, payload in file.blocks)
     bits = sum((size - 1).bit_length() for size in bundle.sizes[:6])
-    payloads = sum((count * bits + 7) // 8 for count, _ in file.blocks)
+    as_they_are = sum((count * bits + 7) // 8 for count, _ in file.blocks)
+    assert payloads == as_they_are if coding == ptk.PLAIN else payloads < 0.85 * as_they_are
     assert path.stat().st_size == 58 + len(file.name) + 11 * len(file.blocks) + payloads + 27
 
 
@@ -61,7 +66,7 @@ def test_what_encode_writes_into_a_pipe(parlo, bundle, clip, tokens):
     counts = [count for count, _ in piped.blocks]
     frames = round(0.240 * bundle.sample_rate / bundle.frame_samples)
     assert counts[:-1] == [frames] * (len(counts) - 1) and 1 <= counts[-1] <= frames
-    assert piped.frames(bundle.sizes) == tokens[1].frames(bundle.sizes)
+    assert bundle.frames(piped) == bundle.frames(tokens[1])
     assert piped.samples == tokens[1].samples
 
 
@@ -103,7 +108,7 @@ def test_damage_is_refused_in_a_sentence(parlo, bundle, tokens, tmp_path):
     path, file = tokens
     for name, data in damaged(file, path.read_bytes()):
         with pytest.raises(Damaged):
-            TokenFile.parse(data).frames(bundle.sizes)
+            bundle.frames(TokenFile.parse(data))
         (tmp_path / "bad.ptk").write_bytes(data)
         said = parlo.refuses("decode", "--bundle", bundle.folder, tmp_path / "bad.ptk", tmp_path / "out.wav")
         assert "bad.ptk" in said, f"{name}: {said}"

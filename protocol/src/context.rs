@@ -98,12 +98,14 @@ impl Reporter {
     }
 
     /// The frames that the packet with first frame `first` builds upon, where `reference` is what it names; none if that is
-    /// 0. `None` if the reference is to nothing known: then the packet cannot be decoded.
+    /// 0. `None` if the reference is to nothing known, or the packet comes later than anything is kept: then it is lost.
     pub fn resolve(&mut self, first: u64, reference: u8) -> Option<FrameSet> {
+        // What comes later than this would look back farther than frames are kept, or take the place of newer ones.
+        if self.decoded.newest().is_some_and(|newest| newest >= first.saturating_add(WINDOW)) {
+            return None;
+        }
         let Some(slot) = reference.checked_sub(1) else { return Some(FrameSet::EMPTY) };
-        // What comes later than this looks back farther than frames are kept.
-        let kept = self.decoded.newest().is_some_and(|newest| newest < first.saturating_add(WINDOW));
-        let set = self.sets.get(usize::from(slot)).filter(|set| kept && in_reach(set, first))?;
+        let set = self.sets.get(usize::from(slot)).filter(|set| in_reach(set, first))?;
         let last = self.made.saturating_sub(1);
         let report = last.saturating_sub((last + NUMBERS - u64::from(slot)) % NUMBERS);
         self.taken = self.taken.max(Some(report));
