@@ -172,9 +172,13 @@ fn speech_arrives_as_the_codec_made_it_whatever_else_comes_to_the_port() {
     let lost = frames(&heard, "lost") + frames(&heard, "skipped");
     // On a machine that stands still for a moment a frame may be late; the rest is exact.
     assert!(lost <= 8 && frames(&heard, "played") + lost >= 338, "{heard}");
-    for name in ["raw_kbps", "coded_kbps", "wire_kbps"] {
-        assert!(sent[name].as_f64().unwrap() >= 3.0, "{sent}");
-    }
+    let figure = |name: &str| sent[name].as_f64().unwrap();
+    assert_eq!(figure("raw_kbps"), 3.0);
+    assert!((1.0..0.9 * 3.0).contains(&figure("coded_kbps")) && figure("wire_kbps") > 3.0, "{sent}");
+    // Payloads are what the model says, and less than a byte a packet.
+    let packets = sent["sent"]["packets"].as_f64().unwrap();
+    let bits = sent["sent"]["payload_bytes"].as_f64().unwrap() * 8.0 - figure("bits_per_frame") * 341.0;
+    assert!((0.0..8.0 * packets).contains(&bits), "{sent}");
     let timeline = fs::read_to_string(folder.path().join("caller.csv")).unwrap();
     assert_eq!(timeline.lines().filter(|line| line.contains(",captured,")).count(), 341);
 
@@ -190,6 +194,36 @@ fn speech_arrives_as_the_codec_made_it_whatever_else_comes_to_the_port() {
     } else {
         // The machine stood still for longer than that: what follows lies later, and the concealment shows for a moment.
         assert!(alignment.correlation > 0.8, "{alignment:?} {heard}");
+    }
+}
+
+#[test]
+fn where_both_speak_packets_build_upon_what_has_arrived() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("file:{}", clip().display());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let side = |role: &[&str], name: &str| {
+        let mut words = role.to_vec();
+        let (sink, report) = (format!("file:{}", path(&format!("{name}.wav"))), path(&format!("{name}.json")));
+        words.extend(["--source", &source, "--sink", &sink, "--report", &report, "--jitter-ms", "300"]);
+        Daemon::start(&mut parlod(&words))
+    };
+    let mut listener = side(&["--listen", "127.0.0.1:0", "--once"], "listener");
+    let address = listener.address();
+    let caller = side(&["--call", &address], "caller");
+    caller.ends_well();
+    listener.ends_well();
+    for name in ["caller", "listener"] {
+        let report = json(Path::new(&path(&format!("{name}.json"))));
+        let reports = report["sent"]["report_bytes"].as_u64().unwrap();
+        // About two a second, of three bytes but for the first.
+        assert!((15..80).contains(&reports), "{report}");
+        assert_eq!(report["unknown_context"], 0, "{report}");
+        assert!(report["frames"]["played"].as_u64().unwrap() > 300, "{report}");
+        let (heard, rate) = read(Path::new(&path(&format!("{name}.wav"))));
+        let offline = offline(6);
+        let alignment = align(&offline, &heard, rate, 2.0).unwrap();
+        assert!(alignment.correlation > 0.8, "{alignment:?} {report}");
     }
 }
 

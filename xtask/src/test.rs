@@ -30,6 +30,15 @@ pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
     if let Some((_, command)) = suites.iter_mut().find(|(name, _)| *name == "documents") {
         command.env("RUSTDOCFLAGS", "-D warnings");
     }
+    // Coded bytes must not depend on how the coder was compiled.
+    for native in [false, true] {
+        let mut command = cargo();
+        command.args(["test", "--release", "--locked", "-p", "parlo-model", "--test", "golden"]);
+        if native {
+            command.env("RUSTFLAGS", "-C target-cpu=native").env("CARGO_TARGET_DIR", root().join("target/native"));
+        }
+        suites.push((if native { "coded bytes, for this processor" } else { "coded bytes, in release" }, command));
+    }
     suites.push(("conformance", pytest(&setup::TESTS.python(), "conformance")));
     suites.push((training, pytest(&training_python, "model/training")));
 

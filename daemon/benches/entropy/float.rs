@@ -1,6 +1,5 @@
-//! The entropy model in floats, as it was trained: what rounding it to integers costs is measured against this.
-//!
-//! `model/training/parlo_training/entropy.py` describes the network; this computes it one frame at a time, plainly.
+//! The entropy model's arithmetic with real numbers: the same steps on the same weights, nothing rounded, no tables. What the
+//! integers' rounding costs is measured against this. docs/entropy.md has the arithmetic, and the tensors' names.
 
 use std::{collections::HashMap, path::Path};
 
@@ -8,11 +7,9 @@ use anyhow::{Context, bail};
 use parlo_tokens::TokenFrame;
 use safetensors::{Dtype, SafeTensors};
 
-/// The trained model.
+/// The model that a bundle ships. Values are in the integers' units, but whole only by chance.
 pub(crate) struct FloatModel {
     tensors: HashMap<String, Vec<f32>>,
-    /// How often each code is used: [book][code], of a total of 65536.
-    pub(crate) tables: Vec<[u32; 1024]>,
     width: usize,
     heads: usize,
     layers: usize,
@@ -21,7 +18,7 @@ pub(crate) struct FloatModel {
     entries: usize,
 }
 
-/// Keys and values of one frame, one after the other for each layer.
+/// Key and value of one frame for each layer.
 type Memory = Vec<(Vec<f32>, Vec<f32>)>;
 
 impl FloatModel {
@@ -29,35 +26,26 @@ impl FloatModel {
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let found = SafeTensors::deserialize(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
         let mut tensors = HashMap::new();
-        let mut tables = Vec::new();
         for (name, view) in found.iter() {
-            match view.dtype() {
-                Dtype::F16 => {
-                    let values = view.data().chunks_exact(2).map(|b| half(u16::from_le_bytes([b[0], b[1]])));
-                    tensors.insert(name.to_owned(), values.collect());
-                }
-                Dtype::I32 if name == "tables" => {
-                    let values: Vec<u32> =
-                        view.data().chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-                    for row in values.chunks_exact(1024) {
-                        tables.push(row.try_into().expect("chunks are of this length"));
-                    }
-                }
+            let data = view.data();
+            let values: Vec<f32> = match view.dtype() {
+                Dtype::I8 => data.iter().map(|&byte| f32::from(byte.cast_signed())).collect(),
+                Dtype::I16 => data.as_chunks().0.iter().map(|&bytes| f32::from(i16::from_le_bytes(bytes))).collect(),
+                Dtype::I32 => data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes) as f32).collect(),
                 other => bail!("{}: {name} is of type {other:?}", file.display()),
-            }
+            };
+            tensors.insert(name.to_owned(), values);
         }
         let shape = |name: &str| -> anyhow::Result<Vec<usize>> { Ok(found.tensor(name)?.shape().to_vec()) };
-        let distance = shape("layers.0.distance")?;
-        let embeddings = shape("embeddings")?;
+        let (distance, embeddings) = (shape("layers.0.distance")?, shape("embeddings")?);
         Ok(Self {
             width: shape("question")?[0],
             heads: distance[0],
             reach: distance[1],
-            layers: (0..).take_while(|l| tensors.contains_key(&format!("layers.{l}.nothing"))).count(),
+            layers: shape("score")?[0],
             embedding: embeddings[2],
             entries: embeddings[1],
             tensors,
-            tables,
         })
     }
 
@@ -66,16 +54,15 @@ impl FloatModel {
         let mut bits = vec![0.0; frames.first().map_or(0, TokenFrame::depth)];
         let mut memories: Vec<Memory> = Vec::new();
         for (t, frame) in frames.iter().enumerate() {
-            let known = &memories[t.saturating_sub(reach.min(self.reach))..];
-            let answer = self.answer(known);
-            let mut sum = vec![0.0; self.embedding];
+            let answer = self.answer(&memories[t.saturating_sub(reach.min(self.reach))..]);
+            let mut total = vec![0.0; self.embedding];
             for (k, &code) in frame.codes().iter().enumerate() {
-                let logits = self.logits(k, &answer, &sum, k.checked_sub(1).map(|j| (j, frame.codes()[j])));
-                bits[k] += cost(&logits, usize::from(code));
+                let last = k.checked_sub(1).map(|book| self.entry(book, frame.codes()[book]));
+                bits[k] += cost(&self.logits(k, &answer, &sum(&total), last), usize::from(code));
                 let gain = self.t("gains")[k];
-                sum.iter_mut().zip(self.entry(k, code)).for_each(|(s, e)| *s += gain * e);
+                total.iter_mut().zip(self.entry(k, code)).for_each(|(total, value)| *total += gain * value);
             }
-            memories.push(self.memory(&sum));
+            memories.push(self.memory(&sum(&total)));
         }
         bits
     }
@@ -89,78 +76,95 @@ impl FloatModel {
         &self.t("embeddings")[at..at + self.embedding]
     }
 
-    /// A linear layer; one without a bias has none.
+    /// A layer's sums times its multipliers; one without a bias has none.
     fn dense(&self, name: &str, x: &[f32]) -> Vec<f32> {
         let rows = self.t(&format!("{name}.weight")).chunks_exact(x.len());
-        let bias = self.t(&format!("{name}.bias"));
-        rows.enumerate().map(|(i, row)| dot(row, x) + bias.get(i).copied().unwrap_or(0.0)).collect()
+        let bias = self.t(&format!("{name}.bias")).iter().copied().chain(std::iter::repeat(0.0));
+        let multipliers = self.t(&format!("{name}.multiplier"));
+        rows.zip(bias).zip(multipliers).map(|((row, bias), m)| (dot(row, x) + bias) * m / FRACTION).collect()
+    }
+
+    /// To the root mean square that the model says.
+    fn norm(&self, x: &[f32]) -> Vec<f32> {
+        let scale = self.t("norm")[0] / 256.0 / dot(x, x).max(f32::MIN_POSITIVE).sqrt();
+        limited(x.iter().map(|value| value * scale).collect())
     }
 
     fn memory(&self, sum: &[f32]) -> Memory {
         let x = self.dense("enter", sum);
-        let inner = self.dense("content_out", &gelu(self.dense("content_in", &norm(&x))));
-        let normal = norm(&add(x, &inner));
-        (0..self.layers)
-            .map(|l| (self.dense(&format!("layers.{l}.key"), &normal), self.dense(&format!("layers.{l}.value"), &normal)))
-            .collect()
+        let inner = self.dense("content_out", &gelu(self.dense("content_in", &self.norm(&x))));
+        let normal = self.norm(&add(x, &inner));
+        let dense = |layer, part| limited(self.dense(&format!("layers.{layer}.{part}"), &normal));
+        (0..self.layers).map(|layer| (dense(layer, "key"), dense(layer, "value"))).collect()
     }
 
     fn answer(&self, known: &[Memory]) -> Vec<f32> {
         let mut x = self.t("question").to_vec();
         let size = self.width / self.heads;
-        for l in 0..self.layers {
-            let query = self.dense(&format!("layers.{l}.query"), &norm(&x));
-            let (distance, nothing) =
-                (self.t(&format!("layers.{l}.distance")).to_vec(), self.t(&format!("layers.{l}.nothing")));
+        for layer in 0..self.layers {
+            let name = |part| format!("layers.{layer}.{part}");
+            let query = limited(self.dense(&name("query"), &self.norm(&x)));
+            let (distance, nothing) = (self.t(&name("distance")), self.t(&name("nothing")));
+            let factor = self.t("score")[layer] / FRACTION;
             let mut mixed = vec![0.0; self.width];
-            for head in 0..self.heads {
+            for (head, mixed) in mixed.chunks_exact_mut(size).enumerate() {
                 let part = head * size..(head + 1) * size;
-                let scores: Vec<f32> = known
-                    .iter()
-                    .enumerate()
-                    .map(|(s, memory)| {
-                        let back = known.len() - s;
-                        dot(&query[part.clone()], &memory[l].0[part.clone()]) / (size as f32).sqrt()
-                            + distance[head * self.reach + back - 1]
+                let distance = |memory| distance[head * self.reach + known.len() - memory - 1];
+                let scores: Vec<f32> = (known.iter().enumerate())
+                    .map(|(at, memory)| {
+                        dot(&query[part.clone()], &memory[layer].0[part.clone()]) * factor + distance(at)
                     })
                     .collect();
                 let most = scores.iter().copied().fold(nothing[head], f32::max);
-                let mut total = (nothing[head] - most).exp();
+                let mut total = ((nothing[head] - most) / 256.0).exp2();
                 for (score, memory) in scores.iter().zip(known) {
-                    let weight = (score - most).exp();
+                    let weight = ((score - most) / 256.0).exp2();
                     total += weight;
-                    for (m, v) in mixed[part.clone()].iter_mut().zip(&memory[l].1[part.clone()]) {
-                        *m += weight * v;
-                    }
+                    mixed.iter_mut().zip(&memory[layer].1[part.clone()]).for_each(|(mixed, v)| *mixed += weight * v);
                 }
-                mixed[part].iter_mut().for_each(|m| *m /= total);
+                // Twice: what attention puts out has half the step of the values.
+                mixed.iter_mut().for_each(|value| *value *= 2.0 / total);
             }
-            x = add(x, &self.dense(&format!("layers.{l}.mix"), &mixed));
-            let hidden = gelu(self.dense(&format!("layers.{l}.enter"), &norm(&x)));
-            x = add(x, &self.dense(&format!("layers.{l}.leave"), &hidden));
+            x = add(x, &self.dense(&name("mix"), &limited(mixed)));
+            let hidden = gelu(self.dense(&name("enter"), &self.norm(&x)));
+            x = add(x, &self.dense(&name("leave"), &hidden));
         }
-        norm(&x)
+        self.norm(&x)
     }
 
-    fn logits(&self, k: usize, answer: &[f32], sum: &[f32], last: Option<(usize, u16)>) -> Vec<f32> {
-        let name = format!("books.{k}");
-        let mut x = self.dense(&format!("{name}.answer"), answer);
-        if let Some((book, code)) = last {
-            x = add(x, &self.dense(&format!("{name}.before"), sum));
-            x = add(x, &self.dense(&format!("{name}.recent"), self.entry(book, code)));
+    fn logits(&self, k: usize, answer: &[f32], before: &[f32], last: Option<&[f32]>) -> Vec<f32> {
+        let name = |part| format!("books.{k}.{part}");
+        let mut x = self.dense(&name("answer"), answer);
+        if let Some(last) = last {
+            x = add(x, &self.dense(&name("before"), before));
+            x = add(x, &self.dense(&name("recent"), last));
         }
         let x = gelu(x);
-        let middle = gelu(self.dense(&format!("{name}.middle"), &x));
-        let direction = self.dense(&format!("{name}.leave"), &add(x, &middle));
-        let bias = self.t(&format!("{name}.bias"));
-        (0..self.entries).map(|c| dot(&direction, self.entry(k, c as u16)) + bias[c]).collect()
+        let middle = gelu(self.dense(&name("middle"), &x));
+        let direction = limited(self.dense(&name("leave"), &limited(add(x, &middle))));
+        let factor = self.t("product")[k] / FRACTION;
+        let entries = (0..self.entries).map(|code| self.entry(k, code as u16));
+        entries.zip(self.t(&name("bias"))).map(|(entry, bias)| dot(&direction, entry) * factor + bias).collect()
     }
 }
 
+/// Multipliers are in units of its inverse.
+const FRACTION: f32 = (1 << 24) as f32;
+
+/// Bits of a code where logits are in 256ths of an octave.
 fn cost(logits: &[f32], code: usize) -> f64 {
     let most = logits.iter().copied().fold(f32::MIN, f32::max);
-    let total: f64 = logits.iter().map(|l| f64::from(l - most).exp()).sum();
-    (total.ln() - f64::from(logits[code] - most)) / std::f64::consts::LN_2
+    let total: f64 = logits.iter().map(|logit| (f64::from(logit - most) / 256.0).exp2()).sum();
+    total.log2() - f64::from(logits[code] - most) / 256.0
+}
+
+fn sum(total: &[f32]) -> Vec<f32> {
+    limited(total.iter().map(|value| value / 65536.0).collect())
+}
+
+fn limited(mut x: Vec<f32>) -> Vec<f32> {
+    x.iter_mut().for_each(|value| *value = value.clamp(-127.0, 127.0));
+    x
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -181,13 +185,11 @@ fn add(mut x: Vec<f32>, y: &[f32]) -> Vec<f32> {
     x
 }
 
-fn norm(x: &[f32]) -> Vec<f32> {
-    let scale = 1.0 / (dot(x, x) / x.len() as f32 + 1e-6).sqrt();
-    x.iter().map(|v| v * scale).collect()
-}
-
+/// Of limited values in steps of 1/16, in the same steps.
 fn gelu(x: Vec<f32>) -> Vec<f32> {
-    x.into_iter().map(|v| 0.5 * v * (1.0 + erf(v * std::f32::consts::FRAC_1_SQRT_2))).collect()
+    let mut x = limited(x);
+    x.iter_mut().for_each(|v| *v *= 0.5 * (1.0 + erf(*v / 16.0 * std::f32::consts::FRAC_1_SQRT_2)));
+    x
 }
 
 /// Abramowitz and Stegun, formula 7.1.26: right to 1.5e-7.
@@ -195,14 +197,4 @@ fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
     let series = t * (0.254_829_6 + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
     (1.0 - series * (-x * x).exp()).copysign(x)
-}
-
-/// A 16-bit float (IEEE 754 binary16). Weights are finite.
-fn half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 31, f32::from(bits & 1023));
-    let value = match exponent {
-        0 => fraction * 2_f32.powi(-24),
-        _ => (1.0 + fraction / 1024.0) * 2_f32.powi(i32::from(exponent) - 15),
-    };
-    if sign == 1 { -value } else { value }
 }

@@ -16,6 +16,7 @@ use parlo_model::{Bundle, Encoder, EncoderConfig, EntropyCoder, EntropyModel, Fr
 use parlo_protocol::{context::REPORT_EVERY, file::MAX_BLOCK_FRAMES};
 use parlo_tokens::{FrameSet, TokenFrame};
 use parlod::{audio::AudioReader, report::Durations};
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 use self::{baselines::Baseline, call::Path as CallPath, float::FloatModel};
@@ -41,31 +42,20 @@ fn main() -> anyhow::Result<()> {
     let runtime = Runtime::load(None)?;
     let bundle = Bundle::open(&parlo_model::locate_bundle(None)?)?;
     let model = bundle.entropy_model()?.context("the bundle has no entropy model")?;
-    let floats = FloatModel::read(&named("--floats")?)?;
+    let floats = FloatModel::read(&bundle.folder().join("entropy.safetensors"))?;
     let names = std::fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let files: Vec<PathBuf> = names.split_whitespace().map(|name| speech.join(name)).collect();
-    let read = |depth| -> anyhow::Result<Vec<Vec<TokenFrame>>> {
+    let read = |files: &[PathBuf], depth| -> anyhow::Result<Vec<Vec<TokenFrame>>> {
         files.iter().map(|file| tokens(&runtime, &bundle, file, depth)).collect()
     };
-    let clips = read(DEPTH)?;
-    let frames: usize = clips.iter().map(Vec::len).sum();
-    let raw = (frames * DEPTH * 10) as f64;
-
-    let file = as_files(&model, &clips)?;
-    let one_way = as_packets(&model, &clips, None)?;
-    let call = as_packets(&model, &clips, Some(REPORT_EVERY))?;
+    let clips = read(&files, DEPTH)?;
+    let found = Found::measure(&model, &floats, &clips)?;
     let prompt = as_packets(&model, &clips, Some(Duration::ZERO))?;
-    let by_book = bits_by_book(&floats, &clips);
-    let float_bits: f64 = by_book.past.iter().sum();
-    let baselines = baselines::measure(&clips, Some(&floats.tables))?;
-    let tables = baselines.iter().find(|b| b.name.contains("static")).and_then(|b| b.bits).context("static tables")?;
     let deep = |depth| -> anyhow::Result<f64> {
-        let clips = read(depth)?;
-        let raw = clips.iter().map(Vec::len).sum::<usize>() * depth * 10;
-        Ok(as_files(&model, &clips)?.bytes as f64 * 8.0 / raw as f64)
+        let clips = read(&files, depth)?;
+        Ok(as_files(&model, &clips)?.bytes as f64 * 8.0 / raw_bits(&clips))
     };
-    let ratio = |coded: &Coded| coded.bytes as f64 * 8.0 / raw;
-    let under = |coded: &Coded| 100.0 * (1.0 - coded.bytes as f64 * 8.0 / tables);
+    let others = Found::measure(&model, &floats, &read(&others(&speech, &names)?, DEPTH)?)?;
     let times: Vec<(Kernel, Value)> = Kernel::ALL
         .into_iter()
         .map(|kernel| Ok((kernel, time(&model, kernel, &clips)?)))
@@ -73,29 +63,125 @@ fn main() -> anyhow::Result<()> {
     let of = |kernel| times.iter().find(|(k, _)| *k == kernel).map_or(Value::Null, |(_, v)| v.clone());
     let best = of(Kernel::best());
     let weights = std::fs::metadata(bundle.folder().join("entropy.safetensors"))?.len();
+    let seconds = found.raw / (10 * DEPTH) as f64 * FRAME.as_secs_f64();
     let report = json!({
-        "file_ratio": ratio(&file),
-        "call_ratio": ratio(&call),
-        "oneway_ratio": ratio(&one_way),
-        "file_under_tables_pct": under(&file),
-        "call_under_tables_pct": under(&call),
-        "call_prompt_ratio": ratio(&prompt),
-        "report_kbps": call.report_bytes as f64 * 8.0 / (frames as f64 * FRAME.as_secs_f64()) / 1000.0,
+        "file_ratio": found.ratio(&found.file),
+        "call_ratio": found.ratio(&found.call),
+        "oneway_ratio": found.ratio(&found.one_way),
+        "file_under_tables_pct": found.under_tables(&found.file)?,
+        "call_under_tables_pct": found.under_tables(&found.call)?,
+        "file_ratio_others": others.ratio(&others.file),
+        "call_ratio_others": others.ratio(&others.call),
+        "oneway_ratio_others": others.ratio(&others.one_way),
+        "call_prompt_ratio": found.ratio(&prompt),
+        "report_kbps": found.call.report_bytes as f64 * 8.0 / seconds / 1000.0,
         "file_ratio_depth_3": deep(3)?,
         "file_ratio_depth_12": deep(12)?,
-        "integer_loss_pct": 100.0 * (file.bits / float_bits - 1.0),
-        "coder_overhead_pct": 100.0 * (file.bytes as f64 * 8.0 / file.bits - 1.0),
-        "coder_overhead_bytes": (call.bytes as f64 - call.bits / 8.0) / call.payloads as f64,
+        "integer_loss_pct": 100.0 * (found.file.bits / found.by_book.past.iter().sum::<f64>() - 1.0),
+        "coder_overhead_pct": 100.0 * (found.file.bytes as f64 * 8.0 / found.file.bits - 1.0),
+        "coder_overhead_bytes": (found.call.bytes as f64 - found.call.bits / 8.0) / found.call.payloads as f64,
         "frame_us_p50": best["p50"],
         "frame_us_p99": best["p99"],
         "frame_us_p50_avx2": of(Kernel::Avx2)["p50"],
         "frame_us_p50_portable": of(Kernel::Portable)["p50"],
         "weights_mib": weights as f64 / f64::from(1 << 20),
-        "tables": book_table(&by_book, frames) + &coder_table(&baselines, &[("one-way, packets of 60 ms", &one_way), ("a call", &call), ("a file", &file)], raw),
+        "tables": format!(
+            "The bench's clips, {:.0} s, of which most are pauses:\n\n{}\nClips of the other held-out sources, {:.0} s of \
+             speech without long pauses:\n\n{}",
+            seconds,
+            found.tables(),
+            others.raw / (10 * DEPTH) as f64 * FRAME.as_secs_f64(),
+            others.tables()
+        ),
     });
     println!("{report:#}");
     std::fs::write(named("--json")?, format!("{report:#}\n"))?;
     Ok(())
+}
+
+/// Up to five clips, evenly spaced, of each folder of held-out speech that the list names nothing of.
+fn others(speech: &Path, list: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let listed: Vec<&str> = list.split_whitespace().filter_map(|name| name.split('/').next()).collect();
+    let mut chosen = Vec::new();
+    for folder in entries(speech)? {
+        if folder.file_name().is_some_and(|name| listed.iter().any(|listed| name == *listed)) {
+            continue;
+        }
+        let mut waiting = vec![folder];
+        let mut files = Vec::new();
+        while let Some(path) = waiting.pop() {
+            if path.is_dir() {
+                waiting.extend(entries(&path)?);
+            } else if path.extension().is_some_and(|extension| extension == "flac" || extension == "opus") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let step = (files.len() / 5).max(1);
+        chosen.extend(files.into_iter().step_by(step).take(5));
+    }
+    Ok(chosen)
+}
+
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let read = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut found: Vec<PathBuf> = read.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    found.sort();
+    Ok(found)
+}
+
+fn raw_bits(clips: &[Vec<TokenFrame>]) -> f64 {
+    clips.iter().flatten().map(|frame| 10.0 * frame.depth() as f64).sum()
+}
+
+/// What some clips take, in every way.
+struct Found {
+    raw: f64,
+    file: Coded,
+    call: Coded,
+    one_way: Coded,
+    by_book: ByBook,
+    baselines: Vec<Baseline>,
+}
+
+impl Found {
+    fn measure(model: &EntropyModel, floats: &FloatModel, clips: &[Vec<TokenFrame>]) -> anyhow::Result<Self> {
+        Ok(Self {
+            raw: raw_bits(clips),
+            file: as_files(model, clips)?,
+            call: as_packets(model, clips, Some(REPORT_EVERY))?,
+            one_way: as_packets(model, clips, None)?,
+            by_book: bits_by_book(floats, clips),
+            baselines: baselines::measure(clips, Some(&tables()?))?,
+        })
+    }
+
+    fn ratio(&self, coded: &Coded) -> f64 {
+        coded.bytes as f64 * 8.0 / self.raw
+    }
+
+    fn under_tables(&self, coded: &Coded) -> anyhow::Result<f64> {
+        let tables = self.baselines.iter().find(|baseline| baseline.name.contains("static"));
+        let bits = tables.and_then(|baseline| baseline.bits).context("static tables were not measured")?;
+        Ok(100.0 * (1.0 - coded.bytes as f64 * 8.0 / bits))
+    }
+
+    fn tables(&self) -> String {
+        let ours = [
+            ("one-way, packets of 60 ms", &self.one_way),
+            ("a call, packets of 60 ms", &self.call),
+            ("a file", &self.file),
+        ];
+        book_table(&self.by_book, self.raw / (10 * DEPTH) as f64) + &coder_table(&self.baselines, &ours, self.raw)
+    }
+}
+
+/// How often the shipped codebooks' codes are used in the speech that the model was trained on.
+fn tables() -> anyhow::Result<Vec<[u32; 1024]>> {
+    let found = SafeTensors::deserialize(include_bytes!("tables.safetensors"))?;
+    let values: Vec<u32> =
+        found.tensor("tables")?.data().as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes).into()).collect();
+    Ok(values.as_chunks().0.to_vec())
 }
 
 /// A clip as the programs code it.
@@ -198,15 +284,20 @@ fn bits_by_book(floats: &FloatModel, clips: &[Vec<TokenFrame>]) -> ByBook {
         let mut counts = vec![0_u32; 1024];
         clips.iter().flatten().for_each(|frame| counts[usize::from(frame.codes()[book])] += 1);
         let total = f64::from(counts.iter().sum::<u32>());
-        counts.iter().filter(|count| **count > 0).map(|&count| -f64::from(count) * (f64::from(count) / total).log2()).sum()
+        counts
+            .iter()
+            .filter(|count| **count > 0)
+            .map(|&count| -f64::from(count) * (f64::from(count) / total).log2())
+            .sum()
     });
     ByBook { unconditional: unconditional.collect(), coarser: sum(0), past: sum(usize::MAX) }
 }
 
-fn book_table(found: &ByBook, frames: usize) -> String {
-    let mut text = "| codebook | perplexity | unconditional | given coarser codes | and the past, as in a file |\n".to_owned();
+fn book_table(found: &ByBook, frames: f64) -> String {
+    let mut text =
+        "| codebook | perplexity | unconditional | given coarser codes | and the past, as in a file |\n".to_owned();
     text += "| --- | --- | --- | --- | --- |\n";
-    let a = |bits: f64| bits / frames as f64;
+    let a = |bits: f64| bits / frames;
     for (book, ((&one, &two), &three)) in found.unconditional.iter().zip(&found.coarser).zip(&found.past).enumerate() {
         text += &format!("| {} | {:.0} | {:.2} | {:.2} | {:.2} |\n", book + 1, a(one).exp2(), a(one), a(two), a(three));
     }

@@ -300,7 +300,8 @@ impl Engine {
 
     /// The report of a call from what its parts found.
     pub(super) fn report(&self, parts: ReportParts) -> Finished {
-        let ReportParts { capture, playback, sent_frames, sent_bits, dropped, sent, received, junk, unknown_context } = parts;
+        let ReportParts { capture, playback, sent_frames, sent_bits, dropped, sent, received, junk, unknown_context } =
+            parts;
         let audio = &self.bundle.manifest().audio;
         let frame = audio.frame_duration().as_secs_f64();
         let seconds = sent_frames as f64 * frame;

@@ -14,6 +14,7 @@ COMMANDS = {
     "tokens": "code a cache into token frames, for the entropy model",
     "entropy-train": "train the entropy model on a token cache",
     "entropy-export": "put a trained entropy model into a bundle",
+    "conceal": "compare what to play for lost frames, on the held-out list",
     "export": "write a bundle from a checkpoint, and check it",
     "evaluate": "score a bundle on the held-out list, beside other codecs",
 }

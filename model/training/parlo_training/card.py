@@ -46,6 +46,10 @@ def model_card(
         ("speech", f"{notes.get('hours', 0):.1f} hours, {notes.get('speakers', 0)} speakers"),
         ("licence", stated["licence"] or "not stated"),
     ]
+    if "entropy" in stated:
+        shortens = folder / stated["entropy"]["file"]
+        rows.insert(5, ("entropy model", f"a transformer in integers, "
+                        f"{shortens.stat().st_size / 2**20:.2f} MiB of the size below"))
     text = [f"# Model card: {stated['name']}", "", f"{stated['description'].rstrip('.')}.", ""]
     text += ["| | |", "| --- | --- |"]
     text += [f"| {left} | {right} |" for left, right in rows]

@@ -58,15 +58,15 @@ class _Round(torch.autograd.Function):
 
 
 class Rounding(nn.Module):
-    """Rounds to 8 bits where the integers do, once it is switched on."""
+    """Limits values where the integers do, and, once it is switched on, rounds to 8 bits there."""
 
     def __init__(self):
         super().__init__()
         self.on = False
 
     def value(self, x: Tensor, step: float) -> Tensor:
-        """A value of the network, in multiples of `step` from -127 to 127."""
-        return _Round.apply(x, step) if self.on else x
+        """A value of the network: within 127 times `step`, and a multiple of it."""
+        return _Round.apply(x, step) if self.on else x.clamp(-127 * step, 127 * step)
 
     def weight(self, weight: Tensor, dims: tuple[int, ...] = (-1,)) -> Tensor:
         """Weights, in multiples of the largest / 127 (largest along `dims`)."""

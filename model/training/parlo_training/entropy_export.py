@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from .bundle import MANIFEST, BundleCodec
 from .entropy import EntropyConfig, EntropyModel
@@ -37,19 +37,12 @@ def load_state(path: Path) -> EntropyModel:
     return model.eval()
 
 
-def float_tensors(model: EntropyModel) -> dict[str, np.ndarray]:
-    """The model in half precision, to be measured beside the integers and to train on from.
-
-    `tables` are frequencies of a total of 65536: how often each code is used, whatever came before.
-    """
-    found = {}
-    for name, value in model.state_dict().items():
-        if name != "frequencies":
-            found[name] = value.to(torch.float16).numpy()
+def tables(model: EntropyModel) -> np.ndarray:
+    """How often each code is used, whatever came before: uint16 [K, entries], of 65536 in all."""
     shares = model.frequencies.double().exp().numpy()
-    counts = 1 + np.floor(shares * (65536 - shares.shape[1])).astype(np.int32)
+    counts = 1 + np.floor(shares * (65536 - shares.shape[1])).astype(np.int64)
     counts[np.arange(len(counts)), counts.argmax(1)] += 65536 - counts.sum(1)
-    return found | {"tables": counts}
+    return counts.astype(np.uint16)
 
 
 def with_entropy(manifest: str, content: bytes) -> str:
@@ -84,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("state", type=Path, help="entropy.pt, which `entropy-train` wrote")
     parser.add_argument("--bundle", type=Path, required=True, help="the folder to put it into")
     parser.add_argument("--tokens", type=Path, help="a cache of tokens, to check the integers by")
-    parser.add_argument("--floats", type=Path, help="also write the float model, in 16 bits")
+    parser.add_argument("--tables", type=Path,
+                        help="also write how often each code is used, to be measured beside")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,8 +110,7 @@ def run(args: argparse.Namespace) -> int:
         manifest.write_text(text, encoding="utf-8")
         os.replace(part, args.bundle / FILE)
         os.replace(manifest, args.bundle / MANIFEST)
-    if args.floats:
-        args.floats.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: np.ascontiguousarray(v) for k, v in float_tensors(model).items()}, args.floats)
+    if args.tables:
+        args.tables.write_bytes(save({"tables": tables(model)}))
     print(f"{args.bundle}: {FILE}, {len(content) / 2**20:.2f} MiB", file=sys.stderr)
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from .entropy import ACT_STEP, MIX_STEP, NORM_STEP, Dense, EntropyModel
 from .errors import UserError
@@ -101,7 +101,7 @@ def tensors(model: EntropyModel) -> dict[str, np.ndarray]:
 
 def write(model: EntropyModel, path: Path) -> None:
     """Writes the integer tensors as a safetensors file."""
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors(model).items()}, path)
+    path.write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors(model).items()}))
 
 
 def clamp8(values: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def test_a_manifest_names_the_model_once():
 
 def test_tables_of_frequencies_have_the_total():
     model = EntropyModel(SMALL, frequencies=torch.arange(4 * 32).reshape(4, 32).float())
-    tables = entropy_export.float_tensors(model)["tables"]
+    tables = entropy_export.tables(model).astype(int)
     assert (tables.sum(1) == 65536).all() and (tables >= 1).all()
     assert tables[0, 31] > tables[0, 1]
 
@@ -137,12 +137,12 @@ def test_a_run_from_tokens_to_a_bundle(tmp_path):
     index["codebooks"] = tokens.books_hash(opened)
     (cache / "index.json").write_text(json.dumps(index))
     assert entropy_train.run(options(entropy_train, *words)) == 0
-    floats = tmp_path / "floats.safetensors"
-    words = [run / "entropy.pt", "--bundle", bundle, "--floats", floats]
+    tables = tmp_path / "tables.safetensors"
+    words = [run / "entropy.pt", "--bundle", bundle, "--tables", tables]
     assert entropy_export.run(options(entropy_export, *words)) == 0
     after = BundleCodec(bundle)
     assert after.identity != opened.identity
-    assert after.verified("entropy.safetensors") and floats.exists()
+    assert after.verified("entropy.safetensors") and tables.exists()
     assert [p.name for p in bundle.iterdir() if p.name.startswith(".")] == []
     with pytest.raises(UserError, match="no size"):
         entropy_train.sizes(["wideness=3"])

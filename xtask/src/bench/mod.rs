@@ -1,0 +1,102 @@
+//! Measurements, one group a subject. Each prints a Markdown table under the processor's name, and writes JSON on request.
+
+mod codec;
+mod entropy;
+
+use std::{fs, path::Path, thread};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+
+use crate::{setup, shell::root};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// Encoder, quantizer and decoder: time, speed, allocations; the daemon's memory and start
+    Codec,
+    /// The entropy coder: bits saved on held-out speech, what integers lose, time
+    Entropy,
+}
+
+/// One line of a table: key of the JSON report, what it is, its unit, the aim if there is one.
+type Row = (&'static str, &'static str, &'static str, Option<&'static str>);
+
+pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyhow::Result<()> {
+    setup::run(setup::Purpose::Run)?;
+    let (name, rows, document, figures) = match group {
+        Group::Codec => ("codec", &codec::ROWS[..], Path::new("docs/performance.md"), codec::measure()?),
+        Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure()?),
+    };
+    let table = table(&processor(), rows, &figures)? + &entropy::tables(&figures);
+    println!("\n{table}");
+    if let Some(file) = report {
+        let text = serde_json::to_string_pretty(&figures)? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if write_docs {
+        let file = root().join(document);
+        let text = fs::read_to_string(&file)?;
+        fs::write(&file, replace_section(&text, name, &table).with_context(|| document.display().to_string())?)?;
+    }
+    Ok(())
+}
+
+fn processor() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split(':').nth(1));
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{}, {cores} cores", name.map_or("unknown processor", str::trim))
+}
+
+fn table(processor: &str, rows: &[Row], figures: &Map<String, Value>) -> anyhow::Result<String> {
+    let mut text = format!("Measured on: {processor}.\n\n| what | measured | aim |\n| --- | --- | --- |\n");
+    for (key, what, unit, aim) in rows {
+        // What this machine cannot show is null.
+        if figures.get(*key).is_some_and(Value::is_null) {
+            continue;
+        }
+        let value = figures.get(*key).and_then(Value::as_f64).with_context(|| format!("{key} was not measured"))?;
+        let shown = match value {
+            whole if whole.fract() == 0.0 || whole >= 100.0 => format!("{whole:.0}"),
+            small if small < 1.0 => format!("{small:.3}"),
+            other => format!("{other:.1}"),
+        };
+        let measured = format!("{shown} {unit}");
+        text += &format!("| {what} | {} | {} |\n", measured.trim(), aim.unwrap_or("-"));
+    }
+    Ok(text)
+}
+
+/// Puts the table between the marks of its group.
+fn replace_section(text: &str, name: &str, table: &str) -> anyhow::Result<String> {
+    let (begin, end) = (format!("<!-- bench {name} -->\n"), format!("<!-- end of bench {name} -->"));
+    let missing = || format!("the marks of bench {name} are missing");
+    let (before, rest) = text.split_once(&begin).with_context(missing)?;
+    let (_, after) = rest.split_once(&end).with_context(missing)?;
+    Ok(format!("{before}{begin}{table}{end}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tables_show_every_figure_and_miss_none() {
+        let mut figures: Map<String, Value> = codec::ROWS.iter().map(|row| (row.0.to_owned(), json!(1.25))).collect();
+        let shown = table("a processor", &codec::ROWS, &figures).unwrap();
+        assert_eq!(shown.matches("1.2").count(), codec::ROWS.len());
+        figures.remove("startup_ms");
+        assert!(table("a processor", &codec::ROWS, &figures).unwrap_err().to_string().contains("startup_ms"));
+    }
+
+    #[test]
+    fn a_section_is_replaced_and_the_rest_left_alone() {
+        let text = "a\n<!-- bench codec -->\nold\n<!-- end of bench codec -->\nb\n";
+        let new = "a\n<!-- bench codec -->\nnew\n<!-- end of bench codec -->\nb\n";
+        assert_eq!(replace_section(text, "codec", "new\n").unwrap(), new);
+        assert!(replace_section("nothing", "codec", "new").is_err());
+    }
+}
