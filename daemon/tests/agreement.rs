@@ -1,6 +1,8 @@
 //! Sender and receiver of a call, the shipped entropy model, and a bad network between them: whatever is lost, late, out of
 //! order or doubled, every packet that decodes gives the tokens that were sent.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{collections::BinaryHeap, path::Path, time::Duration};
 
 use parlo_model::{Bundle, PacketCoder};

@@ -1,7 +1,7 @@
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use parlo_tokens::{BundleId, CodeLayout};
@@ -29,6 +29,7 @@ pub struct Bundle {
     manifest: Arc<Manifest>,
     layout: CodeLayout,
     codebooks: Arc<Codebooks>,
+    entropy: Arc<OnceLock<EntropyModel>>,
 }
 
 impl Bundle {
@@ -51,7 +52,14 @@ impl Bundle {
         let Quantizer::Residual { file: books, tensor, dimension, sizes } = &manifest.quantizer;
         let bytes = read_verified(folder, &manifest, books)?;
         let codebooks = Codebooks::parse(&folder.join(books), &bytes, tensor, *dimension, sizes)?;
-        Ok(Self { folder: folder.to_owned(), id, layout, codebooks: Arc::new(codebooks), manifest: Arc::new(manifest) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            id,
+            layout,
+            codebooks: Arc::new(codebooks),
+            entropy: Arc::default(),
+            manifest: Arc::new(manifest),
+        })
     }
 
     /// Which model this is. Peers with equal ids hold the same bytes.
@@ -82,14 +90,19 @@ impl Bundle {
         self.manifest.files.keys().try_for_each(|name| self.read(name).map(drop))
     }
 
-    /// Reads what the bundle knows of how probable codes are; `None` if it knows nothing.
+    /// What the bundle knows of how probable codes are; `None` if it knows nothing. Read once; clones of the bundle share it.
     ///
     /// # Errors
     /// If the file is missing or damaged, or is not for this bundle's codebooks.
     pub fn entropy_model(&self) -> Result<Option<EntropyModel>, ModelError> {
         let Some(name) = self.manifest.entropy.as_ref().map(Entropy::file) else { return Ok(None) };
+        if let Some(model) = self.entropy.get() {
+            return Ok(Some(model.clone()));
+        }
         let bytes = self.read(name)?;
-        EntropyModel::parse(&self.folder.join(name), &bytes, &self.layout).map(Some)
+        let model = EntropyModel::parse(&self.folder.join(name), &bytes, &self.layout)?;
+        // Of two threads that both read it, one's is kept.
+        Ok(Some(self.entropy.get_or_init(|| model).clone()))
     }
 
     pub(crate) fn codebooks(&self) -> Arc<Codebooks> {

@@ -2,11 +2,17 @@ use std::sync::Arc;
 
 use parlo_tokens::{CodeLayout, Slot, TokenFrame};
 
-use crate::{bundle::Bundle, error::ModelError, graph::Graph, quantizer::Codebooks, runtime::Runtime};
+use crate::{
+    bundle::Bundle, error::ModelError, foresight::Foresight, graph::Graph, quantizer::Codebooks, runtime::Runtime,
+};
 
-/// How many missing frames it takes until concealment has glided to silence: 100 ms at 20 ms a frame. Speech sounds last
-/// about that long, so what is repeated longer is a buzz and no help (ITU-T G.711 Appendix I mutes after 60 ms).
-const GLIDE_FRAMES: u32 = 5;
+/// How many missing frames it takes until concealment has glided to silence: 200 ms at 20 ms a frame. Speech sounds last
+/// about half as long; what is made up longer is a buzz and no help. docs/loss.md has what else was measured.
+const GLIDE_FRAMES: i32 = 10;
+
+/// How much of the last frame is in the first missing one; the rest is what the entropy model expects. In the second it is
+/// the square of this, and so on: the longer the gap, the less the last frame tells.
+const KEPT: f32 = 0.8;
 
 /// Turns one stream of token frames into audio. Owns all its state; make one per stream.
 #[derive(Debug)]
@@ -16,8 +22,9 @@ pub struct Decoder {
     layout: CodeLayout,
     tells_depth: bool,
     audio: Vec<f32>,
+    foresight: Option<Foresight>,
     last: Option<TokenFrame>,
-    missing: u32,
+    missing: i32,
     gain: f32,
 }
 
@@ -25,7 +32,7 @@ impl Decoder {
     /// A decoder at the start of a stream.
     ///
     /// # Errors
-    /// If the bundle's decoder graph cannot be loaded or is not as its manifest says.
+    /// If the bundle's decoder graph or entropy model cannot be loaded or is not as its manifest says.
     pub fn new(runtime: &Runtime, bundle: &Bundle) -> Result<Self, ModelError> {
         let declared = &bundle.manifest().decoder;
         let inputs: Vec<_> = [&declared.latent].into_iter().chain(&declared.depth_one_hot).collect();
@@ -36,6 +43,7 @@ impl Decoder {
             layout: *bundle.layout(),
             tells_depth: declared.depth_one_hot.is_some(),
             audio: vec![0.0; bundle.manifest().audio.frame_samples],
+            foresight: bundle.entropy_model()?.map(|model| Foresight::new(&model, bundle.codebooks().dimension())),
             last: None,
             missing: 0,
             gain: 1.0,
@@ -53,19 +61,33 @@ impl Decoder {
         }
         self.last = Some(*tokens);
         self.missing = 0;
-        self.synthesise(tokens, 1.0)?;
+        if let Some(foresight) = &mut self.foresight {
+            foresight.hear(tokens);
+        }
+        self.codebooks.sum(tokens, self.graph.input_mut(0));
+        self.synthesise(tokens.depth(), 1.0)?;
         Ok(&self.audio)
     }
 
-    /// Makes up for a frame that is missing: repeats the last one while gliding to silence within 100 ms.
+    /// Makes up for a frame that is missing: between the last one and what the entropy model expects, closer to the latter
+    /// from frame to frame, while gliding to silence within 200 ms. Without such a model it is the last one.
     ///
     /// # Errors
     /// If ONNX Runtime fails.
     pub fn conceal(&mut self) -> Result<&[f32], ModelError> {
         self.missing = self.missing.saturating_add(1);
+        let expected = self.foresight.as_mut().and_then(|foresight| foresight.miss(&self.codebooks));
         match self.last {
             Some(tokens) if self.missing <= GLIDE_FRAMES => {
-                self.synthesise(&tokens, 1.0 - self.missing as f32 / GLIDE_FRAMES as f32)?;
+                let latent = self.graph.input_mut(0);
+                self.codebooks.sum(&tokens, latent);
+                if let Some(expected) = expected {
+                    let kept = KEPT.powi(self.missing);
+                    for (value, expected) in latent.iter_mut().zip(expected) {
+                        *value = kept * *value + (1.0 - kept) * expected;
+                    }
+                }
+                self.synthesise(tokens.depth(), 1.0 - self.missing as f32 / GLIDE_FRAMES as f32)?;
             }
             _ => {
                 self.gain = 0.0;
@@ -89,18 +111,21 @@ impl Decoder {
     /// Forgets everything played so far, as if new.
     pub fn reset(&mut self) {
         self.graph.reset();
+        if let Some(foresight) = &mut self.foresight {
+            foresight.reset();
+        }
         self.last = None;
         self.missing = 0;
         self.gain = 1.0;
     }
 
-    /// Runs the network, and glides from the present gain to `gain` over the frame.
-    fn synthesise(&mut self, tokens: &TokenFrame, gain: f32) -> Result<(), ModelError> {
-        self.codebooks.sum(tokens, self.graph.input_mut(0));
+    /// Runs the network on the latent that is in its place, of so many codes, and glides from the present gain to `gain` over
+    /// the frame.
+    fn synthesise(&mut self, depth: usize, gain: f32) -> Result<(), ModelError> {
         if self.tells_depth {
             let one_hot = self.graph.input_mut(1);
             one_hot.fill(0.0);
-            one_hot[tokens.depth()] = 1.0;
+            one_hot[depth] = 1.0;
         }
         self.graph.run()?;
         if !self.graph.output().iter().all(|sample| sample.is_finite()) {

@@ -26,6 +26,7 @@ mod decoder;
 mod encoder;
 mod entropy;
 mod error;
+mod foresight;
 mod graph;
 mod locate;
 mod manifest;

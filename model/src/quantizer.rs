@@ -76,6 +76,11 @@ impl Codebooks {
         self.dimension
     }
 
+    /// The entries of the coarsest book.
+    pub(crate) fn first(&self) -> impl Iterator<Item = &[f32]> {
+        self.books.iter().take(1).flat_map(|book| book.entries.chunks_exact(self.dimension))
+    }
+
     /// Writes the sum of the frame's entries to `latent`. The frame must fit the books.
     pub(crate) fn sum(&self, frame: &TokenFrame, latent: &mut [f32]) {
         latent.fill(0.0);

@@ -5,6 +5,8 @@
 //! model, and with nothing else: `cargo xtask test` runs this in debug, in release, and compiled for the machine's own
 //! processor; here with every set of instructions that it has, in one thread and in many.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{path::Path, thread};
 
 use parlo_model::{Bundle, EntropyCoder, EntropyModel, FrameCoder, Kernel};
