@@ -26,6 +26,11 @@ impl PacketCoder {
         })
     }
 
+    /// Whether payloads build upon context at all: if not, nobody need keep track of what has arrived.
+    pub fn uses_context(&self) -> bool {
+        matches!(self.0, Way::Entropy(_))
+    }
+
     /// Appends the payload of frames `first`, `first + 1`, ... to `out`. It builds upon the frames of `context`, which this
     /// coder must have encoded.
     ///

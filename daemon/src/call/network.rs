@@ -391,7 +391,8 @@ impl<'e> Line<'e> {
                     self.unpacked.clear();
                     // What comes too late to be heard is decoded all the same: packets to come may build upon it.
                     match self.receiver.decode(first, payload, count, depth, &context, &mut self.unpacked) {
-                        Ok(()) => self.call.decoded(first, count),
+                        Ok(()) if self.receiver.uses_context() => self.call.decoded(first, count),
+                        Ok(()) => {}
                         Err(_) => self.undecodable += 1,
                     }
                     let arrived = Instant::now();
