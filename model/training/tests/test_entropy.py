@@ -1,6 +1,11 @@
+"""The entropy model: nothing knows what it may not, and what repeats is learned."""
+
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
 from parlo_training.entropy import EntropyConfig, EntropyModel
 from parlo_training.entropy_data import Batches, Run, known, split
 

@@ -1,3 +1,5 @@
+"""The integers take the bits that the model says, and get into a bundle whole."""
+
 import json
 import math
 import tomllib
@@ -5,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("soxr")
+
 from parlo_training import entropy_export, entropy_train, tokens
 from parlo_training.bundle import BundleCodec, beam_search
 from parlo_training.entropy import ACT_STEP, NORM_STEP, EntropyConfig, EntropyModel
