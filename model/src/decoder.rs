@@ -103,7 +103,7 @@ impl Decoder {
     /// As [`push`](Self::push) and [`conceal`](Self::conceal).
     pub fn play(&mut self, slot: &Slot) -> Result<&[f32], ModelError> {
         match slot {
-            Slot::Frame(tokens) => self.push(tokens),
+            Slot::Frame(tokens) | Slot::Coarse(tokens) => self.push(tokens),
             _ => self.conceal(),
         }
     }

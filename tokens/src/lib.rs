@@ -7,12 +7,14 @@ mod bundle_id;
 mod frame;
 mod frame_set;
 mod layout;
+mod noise;
 mod slot;
 
 pub use bundle_id::{BundleId, ParseBundleIdError};
 pub use frame::{FrameError, TokenFrame};
 pub use frame_set::{FrameSet, WINDOW};
 pub use layout::{CodeLayout, LayoutError};
+pub use noise::{ComfortNoise, NOISE_ORDER};
 pub use slot::Slot;
 
 /// The most codebooks that a bundle may have. The wire format's depth field has five bits.
