@@ -111,6 +111,20 @@ impl PlainCoder {
         (count * self.layout.frame_bits(depth) as usize).div_ceil(8)
     }
 
+    /// Parts the payload of `count` frames of `depth` codes from what comes after it.
+    pub(crate) fn split<'p>(
+        &self,
+        payload: &'p [u8],
+        count: usize,
+        depth: usize,
+    ) -> Result<(&'p [u8], &'p [u8]), CodingError> {
+        self.check_depth(depth)?;
+        let bits = (count as u64).saturating_mul(self.layout.frame_bits(depth).into());
+        let expected = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX);
+        let short = CodingError::Length { frames: count, depth, expected, found: payload.len() };
+        payload.split_at_checked(expected).ok_or(short)
+    }
+
     fn check_depth(&self, depth: usize) -> Result<(), CodingError> {
         let most = self.layout.depth();
         if depth == 0 || depth > most { Err(CodingError::Depth { depth, most }) } else { Ok(()) }

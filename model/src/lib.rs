@@ -38,7 +38,7 @@ pub use bundle::Bundle;
 pub use coding::{CodingError, FrameCoder, PlainCoder};
 pub use decoder::Decoder;
 pub use encoder::{Encoder, EncoderConfig};
-pub use entropy::{EntropyCoder, EntropyModel, Kernel, Prediction};
+pub use entropy::{EntropyCoder, EntropyModel, Kernel, Prediction, Shape};
 pub use error::ModelError;
 pub use locate::{bundle_folders, find_bundle, locate_bundle};
 pub use manifest::{Audio, Entropy, FileEntry, Manifest};

@@ -2,7 +2,7 @@ use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{
     coding::{CodingError, FrameCoder, PlainCoder},
-    entropy::{EntropyCoder, EntropyModel},
+    entropy::{EntropyCoder, EntropyModel, Shape},
 };
 
 /// Turns the packets of one direction of a call into payloads, or back: by the bundle's entropy model if it has one
@@ -31,41 +31,56 @@ impl PacketCoder {
         matches!(self.0, Way::Entropy(_))
     }
 
-    /// Appends the payload of frames `first`, `first + 1`, ... to `out`. It builds upon the frames of `context`, which this
-    /// coder must have encoded.
+    /// Appends a packet's payload to `out`: `copies` of the frames right before `first` (their coarsest codes, the same number
+    /// of each; none if there are none), and the frames `first`, `first + 1`, ... . It builds upon those frames of `context`
+    /// that lie before the first copy; this coder must have encoded them.
     ///
     /// # Errors
-    /// As [`EntropyCoder::encode_in`] and [`PlainCoder`]. `out` is then as before.
+    /// As [`EntropyCoder::encode_packet`] and [`PlainCoder`]. `out` is then as before.
     pub fn encode(
         &mut self,
         first: u64,
+        copies: &[TokenFrame],
         frames: &[TokenFrame],
         context: &FrameSet,
         out: &mut Vec<u8>,
     ) -> Result<(), CodingError> {
         match &mut self.0 {
-            Way::Plain(coder) => coder.encode(frames, out),
-            Way::Entropy(coder) => coder.encode_in(first, frames, context, out),
+            Way::Plain(coder) => {
+                let start = out.len();
+                let coded = coder.encode(copies, out).and_then(|()| coder.encode(frames, out));
+                coded.inspect_err(|_| out.truncate(start))
+            }
+            Way::Entropy(coder) => coder.encode_packet(first, copies, frames, context, out),
         }
     }
 
-    /// Appends the `count` frames of `depth` codes that `payload` holds to `out`; `first` and `context` must be what they were
-    /// for [`encode`](Self::encode).
+    /// Appends the copies that `payload` holds, and after them its frames, to `out`; `shape` and `context` must be what they
+    /// were for [`encode`](Self::encode).
     ///
     /// # Errors
-    /// As [`EntropyCoder::decode_in`] and [`PlainCoder`]. `out` is then as before.
+    /// As [`EntropyCoder::decode_packet`] and [`PlainCoder`]. `out` is then as before.
     pub fn decode(
         &mut self,
-        first: u64,
+        shape: &Shape,
         payload: &[u8],
-        count: usize,
-        depth: usize,
         context: &FrameSet,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
         match &mut self.0 {
-            Way::Plain(coder) => coder.decode(payload, count, depth, out),
-            Way::Entropy(coder) => coder.decode_in(first, payload, count, depth, context, out),
+            Way::Plain(coder) => {
+                let start = out.len();
+                let read = if shape.copies == 0 {
+                    coder.decode(payload, shape.count, shape.depth, out)
+                } else {
+                    let (copies, frames) = coder.split(payload, shape.copies, shape.copy_depth)?;
+                    coder
+                        .decode(copies, shape.copies, shape.copy_depth, out)
+                        .and_then(|()| coder.decode(frames, shape.count, shape.depth, out))
+                };
+                read.inspect_err(|_| out.truncate(start))
+            }
+            Way::Entropy(coder) => coder.decode_packet(shape, payload, context, out),
         }
     }
 

@@ -9,7 +9,7 @@ mod synthetic;
 
 use std::{sync::LazyLock, time::Instant};
 
-use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Kernel};
+use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Shape, Kernel};
 use parlo_tokens::{FrameSet, TokenFrame};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -72,28 +72,39 @@ proptest! {
         let mut ends = coders(&MODEL);
         let (mut receiver, mut sender) = (ends.remove(0), ends.pop().unwrap_or_else(coder));
         let (mut held, mut late) = (FrameSet::EMPTY, None);
-        let mut first = start;
+        let (mut first, mut before) = (start, Vec::<TokenFrame>::new());
         for _ in 0..30 {
             let (count, depth) = (random.within(1, 8) as usize, random.within(1, 4) as usize);
             let frames = random.frames(MODEL.layout(), depth, count);
             // Some of what the receiver has, as if the latest news of it had not come yet.
             let context: FrameSet = held.iter().filter(|_| random.within(0, 9) > 0).collect();
             let mut payload = Vec::new();
-            sender.encode_in(first, &frames, &context, &mut payload).unwrap();
-            let packet = (first, frames, context, payload);
+            let (copies, copy_depth) = (random.within(0, before.len().min(12) as i64) as usize, random.within(1, 3) as usize);
+            let copies: Vec<_> = before[before.len() - copies..].iter().map(|frame| frame.truncated(copy_depth)).collect();
+            // Frames of less depth than asked for are not copied: copies have one depth.
+            let copies = if copies.iter().all(|frame| frame.depth() == copy_depth) { copies } else { Vec::new() };
+            sender.encode_packet(first, &copies, &frames, &context, &mut payload).unwrap();
+            let shape = Shape { first, count, depth, copies: copies.len(), copy_depth };
+            before.extend_from_slice(&frames);
+            let packet = (shape, [copies, frames].concat(), context, payload);
             let packets = if random.within(0, 5) == 0 { late.replace(packet) } else { Some(packet) };
             if random.within(0, 99) >= lost {
                 // What is a window late is not looked at.
                 let newest = held.newest().unwrap_or(0);
-                if let Some((first, frames, context, payload)) = packets.filter(|packet| newest < packet.0 + 256) {
+                if let Some((shape, frames, context, payload)) = packets.filter(|packet| newest < packet.0.first + 256) {
                     let mut out = Vec::new();
-                    receiver.decode_in(first, &payload, frames.len(), frames[0].depth(), &context, &mut out).unwrap();
+                    receiver.decode_packet(&shape, &payload, &context, &mut out).unwrap();
                     prop_assert_eq!(&out, &frames);
-                    (first..).take(frames.len()).for_each(|number| held.insert(number));
+                    // Copies do not count: they are not what was remembered of these frames, or would be.
+                    (shape.first..).take(shape.count).for_each(|number| held.insert(number));
                 }
             }
             // Now and then a gap in the numbers.
-            first += count as u64 + if random.within(0, 9) == 0 { random.within(0, 300) as u64 } else { 0 };
+            let gap = if random.within(0, 9) == 0 { random.within(0, 300) as u64 } else { 0 };
+            if gap > 0 {
+                before.clear();
+            }
+            first += count as u64 + gap;
         }
     }
 

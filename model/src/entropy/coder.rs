@@ -46,10 +46,35 @@ impl fmt::Debug for EntropyCoder {
     }
 }
 
+/// What a packet holds, besides the codes: copies of the coarsest codes of the frames right before its own, to repair what
+/// was lost of them, and its own frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Number of the first of the packet's own frames.
+    pub first: u64,
+    /// How many own frames there are.
+    pub count: usize,
+    /// Codes of each.
+    pub depth: usize,
+    /// How many copies there are, of frames `first - copies` up to `first`.
+    pub copies: usize,
+    /// Codes of each copy.
+    pub copy_depth: usize,
+}
+
+impl Shape {
+    /// A packet without copies.
+    pub const fn plain(first: u64, count: usize, depth: usize) -> Self {
+        Self { first, count, depth, copies: 0, copy_depth: 0 }
+    }
+}
+
 /// A packet's place among the others.
 struct Place<'a> {
-    /// Number of its first frame.
+    /// Number of the first frame of its own.
     first: u64,
+    /// How many copies come before that.
+    copies: usize,
     /// Frames that it builds upon.
     context: &'a FrameSet,
     /// Whether its frames are to be remembered beyond it.
@@ -57,7 +82,13 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    const ALONE: Self = Self { first: 0, context: &FrameSet::EMPTY, keep: false };
+    const ALONE: Self = Self { first: 0, copies: 0, context: &FrameSet::EMPTY, keep: false };
+
+    /// Number of the first copy, or of the first frame if there is none.
+    fn start(&self) -> Result<u64, CodingError> {
+        let count = || CodingError::Count { frames: self.copies, first: self.first, most: MOST_FRAMES };
+        self.first.checked_sub(self.copies as u64).ok_or_else(count)
+    }
 }
 
 impl EntropyCoder {
@@ -103,7 +134,24 @@ impl EntropyCoder {
         context: &FrameSet,
         out: &mut Vec<u8>,
     ) -> Result<(), CodingError> {
-        self.write(&Place { first, context, keep: true }, frames, out)
+        self.encode_packet(first, &[], frames, context, out)
+    }
+
+    /// The same, with `copies` of the frames right before `first` in front: their coarsest codes, the same number of each.
+    /// What is remembered of these frames stays as it was. All of the packet builds upon those frames of `context` that lie
+    /// before the first copy.
+    ///
+    /// # Errors
+    /// As [`encode_in`](Self::encode_in), for copies too; or if frames before number 0 would be copied.
+    pub fn encode_packet(
+        &mut self,
+        first: u64,
+        copies: &[TokenFrame],
+        frames: &[TokenFrame],
+        context: &FrameSet,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodingError> {
+        self.write(&Place { first, copies: copies.len(), context, keep: true }, [copies, frames], out)
     }
 
     /// Appends the `count` frames of `depth` codes that `payload` holds to `out`, and remembers them as `first`,
@@ -123,7 +171,25 @@ impl EntropyCoder {
         context: &FrameSet,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
-        self.read(&Place { first, context, keep: true }, payload, count, depth, out)
+        self.decode_packet(&Shape::plain(first, count, depth), payload, context, out)
+    }
+
+    /// Appends the copies that `payload` holds, and after them its frames, to `out`, and remembers the frames. All arguments
+    /// must be as they were for [`encode_packet`](Self::encode_packet).
+    ///
+    /// Takes bounded time and memory for any bytes whatever.
+    ///
+    /// # Errors
+    /// As [`decode_in`](Self::decode_in).
+    pub fn decode_packet(
+        &mut self,
+        shape: &Shape,
+        payload: &[u8],
+        context: &FrameSet,
+        out: &mut Vec<TokenFrame>,
+    ) -> Result<(), CodingError> {
+        let Shape { first, count, depth, copies, copy_depth } = *shape;
+        self.read(&Place { first, copies, context, keep: true }, payload, [(copies, copy_depth), (count, depth)], out)
     }
 
     /// Remembers a frame that did not come, or go, by way of this coder.
@@ -180,25 +246,35 @@ impl EntropyCoder {
         self.bits
     }
 
-    fn write(&mut self, place: &Place<'_>, frames: &[TokenFrame], out: &mut Vec<u8>) -> Result<(), CodingError> {
+    fn write(
+        &mut self,
+        place: &Place<'_>,
+        runs: [&[TokenFrame]; 2],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodingError> {
         let model = self.model.clone();
         let weights = model.weights();
-        let Some(depth) = frames.first().map(TokenFrame::depth) else {
+        let count = runs[0].len() + runs[1].len();
+        if count == 0 {
             self.bits = 0.0;
             return Ok(());
-        };
-        check_count(place.first, frames.len())?;
-        check_depth(weights, depth)?;
-        for frame in frames {
-            if frame.depth() != depth {
-                return Err(CodingError::MixedDepths { first: depth, other: frame.depth() });
-            }
-            check_codes(weights, frame.codes())?;
         }
-        let mut view = view(place.first, place.context, weights, &self.kept)?;
+        let start = place.start()?;
+        check_count(start, count)?;
+        for run in runs {
+            let depth = run.first().map_or(1, TokenFrame::depth);
+            check_depth(weights, depth)?;
+            for frame in run {
+                if frame.depth() != depth {
+                    return Err(CodingError::MixedDepths { first: depth, other: frame.depth() });
+                }
+                check_codes(weights, frame.codes())?;
+            }
+        }
+        let mut view = view(start, place.context, weights, &self.kept)?;
         self.asked = None;
         self.bits = 0.0;
-        for (at, frame) in frames.iter().enumerate() {
+        for (at, frame) in runs.into_iter().flatten().enumerate() {
             self.network.ask(weights, [&self.kept, &self.own], &view);
             for (book, &code) in frame.codes().iter().enumerate() {
                 let (low, frequency) = self.network.predict(weights, book).interval(usize::from(code));
@@ -206,36 +282,41 @@ impl EntropyCoder {
                 self.bits += information(frequency);
                 self.network.take(weights, book, code);
             }
-            self.end_frame(weights, place, &mut view, at + 1 == frames.len());
+            self.end_frame(weights, place, &mut view, at + 1 == count);
         }
         self.writer.finish(out);
-        self.end_packet(place, frames.len());
+        self.end_packet(place, runs[1].len());
         Ok(())
     }
 
+    /// `runs`: how many copies and frames there are, and how many codes each of them has.
     fn read(
         &mut self,
         place: &Place<'_>,
         payload: &[u8],
-        count: usize,
-        depth: usize,
+        runs: [(usize, usize); 2],
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
         let model = self.model.clone();
         let weights = model.weights();
+        let [(copies, copy_depth), (frames, depth)] = runs;
         check_depth(weights, depth)?;
-        check_count(place.first, count)?;
-        let view = view(place.first, place.context, weights, &self.kept)?;
+        if copies > 0 {
+            check_depth(weights, copy_depth)?;
+        }
+        let first = place.start()?;
+        check_count(first, copies.saturating_add(frames))?;
+        let view = view(first, place.context, weights, &self.kept)?;
         self.asked = None;
         let start = out.len();
-        let result = self.read_frames(weights, place, view, payload, [count, depth], out);
+        let result = self.read_frames(weights, place, view, payload, runs, out);
         // The one payload of these frames is the one that they are written as.
         let result = result
             .and_then(|bits| if self.writer.finish_matches(payload) { Ok(bits) } else { Err(CodingError::Damaged) });
         match result {
             Ok(bits) => {
                 self.bits = bits;
-                self.end_packet(place, count);
+                self.end_packet(place, frames);
                 Ok(())
             }
             Err(error) => {
@@ -246,20 +327,22 @@ impl EntropyCoder {
         }
     }
 
-    /// The information of the frames that it appends to `out`; their intervals are left in the writer.
+    /// The information of the copies and frames that it appends to `out`; their intervals are left in the writer.
     fn read_frames(
         &mut self,
         weights: &Weights,
         place: &Place<'_>,
         mut view: View,
         payload: &[u8],
-        [count, depth]: [usize; 2],
+        [(copies, copy_depth), (frames, depth)]: [(usize, usize); 2],
         out: &mut Vec<TokenFrame>,
     ) -> Result<f64, CodingError> {
         let mut reader = RangeReader::new(payload);
         let mut codes = [0_u16; parlo_tokens::MAX_DEPTH];
         let mut bits = 0.0;
+        let count = copies + frames;
         for at in 0..count {
+            let depth = if at < copies { copy_depth } else { depth };
             self.network.ask(weights, [&self.kept, &self.own], &view);
             for (book, slot) in codes[..depth].iter_mut().enumerate() {
                 let prediction = self.network.predict(weights, book);
@@ -302,7 +385,7 @@ impl EntropyCoder {
 
 impl FrameCoder for EntropyCoder {
     fn encode(&mut self, frames: &[TokenFrame], out: &mut Vec<u8>) -> Result<(), CodingError> {
-        self.write(&Place::ALONE, frames, out)
+        self.write(&Place::ALONE, [&[], frames], out)
     }
 
     fn decode(
@@ -312,7 +395,7 @@ impl FrameCoder for EntropyCoder {
         depth: usize,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
-        self.read(&Place::ALONE, payload, count, depth, out)
+        self.read(&Place::ALONE, payload, [(0, 0), (count, depth)], out)
     }
 }
 

@@ -22,7 +22,7 @@ use std::{path::Path, sync::Arc};
 
 use parlo_tokens::CodeLayout;
 
-pub use coder::EntropyCoder;
+pub use coder::{EntropyCoder, Shape};
 pub use distribution::Prediction;
 pub use kernel::Kernel;
 
