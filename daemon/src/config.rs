@@ -31,10 +31,22 @@ pub struct CallConfig {
     pub depth: usize,
     /// Frames in each packet, 1 to 12.
     pub frames_per_packet: u8,
-    /// Delay that the jitter buffer keeps, milliseconds.
+    /// Whether depth, bundles and copies follow the path.
+    pub adapt: bool,
+    /// Most time that a packet may take to fill when bundles grow, milliseconds.
+    pub latency_ms: u64,
+    /// Most kilobits per second to send, headers counted; 0 for what the path carries.
+    pub max_kbps: f64,
+    /// Whether silence is told instead of sent.
+    pub silence: bool,
+    /// Least delay that the jitter buffer keeps, milliseconds.
     pub jitter_ms: u64,
-    /// Whether addresses beyond this machine are allowed although packets are not encrypted.
-    pub plaintext: bool,
+    /// Whether strangers from other machines are answered.
+    pub anyone: bool,
+    /// Relay to meet at; empty for none.
+    pub relay: String,
+    /// What the two who meet there have in common.
+    pub ticket: String,
 }
 
 /// Sound.
@@ -99,7 +111,19 @@ impl std::str::FromStr for Endpoint {
 
 impl Default for CallConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7275".into(), depth: 6, frames_per_packet: 3, jitter_ms: 40, plaintext: false }
+        Self {
+            listen: "127.0.0.1:7275".into(),
+            depth: 6,
+            frames_per_packet: 3,
+            adapt: true,
+            latency_ms: 240,
+            max_kbps: 0.0,
+            silence: true,
+            jitter_ms: 20,
+            anyone: false,
+            relay: String::new(),
+            ticket: String::new(),
+        }
     }
 }
 
@@ -190,6 +214,20 @@ impl Config {
         if call.jitter_ms > 1000 {
             return range("jitter_ms", call.jitter_ms.to_string(), "0 to 1000 ms are possible");
         }
+        if call.relay.is_empty() != call.ticket.is_empty() {
+            let (relay, ticket) = (&call.relay, &call.ticket);
+            return range(
+                "relay",
+                format!("\"{relay}\", the ticket \"{ticket}\""),
+                "a relay takes a ticket, and a ticket a relay",
+            );
+        }
+        if !(20..=240).contains(&call.latency_ms) {
+            return range("latency_ms", call.latency_ms.to_string(), "a packet takes 20 to 240 ms to fill");
+        }
+        if !(call.max_kbps == 0.0 || (1.0..=1000.0).contains(&call.max_kbps)) {
+            return range("max_kbps", call.max_kbps.to_string(), "1 to 1000 kbps are possible, or 0 for no limit");
+        }
         if !(1..=32).contains(&self.model.beam) {
             return range("beam", self.model.beam.to_string(), "1 to 32 candidates are possible");
         }
@@ -231,7 +269,7 @@ mod tests {
                 fields += 1;
             }
         }
-        assert_eq!(fields, 5 + 3 + 3, "a field that is not in config.toml, or one too many");
+        assert_eq!(fields, 11 + 3 + 3, "a field that is not in config.toml, or one too many");
     }
 
     #[test]
@@ -260,6 +298,9 @@ mod tests {
             "[call]\ndepth = 33",
             "[call]\nframes_per_packet = 13",
             "[call]\njitter_ms = 1001",
+            "[call]\nlatency_ms = 10",
+            "[call]\nmax_kbps = 0.5",
+            "[call]\nmax_kbps = nan",
             "[model]\nbeam = 0",
             "[audio]\nbackend = \"oss\"",
         ] {

@@ -63,7 +63,10 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             let _ = writeln!(out, "listening on {address}").and_then(|()| out.flush());
         }
         Event::Calling(address) => tracing::info!("calling {address}"),
-        Event::Connected(peer) => tracing::info!("in a call with {}", peer.address),
+        Event::Connected(peer) => {
+            let who = peer.name.unwrap_or_else(|| format!("a stranger ({})", peer.key.fingerprint()));
+            tracing::info!("in a call with {who} at {}", peer.address);
+        }
         Event::Notice(notice) => tracing::warn!("{notice}"),
         Event::Ended(finished) => {
             tracing::info!(

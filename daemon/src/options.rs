@@ -19,18 +19,36 @@ pub struct CallOptions {
     /// Sound system: auto, pulse or alsa
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
-    /// Codebooks to send, 0.5 kbps each before headers
+    /// Codebooks to send at most, 0.5 kbps each before headers
     #[arg(long, short = 'k', value_name = "K")]
     pub depth: Option<usize>,
-    /// Frames of 20 ms in each packet, 1 to 12
+    /// Frames of 20 ms in each packet while the path is good, 1 to 12
     #[arg(long, value_name = "N")]
     pub frames_per_packet: Option<u8>,
-    /// Delay that the jitter buffer keeps against late packets
+    /// Always send as --depth and --frames-per-packet say, whatever the path is like
+    #[arg(long)]
+    pub fixed: bool,
+    /// Most time that a packet may take to fill when bundles grow
+    #[arg(long, value_name = "MS")]
+    pub latency_ms: Option<u64>,
+    /// Most kilobits per second to send, every header counted
+    #[arg(long, value_name = "KBPS")]
+    pub max_kbps: Option<f64>,
+    /// Send silence as it is, rather than telling what it sounds like now and then
+    #[arg(long)]
+    pub send_silence: bool,
+    /// Least delay that the jitter buffer keeps against late packets
     #[arg(long, value_name = "MS")]
     pub jitter_ms: Option<u64>,
-    /// Allow addresses beyond this machine, although packets are not encrypted yet
+    /// Answer strangers from other machines too
     #[arg(long)]
-    pub plaintext: bool,
+    pub anyone: bool,
+    /// Meet the peer at this relay: HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", requires = "ticket")]
+    pub relay: Option<String>,
+    /// What both sides tell the relay, to meet there: `parlo relay --ticket` makes one
+    #[arg(long, value_name = "TICKET")]
+    pub ticket: Option<String>,
     /// Model bundle, a folder or a name
     #[arg(long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
@@ -61,9 +79,15 @@ impl CallOptions {
         set(&mut config.call.depth, &self.depth);
         set(&mut config.call.frames_per_packet, &self.frames_per_packet);
         set(&mut config.call.jitter_ms, &self.jitter_ms);
+        set(&mut config.call.latency_ms, &self.latency_ms);
+        set(&mut config.call.max_kbps, &self.max_kbps);
+        set(&mut config.call.relay, &self.relay);
+        set(&mut config.call.ticket, &self.ticket);
         set(&mut config.model.bundle, &self.bundle);
         set(&mut config.model.beam, &self.beam);
-        config.call.plaintext |= self.plaintext;
+        config.call.anyone |= self.anyone;
+        config.call.adapt &= !self.fixed;
+        config.call.silence &= !self.send_silence;
         config.check()?;
         Ok(config)
     }

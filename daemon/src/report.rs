@@ -47,10 +47,20 @@ pub struct Percentiles {
 pub struct Frames {
     /// Captured, encoded and sent.
     pub sent: u64,
+    /// Captured and not sent, as nobody spoke.
+    pub unsent: u64,
+    /// Coarse copies sent, against loss.
+    pub copies: u64,
     /// Heard as they were coded.
     pub played: u64,
-    /// Not there when they were due, and concealed.
+    /// Heard from a coarse copy.
+    pub coarse: u64,
+    /// Heard as comfort noise, as nobody spoke.
+    pub silent: u64,
+    /// Not there when they were due: predicted, or faded.
     pub lost: u64,
+    /// Of those lost, how many came after so many others that nothing was to be heard any more.
+    pub faded: u64,
     /// Of those lost, how many came after all, too late.
     pub late: u64,
     /// Left out to bring the delay down.
@@ -66,12 +76,23 @@ pub struct Frames {
 pub struct Traffic {
     /// Datagrams of any kind.
     pub packets: u64,
-    /// Bytes of coded speech.
+    /// Bytes of coded speech, copies among them.
     pub payload_bytes: u64,
-    /// Bytes of reports of what has come the other way.
-    pub report_bytes: u64,
+    /// Bytes that tell of what has come the other way.
+    pub news_bytes: u64,
     /// Bytes with every header, IP and UDP counted.
     pub wire_bytes: u64,
+}
+
+/// Datagrams that were no packets of the call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Junk {
+    /// With a wrong tag: damaged on the way, or forged.
+    pub forged: u64,
+    /// Come before.
+    pub replayed: u64,
+    /// Anything else.
+    pub other: u64,
 }
 
 /// What a call was like. Times are of this side's clock, rates of this side's sending.
@@ -79,17 +100,19 @@ pub struct Traffic {
 pub struct Report {
     /// Id of the bundle in use.
     pub bundle: String,
+    /// What was spoken: "tokens" of the bundle, or "opus", if the peer does not hold it.
+    pub codec: &'static str,
     /// Its sample rate, Hz.
     pub sample_rate: u32,
-    /// Codebooks sent.
+    /// Codebooks sent at most.
     pub depth: usize,
-    /// Frames in each packet sent.
+    /// Frames in each packet sent while the path was good.
     pub frames_per_packet: u8,
     /// Length of a frame, ms.
     pub frame_ms: f64,
     /// How much later than a frame's own span the decoder renders it, ms.
     pub algorithmic_delay_ms: f64,
-    /// Length of the speech sent, s.
+    /// Length of what was captured, s.
     pub media_seconds: f64,
     /// Frames.
     pub frames: Frames,
@@ -98,7 +121,9 @@ pub struct Report {
     /// Packets received.
     pub received: Traffic,
     /// Datagrams that were no packets of this call.
-    pub junk: u64,
+    pub junk: Junk,
+    /// Times that the peer moved to another address.
+    pub moves: u64,
     /// Packets that build upon frames which this side does not hold, or no longer: lost.
     pub unknown_context: u64,
     /// Bits that a frame sent holds by the entropy model; null without a model.

@@ -5,7 +5,7 @@
 
 use std::{collections::BinaryHeap, path::Path, time::Duration};
 
-use parlo_model::{Bundle, PacketCoder};
+use parlo_model::{Bundle, PacketCoder, Shape};
 use parlo_protocol::{
     context::{Contexts, Reporter},
     report::Report,
@@ -105,7 +105,7 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
                         continue;
                     };
                     let mut back = Vec::new();
-                    if receiver.decode(first, &payload, count, depth, &context, &mut back).is_err() {
+                    if receiver.decode(&Shape::plain(first, count, depth), &payload, &context, &mut back).is_err() {
                         outcome.undecodable += 1;
                         continue;
                     }
@@ -118,7 +118,7 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
         }
         let context = contexts.context(first);
         let mut payload = Vec::new();
-        sender.encode(first, &frames, context.frames(), &mut payload).unwrap();
+        sender.encode(first, &[], &frames, context.frames(), &mut payload).unwrap();
         contexts.sent(first, count);
         let mut post = |random: &mut Random, make: &dyn Fn() -> Datagram| {
             if burst > 0 || random.below(100) < loss {

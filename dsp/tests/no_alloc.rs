@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use counting_alloc::{Counting, allocations};
-use parlo_dsp::{Intake, Outlet};
+use parlo_dsp::{Activity, Intake, NoiseAnalyser, NoiseGenerator, Outlet, Pace, Stretcher};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -33,4 +33,28 @@ fn seconds_of_sound_passes_without_an_allocation() {
         assert_eq!(allocations() - before, 0, "{device} Hz, {channels} channels");
         assert!(frames >= 300 && samples > 0);
     }
+}
+
+#[test]
+fn speech_is_stretched_and_silence_found_described_and_rendered_without_an_allocation() {
+    let mut stretcher = Stretcher::new(16_000, 320);
+    let mut activity = Activity::new(16_000, 320);
+    let mut analyser = NoiseAnalyser::new(320);
+    let mut generator = NoiseGenerator::new(1);
+    let mut frame = [0.0_f32; 320];
+    let before = allocations();
+    let mut given = 0;
+    for n in 0..500_u16 {
+        for (at, sample) in frame.iter_mut().enumerate() {
+            *sample = f32::from(n % 50) * 0.01 * (at as f32 * 0.1).sin();
+        }
+        let pace = [Pace::Normal, Pace::Faster, Pace::Slower][usize::from(n / 20 % 3)];
+        stretcher.push(&frame, pace, |part| given += part.len());
+        activity.push(&frame);
+        analyser.push(&frame);
+        let (level, reflection) = analyser.describe().unwrap();
+        generator.render(level, &reflection, &mut frame);
+    }
+    assert_eq!(allocations() - before, 0);
+    assert!(given > 0 && given as u64 == stretcher.given());
 }

@@ -9,7 +9,7 @@ mod synthetic;
 
 use std::{sync::LazyLock, time::Instant};
 
-use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Shape, Kernel};
+use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Kernel, Shape};
 use parlo_tokens::{FrameSet, TokenFrame};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};

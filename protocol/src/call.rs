@@ -1,35 +1,39 @@
-//! One call between two peers, from Hello to Bye, without I/O.
+//! One call between two peers, from the first datagram to the last, without I/O.
 //!
-//! A [`Call`] is a state machine: datagrams, frames and the time go in; datagrams and [`Event`]s come out. One rule holds for
-//! its users: after *every* call of a method that takes `&mut self`, call [`poll_transmit`](Call::poll_transmit) until it
-//! returns false, and send what it gives; and call [`handle_timeout`](Call::handle_timeout) when the time that
+//! A [`Call`] is a state machine over a [`Session`]: datagrams, frames and the time go in; datagrams and [`Event`]s come out.
+//! One rule holds for its users: after *every* call of a method that takes `&mut self`, call
+//! [`poll_event`](Call::poll_event) until there is none and [`poll_transmit`](Call::poll_transmit) until it returns false, and
+//! send what it gives to [`address`](Call::address); and call [`handle_timeout`](Call::handle_timeout) when the time that
 //! [`poll_timeout`](Call::poll_timeout) names has come.
 //!
+//! What to send, the [`plan`](Call::plan) says: it follows from what the peer tells of the path ([`adapt`](crate::adapt)).
 //! Frames that the peer is known to hold may serve as context for those to come. Who sends asks for a packet's
 //! [`context`](Call::context), makes the payload with no other frames than it names, and hands it back to
-//! [`send_frames`](Call::send_frames); who receives finds the same frames in [`Event::Media`], and tells
+//! [`send_frames`](Call::send_frames); who receives finds the same frames in [`Event::Frames`], and tells
 //! [`decoded`](Call::decoded) what came out well. [`context`](crate::context) has the rest.
-//!
-//! Nothing is encrypted or authenticated yet. Whoever can send datagrams from the peer's address can end or disturb a call.
 
-use std::time::{Duration, Instant};
-
-use parlo_tokens::{BundleId, FrameSet};
-
-use crate::{
-    context::{Context, Contexts, REPORT_EVERY, Reporter},
-    packet::{
-        Hello, MAX_DATAGRAM, MAX_FRAMES, MEDIA_HEADER, Media, Packet, PacketError, Reason, Refuse, VERSION, Welcome,
-        extend,
-    },
-    report::Report,
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
 };
 
-/// First pause before a Hello is repeated; each further one is twice as long, up to [`HELLO_PAUSE_MAX`].
-const HELLO_PAUSE: Duration = Duration::from_millis(250);
-const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
+use parlo_tokens::{ComfortNoise, FrameSet};
 
-/// After so long without an answer, or without anything from the peer, the call is over.
+use crate::{
+    adapt::{Adapter, Costs, Limits, Plan},
+    context::{Context, Contexts, REPORT_EVERY, Reporter},
+    feedback::{Log, Observer, PathNews},
+    identity::{Identity, PublicKey},
+    offer::{Answer, Codec, Offer},
+    packet::{
+        Control, Frames, IPV4_UDP, IPV6_UDP, MAX_COPIES, MAX_COPY_DEPTH, MAX_DATAGRAM, MAX_FRAMES, MAX_PAYLOAD, Media,
+        News,
+    },
+    session::{self, DialError, Reason, Session},
+};
+
+/// After so long without anything from the peer, the call is over.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After so long without sending anything, a sign of life is sent. Some address translators forget a UDP flow after 30 s
@@ -40,47 +44,63 @@ const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const BYES: u8 = 3;
 const BYE_PAUSE: Duration = Duration::from_millis(30);
 
-/// What a peer brings to a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offer {
-    /// The model that it holds.
-    pub bundle: BundleId,
-    /// Codebooks that it means to send, 1 to 32.
-    pub depth: u8,
-    /// Frames in each of its packets, 1 to [`MAX_FRAMES`].
-    pub frames_per_packet: u8,
-}
-
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The call stands: speech may be sent.
+    /// The call stands: speech may be sent. On the side that answers, the first frames may come just before this.
     Connected {
-        /// Codebooks that the peer means to send.
+        /// Who is there.
+        peer: PublicKey,
+        /// What both sides send.
+        codec: Codec,
+        /// Codebooks that the peer means to send at most.
         depth: u8,
-        /// Frames in each of its packets.
+        /// Frames in each of its packets while its path is good.
         frames_per_packet: u8,
     },
     /// Speech came.
-    Media {
+    Frames {
         /// Number of the first frame.
         first: u64,
         /// Frames in the payload.
         count: u8,
         /// Codes in each.
         depth: u8,
+        /// Copies of the frames right before the first, which come first in the payload.
+        copies: u8,
+        /// Codes in each copy.
+        copy_depth: u8,
         /// Earlier frames that the payload is conditioned upon: exactly those that its sender used. None of them if it
         /// stands alone.
         context: FrameSet,
         /// The frames, as the model's coder made them.
         payload: &'a [u8],
     },
+    /// Nobody speaks there, from this frame on.
+    Silence {
+        /// Number of the frame.
+        number: u64,
+        /// What it sounds like.
+        noise: ComfortNoise,
+    },
+    /// The peer is reached at another address now.
+    Moved {
+        /// Where it was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
+    },
     /// The peer said no. The call is over.
     Refused(Reason),
     /// The peer hung up. The call is over.
-    PeerLeft,
+    PeerLeft {
+        /// Number of the frame after its last, if it said so: what is missing before it was lost.
+        frames: Option<u64>,
+    },
     /// The peer did not answer, or fell silent, for ten seconds. The call is over.
     TimedOut,
+    /// So many forged packets came that the call is not safe any more. It is over.
+    Attacked,
 }
 
 /// Datagrams of one direction.
@@ -90,15 +110,15 @@ pub struct Count {
     pub packets: u64,
     /// Their bytes, without IP and UDP headers.
     pub bytes: u64,
-    /// Bytes of payloads among them.
+    /// Bytes of payloads among them: frames and copies.
     pub payload_bytes: u64,
-    /// Bytes of reports among them.
-    pub report_bytes: u64,
+    /// Bytes of reports and feedback among them.
+    pub news_bytes: u64,
 }
 
 impl Count {
     /// Bytes on the wire, where each datagram has `headers` bytes of IP and UDP before it
-    /// ([`IPV4_UDP`](crate::packet::IPV4_UDP), [`IPV6_UDP`](crate::packet::IPV6_UDP)).
+    /// ([`IPV4_UDP`], [`IPV6_UDP`]).
     pub fn wire_bytes(&self, headers: usize) -> u64 {
         self.bytes + self.packets * headers as u64
     }
@@ -107,20 +127,23 @@ impl Count {
         self.packets += 1;
         self.bytes += bytes as u64;
         self.payload_bytes += parts.payload as u64;
-        self.report_bytes += parts.report as u64;
+        self.news_bytes += parts.news as u64;
     }
 }
 
-/// Bytes of what there is in a media packet; none in others.
+/// Bytes of what there is in a packet.
 #[derive(Debug, Clone, Copy, Default)]
 struct Parts {
     payload: usize,
-    report: usize,
+    news: usize,
 }
 
 impl Parts {
     fn of(media: &Media<'_>) -> Self {
-        Self { payload: media.payload.len(), report: media.report.map_or(0, |report| report.bytes()) }
+        match media {
+            Media::Frames(frames) => Self { payload: frames.payload.len(), news: frames.news.bytes() },
+            Media::Silence { news, .. } => Self { payload: ComfortNoise::BYTES, news: news.bytes() },
+        }
     }
 }
 
@@ -129,12 +152,31 @@ impl Parts {
 pub struct CallStats {
     /// Sent.
     pub sent: Count,
-    /// Received, and part of this call.
+    /// Received, authentic and part of this call.
     pub received: Count,
-    /// Received, but no packet, or not of this call.
-    pub junk: u64,
+    /// Copies of frames sent.
+    pub copies: u64,
     /// Media packets received that build upon frames of which it is not known any more which they are: so late are they.
     pub unknown_context: u64,
+    /// Sealed by the peer, but no packets of this version.
+    pub malformed: u64,
+    /// Times that the peer moved to another address.
+    pub moves: u64,
+}
+
+/// A run of frames to be sent at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// Frames, 1 to [`MAX_FRAMES`].
+    pub count: usize,
+    /// Codes of each.
+    pub depth: usize,
+    /// Copies of the frames right before, 0 to [`MAX_COPIES`].
+    pub copies: usize,
+    /// Codes of each.
+    pub copy_depth: usize,
+    /// What the model's coder made of copies and frames.
+    pub payload: &'a [u8],
 }
 
 /// Why frames cannot be sent.
@@ -163,146 +205,288 @@ pub enum SendError {
     /// The last packet was not taken out by `poll_transmit` yet.
     #[error("the packet before was not taken yet")]
     NotDrained,
+    /// The packet cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] session::SealError),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Dialing { since: Instant, next: Instant, pause: Duration },
+    /// The handshake is under way.
+    Joining,
     Open,
-    Leaving { byes: u8, next: Instant },
+    Leaving {
+        byes: u8,
+        next: Instant,
+    },
     Closed,
+}
+
+/// A sealed packet to be sent.
+#[derive(Debug, Default)]
+struct Outgoing {
+    datagram: Vec<u8>,
+    parts: Parts,
+}
+
+impl Outgoing {
+    fn new() -> Self {
+        Self { datagram: Vec::with_capacity(MAX_DATAGRAM), parts: Parts::default() }
+    }
 }
 
 /// One call, from either side.
 #[derive(Debug)]
 pub struct Call {
-    id: u64,
-    tag: u16,
-    ours: Offer,
+    session: Box<Session>,
+    offer: Offer,
+    answer: Option<Answer>,
     caller: bool,
     state: State,
-    /// Highest frame number received.
-    highest: u64,
     last_sent: Instant,
     last_heard: Instant,
-    /// A control packet to be sent.
-    control: Option<Packet<'static>>,
-    /// A media packet to be sent, whole; empty if there is none.
-    media: Vec<u8>,
-    media_parts: Parts,
+    /// The number after the last frame sent.
+    end: u64,
+    control: Outgoing,
+    media: Outgoing,
+    /// A packet before it is sealed.
+    body: Vec<u8>,
     /// Of what the peer sends.
     reporter: Reporter,
+    observer: Observer,
     /// Of what the peer holds.
     contexts: Contexts,
+    log: Log,
+    adapter: Adapter,
+    began: Instant,
+    /// The handshake's.
+    round_trip: Duration,
+    path: Option<PathNews>,
+    events: VecDeque<Event<'static>>,
     stats: CallStats,
 }
 
 impl Call {
-    /// Begins a call: the Hello is ready to be sent. `id` and `tag` must be random.
-    pub fn dial(id: u64, tag: u16, ours: Offer, now: Instant) -> Self {
-        let state = State::Dialing { since: now, next: now + HELLO_PAUSE, pause: HELLO_PAUSE };
-        let mut call = Self::new(id, tag, ours, true, state, now);
-        call.control = Some(call.hello());
-        call
-    }
-
-    /// Accepts a caller's Hello: the Welcome is ready to be sent, and the call stands.
+    /// Begins a call: the first datagram is ready to be sent. `key` is the peer's, if it is known: then nobody else can answer.
+    /// `index` and `seed` must be random, the latter from the operating system. Media is as `limits` says.
     ///
     /// # Errors
-    /// If the peers hold different bundles: then the refusal to be sent.
-    pub fn answer(hello: &Hello, ours: Offer, now: Instant) -> Result<Self, Refuse> {
-        if hello.bundle != ours.bundle {
-            return Err(Refuse { version: VERSION, call: hello.call, reason: Reason::NoSharedBundle });
-        }
-        let mut call = Self::new(hello.call, hello.tag, ours, false, State::Open, now);
-        call.control = Some(call.welcome());
-        Ok(call)
+    /// If the key cannot be used.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there are no defaults")]
+    pub fn dial(
+        identity: &Identity,
+        key: Option<PublicKey>,
+        address: SocketAddr,
+        index: u16,
+        seed: [u8; 32],
+        offer: &Offer,
+        limits: Limits,
+        now: Instant,
+    ) -> Result<Self, DialError> {
+        let session = Session::dial(identity, key, address, index, &offer.to_bytes(), seed, now)?;
+        Ok(Self { caller: true, ..Self::new(Box::new(session), offer.clone(), None, limits, now) })
     }
 
-    fn new(id: u64, tag: u16, ours: Offer, caller: bool, state: State, now: Instant) -> Self {
+    /// Takes a call that a session told of: the answer is ready to be sent. The call stands once the caller has it
+    /// ([`Event::Connected`]).
+    ///
+    /// # Errors
+    /// If the peers share no codec, or the offer is none: then the session is refused. It is given back, for the refusal to be
+    /// sent.
+    pub fn answer(
+        mut session: Box<Session>,
+        offer: &[u8],
+        ours: &Offer,
+        limits: Limits,
+        now: Instant,
+    ) -> Result<Self, Box<Session>> {
+        let shared = Offer::parse(offer).ok().and_then(|offer| Some((offer.shared(ours)?, offer)));
+        let Some((answer, offer)) = shared else {
+            session.refuse(Reason::NoSharedBundle, now);
+            return Err(session);
+        };
+        if session.accept(&answer.to_bytes(), now).is_err() {
+            return Err(session);
+        }
+        Ok(Self::new(session, offer, Some(answer), limits, now))
+    }
+
+    fn new(session: Box<Session>, offer: Offer, answer: Option<Answer>, limits: Limits, now: Instant) -> Self {
         Self {
-            id,
-            tag,
-            ours,
-            caller,
-            state,
-            highest: 0,
+            session,
+            offer,
+            answer,
+            caller: false,
+            state: State::Joining,
             last_sent: now,
             last_heard: now,
-            control: None,
-            media: Vec::with_capacity(MAX_DATAGRAM),
-            media_parts: Parts::default(),
+            end: 0,
+            control: Outgoing::new(),
+            media: Outgoing::new(),
+            body: Vec::with_capacity(MAX_DATAGRAM),
             reporter: Reporter::new(REPORT_EVERY),
+            observer: Observer::new(limits.frame, now),
             contexts: Contexts::default(),
+            log: Log::default(),
+            adapter: Adapter::new(limits, Costs::tokens([10; 32]), false, Duration::ZERO),
+            began: now,
+            round_trip: Duration::ZERO,
+            path: None,
+            events: VecDeque::with_capacity(8),
             stats: CallStats::default(),
         }
     }
 
-    /// Takes a datagram that came from the peer's address. What is no packet of this call is counted and ignored.
-    pub fn handle<'d>(&mut self, now: Instant, datagram: &'d [u8]) -> Option<Event<'d>> {
-        match Packet::parse(datagram) {
-            Ok(packet) => self.receive(now, packet, datagram.len()),
-            Err(_) => {
-                self.stats.junk += 1;
-                None
+    /// From now on the plan follows the path, within these limits. To be called when the codec is known.
+    pub fn adapt(&mut self, limits: Limits, costs: Costs, adapts: bool) {
+        self.adapter = Adapter::new(limits, costs, adapts, self.round_trip);
+    }
+
+    /// Takes a datagram that came to this call's port, and opens it in place. What is no packet of this call is counted and
+    /// ignored.
+    pub fn handle<'d>(&mut self, now: Instant, from: SocketAddr, datagram: &'d mut [u8]) -> Option<Event<'d>> {
+        let bytes = datagram.len();
+        let event = self.session.handle(now, from, datagram);
+        let event = event.and_then(|event| self.heard(now, event, bytes));
+        while let Some(event) = self.session.poll_event() {
+            if let Some(event) = self.heard(now, event, 0) {
+                self.events.push_back(event);
             }
+        }
+        event
+    }
+
+    fn heard<'d>(&mut self, now: Instant, event: session::Event<'d>, bytes: usize) -> Option<Event<'d>> {
+        // What is over stays over: a late answer does not begin it anew.
+        if self.is_over() {
+            return None;
+        }
+        match event {
+            session::Event::Established { peer, answer } => {
+                let answer = Answer::parse(&answer).ok();
+                let codec = answer.and_then(|answer| Some((answer, self.offer.codec(&answer)?)));
+                let Some((answer, codec)) = codec else {
+                    // The peer holds it for a call by now, and is told that it is none.
+                    self.bye(1, now);
+                    return Some(Event::Refused(Reason::NoSharedBundle));
+                };
+                self.answer = Some(answer);
+                Some(self.open(now, peer, codec, answer.depth, answer.frames_per_packet))
+            }
+            session::Event::Confirmed => {
+                let peer = self.session.peer()?;
+                let codec = self.offer.codec(&self.answer?)?;
+                Some(self.open(now, peer, codec, self.offer.depth, self.offer.frames_per_packet))
+            }
+            session::Event::Media { number, header, body } => {
+                let Ok(media) = Media::parse(header, body) else {
+                    self.stats.malformed += 1;
+                    return None;
+                };
+                self.last_heard = now;
+                self.stats.received.add(bytes, Parts::of(&media));
+                self.media(now, number, media, bytes)
+            }
+            session::Event::Control { body } => {
+                let Ok(control) = Control::parse(body) else {
+                    self.stats.malformed += 1;
+                    return None;
+                };
+                self.last_heard = now;
+                let news = if let Control::Alive { news } = &control { news.bytes() } else { 0 };
+                self.stats.received.add(bytes, Parts { payload: 0, news });
+                match control {
+                    Control::Alive { news } => {
+                        self.learn(now, &news);
+                        None
+                    }
+                    Control::Bye { frames } => {
+                        self.state = State::Closed;
+                        Some(Event::PeerLeft { frames: Some(frames.into()) })
+                    }
+                }
+            }
+            session::Event::Moved { from, to } => {
+                self.stats.moves += 1;
+                self.observer.moved(now);
+                Some(Event::Moved { from, to })
+            }
+            session::Event::Refused(reason) => {
+                self.state = State::Closed;
+                Some(Event::Refused(reason))
+            }
+            session::Event::TimedOut => {
+                self.state = State::Closed;
+                Some(Event::TimedOut)
+            }
+            session::Event::Attacked => {
+                self.state = State::Closed;
+                Some(Event::Attacked)
+            }
+            // Answered before there was a call.
+            session::Event::Incoming { .. } => None,
         }
     }
 
-    fn receive<'d>(&mut self, now: Instant, packet: Packet<'d>, bytes: usize) -> Option<Event<'d>> {
-        let ours = match packet {
-            Packet::Media(Media { tag, .. }) | Packet::Bye { tag } | Packet::Alive { tag } => tag == self.tag,
-            // A caller does not take calls; a listener takes the peer's next Hello as news that it has started anew.
-            Packet::Hello(_) => !self.caller,
-            Packet::Welcome(welcome) => self.caller && welcome.call == self.id && welcome.tag == self.tag,
-            Packet::Refuse(refuse) => self.caller && refuse.call == self.id,
-        };
-        if !ours || self.is_over() {
-            self.stats.junk += 1;
-            return None;
-        }
-        self.last_heard = now;
-        let parts = if let Packet::Media(media) = &packet { Parts::of(media) } else { Parts::default() };
-        self.stats.received.add(bytes, parts);
-        match (packet, self.state) {
-            (Packet::Media(media), State::Open) => {
-                if let Some(report) = &media.report {
-                    self.contexts.take(report);
-                }
-                let first = extend(media.first, self.highest);
-                self.highest = self.highest.max(first);
-                let Some(context) = self.reporter.resolve(first, media.context) else {
+    fn open(
+        &mut self,
+        now: Instant,
+        peer: PublicKey,
+        codec: Codec,
+        depth: u8,
+        frames_per_packet: u8,
+    ) -> Event<'static> {
+        self.state = State::Open;
+        // A caller has asked twice, the first time for a cookie.
+        let trips = if self.caller { 2 } else { 1 };
+        self.round_trip = now.saturating_duration_since(self.began) / trips;
+        (self.last_heard, self.last_sent) = (now, now);
+        Event::Connected { peer, codec, depth, frames_per_packet }
+    }
+
+    fn media<'d>(&mut self, now: Instant, number: u64, media: Media<'d>, bytes: usize) -> Option<Event<'d>> {
+        let wire = bytes + self.headers();
+        match media {
+            Media::Silence { noise, news } => {
+                self.observer.packet(now, number, 1, wire);
+                self.learn(now, &news);
+                Some(Event::Silence { number, noise })
+            }
+            Media::Frames(frames) => {
+                let Frames { depth, count, context, copies, copy_depth, news, payload } = frames;
+                self.observer.packet(now, number, count, wire);
+                self.learn(now, &news);
+                let Some(context) = self.reporter.resolve(number, context) else {
                     self.stats.unknown_context += 1;
                     return None;
                 };
-                let Media { count, depth, payload, .. } = media;
-                Some(Event::Media { first, count, depth, context, payload })
+                Some(Event::Frames { first: number, count, depth, copies, copy_depth, context, payload })
             }
-            // The Welcome was lost or overtaken, but nobody sends media who has not sent it.
-            (Packet::Media(media), State::Dialing { .. }) => Some(self.open(media.depth, media.count)),
-            (Packet::Welcome(welcome), State::Dialing { .. }) => {
-                Some(self.open(welcome.depth, welcome.frames_per_packet))
-            }
-            (Packet::Refuse(refuse), State::Dialing { .. }) => {
-                self.state = State::Closed;
-                Some(Event::Refused(refuse.reason))
-            }
-            (Packet::Hello(hello), State::Open) if hello.call == self.id => {
-                self.control = Some(self.welcome());
-                None
-            }
-            (Packet::Hello(_) | Packet::Bye { .. }, State::Open) => {
-                self.state = State::Closed;
-                Some(Event::PeerLeft)
-            }
-            _ => None,
         }
     }
 
-    fn open(&mut self, depth: u8, frames_per_packet: u8) -> Event<'static> {
-        self.state = State::Open;
-        self.control = None;
-        Event::Connected { depth, frames_per_packet }
+    fn learn(&mut self, now: Instant, news: &News) {
+        if let Some(report) = &news.report {
+            self.contexts.take(report);
+        }
+        if let Some(path) = news.feedback.and_then(|feedback| self.log.take(now, &feedback)) {
+            self.adapter.take(&path);
+            self.path = Some(path);
+        }
+    }
+
+    fn news(&mut self, now: Instant) -> News {
+        News { report: self.reporter.report(now), feedback: self.observer.feedback(now) }
+    }
+
+    /// Gives an event that did not fit the last call's answer.
+    pub fn poll_event(&mut self) -> Option<Event<'static>> {
+        self.events.pop_front()
+    }
+
+    /// What to send next: how many frames to bundle, how deep, with which copies. It may change with any feedback.
+    pub fn plan(&self) -> Plan {
+        self.adapter.plan()
     }
 
     /// What the payload of the packet that begins with frame `first` should be conditioned upon. The peer holds all of it.
@@ -310,80 +494,124 @@ impl Call {
         self.contexts.context(first)
     }
 
-    /// Frames of an [`Event::Media`] were decoded, and are kept for later packets to be conditioned upon. The first that
-    /// come with a number count: later ones must not take their place.
+    /// Frames of an [`Event::Frames`] were decoded, and are kept for later packets to be conditioned upon. The first that
+    /// come with a number count: later ones must not take their place. Copies are not frames.
     pub fn decoded(&mut self, first: u64, count: usize) {
         self.reporter.decoded(first, count);
     }
 
-    /// Hands over a run of frames to be sent at once. `payload` is what the model's coder made of the `count` frames of
-    /// `depth` codes that begin with the frame for which `context` was given out. Frame numbers must grow from call to call.
+    /// Hands over a run of frames, made by the present plan, to be sent at once. Its payload is what the model's coder made of
+    /// the frames that begin with the one for which `context` was given out. Frame numbers must grow from call to call.
     ///
     /// # Errors
     /// If the call does not stand, the packet before was not taken, or the run does not fit a packet or the context.
-    pub fn send_frames(
-        &mut self,
-        now: Instant,
-        context: &Context,
-        count: usize,
-        depth: usize,
-        payload: &[u8],
-    ) -> Result<(), SendError> {
-        if self.state != State::Open {
-            return Err(SendError::NotOpen);
-        }
-        if !self.media.is_empty() {
-            return Err(SendError::NotDrained);
-        }
+    pub fn send_frames(&mut self, now: Instant, context: &Context, run: &Run<'_>) -> Result<(), SendError> {
+        let Run { count, depth, copies, copy_depth, payload } = *run;
+        self.ready()?;
         let fits = (1..=usize::from(MAX_FRAMES)).contains(&count)
             && (1..=parlo_tokens::MAX_DEPTH).contains(&depth)
-            && payload.len() <= MAX_DATAGRAM - MEDIA_HEADER;
+            && copies <= usize::from(MAX_COPIES)
+            && (copies == 0 || (1..=usize::from(MAX_COPY_DEPTH)).contains(&copy_depth))
+            && payload.len() <= MAX_PAYLOAD;
         if !fits {
             return Err(SendError::DoesNotFit { count, depth, bytes: payload.len() });
         }
         let first = context.first();
-        if self.contexts.last_sent().is_some_and(|last| first <= last) || !self.contexts.admits(context) {
+        if first < self.end || copies as u64 > first || !self.contexts.admits(context) {
             return Err(SendError::Context { first });
         }
-        let room = payload.len() <= MAX_DATAGRAM - MEDIA_HEADER - Report::MAX_BYTES;
-        let packet = Media {
-            tag: self.tag,
+        let plan = self.plan();
+        let media = Media::Frames(Frames {
             depth: depth as u8,
             count: count as u8,
             context: context.reference(),
-            first: first as u16,
-            report: if room { self.reporter.report(now) } else { None },
+            copies: copies as u8,
+            copy_depth: if copies > 0 { copy_depth as u8 } else { 1 },
+            news: self.news(now),
             payload,
-        };
+        });
+        self.seal(now, first, &media)?;
         self.contexts.sent(first, count);
-        self.media_parts = Parts::of(&packet);
-        Packet::Media(packet).encode(&mut self.media);
+        self.end = first + count as u64;
+        self.stats.copies += copies as u64;
+        if usize::from(plan.depth) == depth && usize::from(plan.copies) == copies {
+            self.adapter.coded(&plan, count, payload.len());
+        }
+        Ok(())
+    }
+
+    /// Tells that nobody speaks, from frame `number` on: to be called every 400 ms or so, with the number of the last frame
+    /// captured, until somebody does.
+    ///
+    /// # Errors
+    /// As [`send_frames`](Self::send_frames).
+    pub fn send_silence(&mut self, now: Instant, number: u64, noise: ComfortNoise) -> Result<(), SendError> {
+        self.ready()?;
+        if number < self.end {
+            return Err(SendError::Context { first: number });
+        }
+        let media = Media::Silence { noise, news: self.news(now) };
+        self.seal(now, number, &media)?;
+        self.end = number + 1;
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), SendError> {
+        if self.state != State::Open {
+            return Err(SendError::NotOpen);
+        }
+        if self.media.datagram.is_empty() { Ok(()) } else { Err(SendError::NotDrained) }
+    }
+
+    fn seal(&mut self, now: Instant, number: u64, media: &Media<'_>) -> Result<(), SendError> {
+        self.body.clear();
+        let header = media.encode(&mut self.body);
+        self.session.seal_media(number, header, &self.body, &mut self.media.datagram)?;
+        self.media.parts = Parts::of(media);
+        self.log.packet(now, number);
         self.last_sent = now;
         Ok(())
     }
 
-    /// Gives the next datagram to be sent, in place of what `datagram` held; false if there is none.
+    fn say(&mut self, now: Instant, control: &Control) {
+        self.body.clear();
+        control.encode(&mut self.body);
+        self.control.datagram.clear();
+        let news = if let Control::Alive { news } = control { news.bytes() } else { 0 };
+        self.control.parts = Parts { payload: 0, news };
+        // Nothing but a session that is over refuses this.
+        let _ = self.session.seal_control(&self.body, &mut self.control.datagram);
+        self.last_sent = now;
+    }
+
+    /// Gives the next datagram to be sent to [`address`](Self::address), in place of what `datagram` held; false if there is
+    /// none.
     pub fn poll_transmit(&mut self, datagram: &mut Vec<u8>) -> bool {
         datagram.clear();
-        if let Some(control) = self.control.take() {
-            control.encode(datagram);
+        if self.session.poll_transmit(datagram) {
             self.stats.sent.add(datagram.len(), Parts::default());
             return true;
         }
-        if self.media.is_empty() {
-            return false;
+        for outgoing in [&mut self.control, &mut self.media] {
+            if !outgoing.datagram.is_empty() {
+                datagram.extend_from_slice(&outgoing.datagram);
+                outgoing.datagram.clear();
+                self.stats.sent.add(datagram.len(), outgoing.parts);
+                return true;
+            }
         }
-        datagram.extend_from_slice(&self.media);
-        self.media.clear();
-        self.stats.sent.add(datagram.len(), self.media_parts);
-        true
+        false
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` once the call is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let session = self.session.poll_timeout();
         match self.state {
-            State::Dialing { since, next, .. } => Some(next.min(since + PATIENCE)),
-            State::Open => Some((self.last_sent + ALIVE_EVERY).min(self.last_heard + PATIENCE)),
+            State::Joining => session.into_iter().chain([self.last_heard + 2 * PATIENCE]).min(),
+            State::Open => {
+                let ends = [self.last_sent + ALIVE_EVERY, self.last_heard + PATIENCE];
+                session.into_iter().chain(self.observer.pressing()).chain(ends).min()
+            }
             State::Leaving { next, .. } => Some(next),
             State::Closed => None,
         }
@@ -391,23 +619,27 @@ impl Call {
 
     /// Does what is due at `now`. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Event<'static>> {
+        if matches!(self.state, State::Joining | State::Open)
+            && self.session.poll_timeout().is_some_and(|due| now >= due)
+            && let Some(event) = self.session.handle_timeout(now)
+        {
+            return self.heard(now, event, 0);
+        }
         match self.state {
-            State::Dialing { since, .. } if now >= since + PATIENCE => {
+            // The session gives up before, if it is the one that asks.
+            State::Joining if now >= self.last_heard + 2 * PATIENCE => {
                 self.state = State::Closed;
                 return Some(Event::TimedOut);
-            }
-            State::Dialing { since, next, pause } if now >= next => {
-                let pause = (2 * pause).min(HELLO_PAUSE_MAX);
-                self.state = State::Dialing { since, next: now + pause, pause };
-                self.control = Some(self.hello());
             }
             State::Open if now >= self.last_heard + PATIENCE => {
                 self.state = State::Closed;
                 return Some(Event::TimedOut);
             }
-            State::Open if now >= self.last_sent + ALIVE_EVERY => {
-                self.last_sent = now;
-                self.control = Some(Packet::Alive { tag: self.tag });
+            State::Open
+                if now >= self.last_sent + ALIVE_EVERY || self.observer.pressing().is_some_and(|due| now >= due) =>
+            {
+                let news = self.news(now);
+                self.say(now, &Control::Alive { news });
             }
             State::Leaving { byes, next } if now >= next => self.bye(byes, now),
             _ => {}
@@ -418,21 +650,18 @@ impl Call {
     /// Ends the call from this side. Byes are sent over the next 60 ms; then [`is_over`](Self::is_over).
     pub fn hang_up(&mut self, now: Instant) {
         match self.state {
-            State::Dialing { .. } | State::Open => {
-                self.control = None;
-                self.bye(BYES, now);
+            State::Joining => {
+                self.session.close();
+                self.state = State::Closed;
             }
+            State::Open => self.bye(BYES, now),
             State::Leaving { .. } | State::Closed => {}
         }
     }
 
     fn bye(&mut self, left: u8, now: Instant) {
-        if left == 0 {
-            self.state = State::Closed;
-            return;
-        }
-        self.control = Some(Packet::Bye { tag: self.tag });
-        self.state = if left == 1 { State::Closed } else { State::Leaving { byes: left - 1, next: now + BYE_PAUSE } };
+        self.say(now, &Control::Bye { frames: self.end as u32 });
+        self.state = if left <= 1 { State::Closed } else { State::Leaving { byes: left - 1, next: now + BYE_PAUSE } };
     }
 
     /// Whether the call is over. What is left to send still comes out of [`poll_transmit`](Self::poll_transmit).
@@ -445,51 +674,44 @@ impl Call {
         self.state == State::Open
     }
 
+    /// Where the peer is.
+    pub fn address(&self) -> SocketAddr {
+        self.session.address()
+    }
+
+    /// The index by which the peer's packets name this call.
+    pub fn index(&self) -> u16 {
+        self.session.index()
+    }
+
+    /// Whether this initiation is one that began this call, sent again: it is to be given to [`handle`](Self::handle).
+    pub fn is_repeat(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        self.session.is_repeat(from, datagram)
+    }
+
+    /// Bytes of IP and UDP headers on the way to the peer.
+    pub fn headers(&self) -> usize {
+        if self.address().is_ipv4() { IPV4_UDP } else { IPV6_UDP }
+    }
+
+    /// The path to the peer, as it told last.
+    pub fn path(&self) -> Option<PathNews> {
+        self.path
+    }
+
+    /// What the path is thought to carry, bits per second with all headers; and the share of packets lost lately.
+    pub fn outlook(&self) -> (f64, f64) {
+        (self.adapter.target(), self.adapter.loss())
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> &CallStats {
         &self.stats
     }
 
-    fn hello(&self) -> Packet<'static> {
-        Packet::Hello(Hello {
-            call: self.id,
-            tag: self.tag,
-            bundle: self.ours.bundle,
-            depth: self.ours.depth,
-            frames_per_packet: self.ours.frames_per_packet,
-        })
-    }
-
-    fn welcome(&self) -> Packet<'static> {
-        Packet::Welcome(Welcome {
-            call: self.id,
-            tag: self.tag,
-            depth: self.ours.depth,
-            frames_per_packet: self.ours.frames_per_packet,
-        })
-    }
-}
-
-/// What a listener makes of a datagram from an address that it has no call with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Knock {
-    /// A caller.
-    Hello(Hello),
-    /// A caller of another version; this is what to answer.
-    Refuse(Refuse),
-    /// Noise: no answer.
-    Junk,
-}
-
-/// Looks at a datagram from an address that there is no call with.
-pub fn knock(datagram: &[u8]) -> Knock {
-    match Packet::parse(datagram) {
-        Ok(Packet::Hello(hello)) => Knock::Hello(hello),
-        // Nothing is amplified: what parses so far is longer than a refusal.
-        Err(PacketError::Version { version, call: Some(call) }) => {
-            Knock::Refuse(Refuse { version, call, reason: Reason::Version })
-        }
-        _ => Knock::Junk,
+    /// What the session below has counted: what was forged, replayed, or none of its packets.
+    pub fn session_stats(&self) -> &session::Stats {
+        self.session.stats()
     }
 }
 

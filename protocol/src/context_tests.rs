@@ -1,7 +1,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::*;
-use crate::packet::{Media, Packet, extend};
+use crate::packet::{Frames, Media, News, extend};
 
 /// Random numbers below `n` from a linear congruential generator.
 struct Dice(u64);
@@ -96,25 +96,29 @@ impl End {
             tally.longest_report = tally.longest_report.max(report.bytes());
         }
         let reference = context.reference();
-        let media = Media {
-            tag: 1,
+        let media = Media::Frames(Frames {
             depth: 1,
             count: count as u8,
             context: reference,
-            first: first as u16,
-            report,
+            copies: 0,
+            copy_depth: 1,
+            news: News { report, feedback: None },
             payload: &payload,
-        };
+        });
+        // In front the header, and the number as the session has it.
         out.clear();
-        Packet::Media(media).encode(out);
+        out.extend_from_slice(&(first as u16).to_be_bytes());
+        out.push(0);
+        out[2] = media.encode(out);
     }
 
     fn receive(&mut self, datagram: &[u8]) {
-        let Ok(Packet::Media(media)) = Packet::parse(datagram) else { panic!("a packet: {datagram:?}") };
-        if let Some(report) = &media.report {
+        let [high, low, header, body @ ..] = datagram else { panic!("a packet: {datagram:?}") };
+        let Ok(Media::Frames(media)) = Media::parse(*header, body) else { panic!("a packet: {datagram:?}") };
+        if let Some(report) = &media.news.report {
             self.contexts.take(report);
         }
-        let first = extend(media.first, self.highest);
+        let first = extend(u16::from_be_bytes([*high, *low]), self.highest);
         self.highest = self.highest.max(first);
         let Some(context) = self.reporter.resolve(first, media.context) else {
             self.tally.refused += 1;

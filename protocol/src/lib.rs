@@ -4,17 +4,28 @@
 //! as arguments, and datagrams, bytes and events go out. So a test turns the clock by hand, and seconds of a bad network
 //! take microseconds.
 //!
-//! * [`packet`]: the layout of one datagram, as in `docs/wire.md`.
-//! * [`call`]: one call between two peers, from Hello to Bye.
+//! * [`packet`]: what is inside a sealed packet, as in `docs/wire.md`; [`report`] and [`feedback`] ride on it.
+//! * [`session`]: handshake and sealing, cookies, replay, roaming; [`identity`] has the keys.
+//! * [`offer`]: what two peers agree to speak.
+//! * [`call`]: one call between two peers, from the first datagram to the last; [`door`] is where callers come.
 //! * [`context`]: how two peers agree upon frames that both hold, so that packets may build upon them.
+//! * [`adapt`]: how much to send, and what, by what the peer tells of the path.
 //! * [`jitter`]: the buffer that turns frames that come when they like into frames when they are due.
+//! * [`relay`]: the one who carries sealed datagrams between two peers that cannot reach each other.
 //! * [`mod@file`]: token files (`.ptk`), as in `docs/file.md`.
 //!
 //! Payloads are opaque here: the model makes them from token frames, and takes them apart.
 
+pub mod adapt;
 pub mod call;
 pub mod context;
+pub mod door;
+pub mod feedback;
 pub mod file;
+pub mod identity;
 pub mod jitter;
+pub mod offer;
 pub mod packet;
+pub mod relay;
 pub mod report;
+pub mod session;

@@ -11,7 +11,9 @@ pub(crate) const NUMBERS: u64 = 15;
 /// How many reports back the report may lie upon which another builds.
 pub(crate) const MAX_BACK: u64 = 7;
 
-const GAP_BYTES: usize = WINDOW as usize / 8;
+/// Gaps that a report has room for, in bytes: as many as leave it within [`Report::MAX_BYTES`]. One that builds upon none has
+/// room for a byte less.
+const GAP_BYTES: usize = 4;
 
 /// Marks, in the first byte, that gaps follow.
 const HAS_GAPS: u8 = 0x08;
@@ -40,10 +42,11 @@ enum Base {
 
 impl Report {
     /// The longest report.
-    pub const MAX_BYTES: usize = 5 + GAP_BYTES;
+    pub const MAX_BYTES: usize = 8;
 
-    /// A report of the frames in `held`, or of those after the newest of the report `back` numbers before.
-    /// `None` if there are no such frames, or the report before lies too far back.
+    /// A report of the frames in `held`, or of those after the newest of the report `back` numbers before. The former leaves out
+    /// the oldest frames if there are more gaps than it has room for.
+    /// `None` if there are no such frames, or if the report before lies too far back or leaves more gaps than there is room for.
     pub(crate) fn new(number: u8, held: &FrameSet, base: Option<(u8, u64)>) -> Option<Self> {
         let (newest, oldest) = (held.newest()?, held.iter().next()?);
         let (base, reach) = match base {
@@ -51,13 +54,25 @@ impl Report {
                 let reach = newest.checked_sub(before).filter(|reach| (1..WINDOW).contains(reach))?;
                 (Base::Earlier { back }, reach)
             }
-            None => (Base::Nothing { reach: (newest - oldest + 1) as u16 }, newest - oldest + 1),
+            None => {
+                let room = 8 * (GAP_BYTES as u64 - 1);
+                let far = (room..newest - oldest).find(|n| !held.contains(newest - 1 - n));
+                let reach = far.map_or(newest - oldest + 1, |gap| {
+                    1 + (0..gap).rev().find(|n| held.contains(newest - 1 - n)).map_or(0, |n| n + 1)
+                });
+                (Base::Nothing { reach: reach as u16 }, reach)
+            }
         };
         let mut gaps = [0; GAP_BYTES];
         for n in (0..reach - 1).filter(|n| !held.contains(newest - 1 - n)) {
-            gaps[n as usize / 8] |= 0x80 >> (n % 8);
+            *gaps.get_mut(n as usize / 8)? |= 0x80 >> (n % 8);
         }
         Some(Self { number, newest: newest as u16, base, gaps })
+    }
+
+    /// How many bytes of gaps there is room for.
+    fn gap_room(base: Base) -> usize {
+        if matches!(base, Base::Nothing { .. }) { GAP_BYTES - 1 } else { GAP_BYTES }
     }
 
     /// 1 to 15.
@@ -99,7 +114,7 @@ impl Report {
     }
 
     fn is_gap(&self, n: u64) -> bool {
-        self.gaps[n as usize / 8] << (n % 8) & 0x80 != 0
+        self.gaps.get(n as usize / 8).is_some_and(|byte| byte << (n % 8) & 0x80 != 0)
     }
 
     /// The gap that lies farthest back, counted from the frame before the newest.
@@ -149,7 +164,10 @@ impl Report {
         let mut report = Self { number, newest, base, gaps: [0; GAP_BYTES] };
         if byte & HAS_GAPS != 0 {
             let length = fields.u8()?;
-            let Some(gaps) = report.gaps.get_mut(..=usize::from(length)) else { return wrong("length", length.into()) };
+            let room = Self::gap_room(base);
+            let Some(gaps) = report.gaps[..room].get_mut(..=usize::from(length)) else {
+                return wrong("length", length.into());
+            };
             gaps.copy_from_slice(fields.bytes(usize::from(length) + 1)?);
             // One way to write each report: the last byte has a gap, and the farthest frame spoken of is none.
             let bound = if let Base::Nothing { reach } = base { reach.into() } else { WINDOW };

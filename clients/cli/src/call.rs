@@ -50,16 +50,25 @@ impl<'a> Teller<'a> {
         match event {
             Event::Listening(address) => self.line(&format!("waiting for calls at {address}; Ctrl-C ends")),
             Event::Calling(address) => self.line(&format!("calling {address} ...")),
-            Event::Connected(peer) => self.line(&format!("in a call with {}; Ctrl-C hangs up", peer.address)),
+            Event::Connected(peer) => {
+                let who = peer.name.unwrap_or_else(|| format!("a stranger ({})", peer.key.fingerprint()));
+                self.line(&format!("in a call with {who} at {}; Ctrl-C hangs up", peer.address));
+            }
             Event::Notice(notice) => self.line(&notice),
-            Event::Progress { elapsed, played, lost, jitter_delay, wire_kbps, bits_per_frame } if self.live => {
+            Event::Progress { elapsed, played, lost, jitter_delay, wire_kbps, peer_loss, plan, bits_per_frame }
+                if self.live =>
+            {
                 let due = (played + lost).max(1);
                 let seconds = elapsed.as_secs();
                 let frame = bits_per_frame.map_or(String::new(), |bits| format!(" ({bits:.0} bits a frame)"));
+                let [depth, frames, copies] = plan;
+                let copies = if copies > 0 { format!(" + {copies} copies") } else { String::new() };
                 eprint!(
-                    "\r\x1b[K{:02}:{:02}  sending {wire_kbps:.1} kbps with all headers{frame}, lost {:.1} %, waiting {} ms",
+                    "\r\x1b[K{:02}:{:02}  sending {wire_kbps:.1} kbps with all headers{frame}, {depth} codes x {frames}{copies}, \
+                     {:.1} % lost; receiving: {:.1} % lost, waiting {} ms",
                     seconds / 60,
                     seconds % 60,
+                    100.0 * peer_loss,
                     100.0 * lost as f64 / due as f64,
                     jitter_delay.as_millis()
                 );
@@ -80,8 +89,17 @@ impl<'a> Teller<'a> {
         let report = &finished.report;
         let frames = &report.frames;
         self.line(&format!(
-            "call ended: {:.0} s sent at {:.1} kbps raw, {:.1} coded, {:.1} on the wire; {} frames heard, {} lost ({} of them late)",
-            report.media_seconds, report.raw_kbps, report.coded_kbps, report.wire_kbps, frames.played, frames.lost, frames.late
+            "call ended: {:.0} s sent at {:.1} kbps raw, {:.1} coded, {:.1} on the wire; {} frames heard, {} from coarse copies, \
+             {} of silence, {} lost ({} of them late)",
+            report.media_seconds,
+            report.raw_kbps,
+            report.coded_kbps,
+            report.wire_kbps,
+            frames.played,
+            frames.coarse,
+            frames.silent,
+            frames.lost,
+            frames.late
         ));
         if !report.realtime {
             self.line("the codec ran without real-time priority; `parlo doctor` says how to allow it");

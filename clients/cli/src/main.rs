@@ -1,12 +1,18 @@
 //! `parlo`: the command that people type.
 
+mod address;
 mod call;
 mod codec;
 mod decode;
 mod devices;
 mod doctor;
 mod encode;
+mod id;
+mod impair;
+mod peers;
 mod place;
+mod relay;
+mod stop;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -68,7 +74,7 @@ enum Command {
     },
     /// Call someone who listens
     Call {
-        /// Whom: HOST:PORT, or HOST for the usual port 7275
+        /// Whom: a name that `parlo peers` lists, HOST:PORT, or HOST for the usual port 7275
         peer: String,
         #[command(flatten)]
         options: CallOptions,
@@ -83,6 +89,13 @@ enum Command {
         once: bool,
         #[command(flatten)]
         options: CallOptions,
+    },
+    /// Show your key, by which your peers know you; the first time, make one
+    Id,
+    /// List the peers that you know
+    Peers {
+        #[command(subcommand)]
+        action: Option<peers::Action>,
     },
     /// List microphones and loudspeakers
     Devices {
@@ -99,6 +112,19 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
     },
+    /// Say which address others see this machine at, after all address translators
+    Address {
+        /// STUN server to ask: HOST:PORT (RFC 8489; the usual port is 3478)
+        #[arg(long, value_name = "HOST:PORT")]
+        stun: String,
+        /// Ask from this port, the one that calls will use; 0 is any
+        #[arg(long, value_name = "PORT", default_value_t = 0)]
+        port: u16,
+    },
+    /// Carry calls between peers who cannot reach each other; what they say stays sealed
+    Relay(relay::RelayOptions),
+    /// Put a bad network in front of any UDP program: loss, delay, jitter, a bottleneck, outages
+    Impair(Box<impair::ImpairOptions>),
 }
 
 fn main() -> ExitCode {
@@ -112,8 +138,13 @@ fn main() -> ExitCode {
         }
         Command::Call { peer, options } => call::place(&peer, &options, started),
         Command::Listen { address, once, options } => call::listen(address, once, &options, started),
+        Command::Id => id::run(),
+        Command::Peers { action } => peers::run(action),
         Command::Devices { backend } => devices::run(backend),
         Command::Doctor { backend, bundle } => doctor::run(backend, bundle.as_deref()),
+        Command::Address { stun, port } => address::run(&stun, port),
+        Command::Relay(options) => relay::run(&options),
+        Command::Impair(options) => impair::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,18 +1,20 @@
 //! The capture thread: from a source's samples to token frames.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Sender, TrySendError};
-use parlo_dsp::Intake;
-use parlo_model::{Encoder, ModelError};
+use parlo_dsp::{Activity, Intake, NoiseAnalyser};
+use parlo_tokens::ComfortNoise;
 
 use super::{
     engine::CallError,
-    media::{Outgoing, Shared},
+    media::Shared,
+    outbound,
     timeline::Timeline,
+    voice::{Speaker, VoiceError},
 };
 use crate::{
     audio::{Captured, Format, Source},
@@ -23,11 +25,13 @@ use crate::{
 /// What the thread needs, made beforehand so that errors come before the call.
 pub(super) struct Capture {
     pub(super) source: Box<dyn Source>,
-    pub(super) encoder: Encoder,
+    pub(super) speaker: Speaker,
+    /// Whether silence is told rather than sent.
+    pub(super) detects_silence: bool,
     pub(super) sample_rate: u32,
     pub(super) frame_samples: usize,
     pub(super) delay_samples: usize,
-    pub(super) frames: Sender<Outgoing>,
+    pub(super) frames: Sender<outbound::Captured>,
     pub(super) notices: Sender<String>,
     pub(super) timeline: Timeline,
 }
@@ -62,6 +66,7 @@ impl Capture {
         let mut buffer = vec![0.0; samples_in(format, Duration::from_millis(20))];
         let mut span = Span::new(format, self.sample_rate, self.frame_samples, 0);
         let mut number = 0;
+        let mut pauses = self.detects_silence.then(|| Pauses::new(self.sample_rate, self.frame_samples));
         self.source.begin();
         while !shared.capture_stopped() {
             match self.source.read(&mut buffer).map_err(CallError::Audio)? {
@@ -70,23 +75,25 @@ impl Capture {
                     figures.repaired += intake.repaired();
                     let at = Instant::now();
                     let mut failure = None;
-                    intake.finish(|frame| self.encode(frame, &mut number, at, shared, figures, &mut failure));
+                    intake.finish(|frame| {
+                        self.encode(frame, &mut number, at, shared, &mut pauses, figures, &mut failure)
+                    });
                     // The decoder renders the last frame's end only when it has what comes after.
                     let silence = vec![0.0; self.frame_samples];
                     for _ in 0..self.delay_samples.div_ceil(self.frame_samples) {
-                        self.encode(&silence, &mut number, at, shared, figures, &mut failure);
+                        self.encode(&silence, &mut number, at, shared, &mut None, figures, &mut failure);
                     }
-                    return failure.map_or(Ok(()), |error| Err(CallError::Model(error)));
+                    return failure.map_or(Ok(()), |error| Err(CallError::Voice(error)));
                 }
                 Captured::Samples { samples, at } => {
                     span.heard(samples, at);
                     let mut failure = None;
                     intake.push(&buffer[..samples], |frame| {
                         let captured = span.frame_captured(number);
-                        self.encode(frame, &mut number, captured, shared, figures, &mut failure);
+                        self.encode(frame, &mut number, captured, shared, &mut pauses, figures, &mut failure);
                     });
                     if let Some(error) = failure {
-                        return Err(CallError::Model(error));
+                        return Err(CallError::Voice(error));
                     }
                 }
                 Captured::Changed { format: new, notice } => {
@@ -109,21 +116,27 @@ impl Capture {
         Intake::new(format.rate, format.channels, self.sample_rate, self.frame_samples).map_err(CallError::Dsp)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the loop's own state, which its three places share")]
     fn encode(
         &mut self,
         frame: &[f32],
         number: &mut u64,
         captured: Instant,
         shared: &Shared,
+        pauses: &mut Option<Pauses>,
         figures: &mut CaptureFigures,
-        failure: &mut Option<ModelError>,
+        failure: &mut Option<VoiceError>,
     ) {
         if failure.is_some() {
             return;
         }
+        let silence = pauses.as_mut().and_then(|pauses| pauses.silence(frame));
         let start = Instant::now();
-        let tokens = match self.encoder.push(frame) {
-            Ok(tokens) => tokens,
+        let depth = shared.wish.depth.load(Ordering::Relaxed);
+        let loss = f64::from(shared.wish.loss.load(Ordering::Relaxed)) / 100.0;
+        let told = if depth > 0 { self.speaker.follow(depth, loss) } else { Ok(()) };
+        let unit = match told.and_then(|()| self.speaker.push(frame)) {
+            Ok(unit) => unit,
             Err(error) => {
                 *failure = Some(error);
                 return;
@@ -133,11 +146,35 @@ impl Capture {
         figures.encode.record(end - start);
         figures.first_frame.get_or_insert(end);
         figures.timeline.note(*number, captured);
-        if let Err(TrySendError::Full(_)) = self.frames.try_send(Outgoing { number: *number, tokens }) {
+        let captured = outbound::Captured { number: *number, unit, silence };
+        if let Err(TrySendError::Full(_)) = self.frames.try_send(captured) {
             figures.overrun += 1;
         }
         *number += 1;
         shared.wake.notify_one();
+    }
+}
+
+/// Finds the pauses of speech, and what they sound like.
+#[derive(Debug)]
+pub struct Pauses {
+    activity: Activity,
+    noise: NoiseAnalyser,
+}
+
+impl Pauses {
+    /// For frames of so many mono samples at this rate.
+    pub fn new(sample_rate: u32, frame_samples: usize) -> Self {
+        Self { activity: Activity::new(sample_rate, frame_samples), noise: NoiseAnalyser::new(frame_samples) }
+    }
+
+    /// What the frame sounds like, if nobody speaks in it.
+    pub fn silence(&mut self, frame: &[f32]) -> Option<ComfortNoise> {
+        if self.activity.push(frame) {
+            return None;
+        }
+        self.noise.push(frame);
+        self.noise.describe().map(|(level, reflection)| ComfortNoise::new(level, reflection))
     }
 }
 

@@ -12,23 +12,33 @@ use std::{
 use crossbeam_channel::{Receiver, bounded};
 use parlo_dsp::DspError;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime};
+use parlo_opus::{OpusDecoder, OpusEncoder, Protection};
 use parlo_protocol::{
-    call::Offer,
-    jitter::{JitterBuffer, JitterConfig},
+    adapt::{Costs, Limits},
+    call::CallStats,
+    identity::{Identity, PublicKey},
+    jitter::JitterConfig,
+    offer::{Codec, Offer},
+    relay::Ticket,
+    session,
 };
 use tokio::sync::Notify;
 
 use super::{
     capture::{Capture, CaptureFigures},
-    media::{CHANNEL_FRAMES, Incoming, Outgoing, Shared},
+    media::{CHANNEL_FRAMES, Incoming, Shared},
     network,
+    outbound::{Captured, OutboundStats, Packing},
     playback::{Playback, PlaybackFigures},
+    player::Player,
     timeline::Timeline,
+    voice::{Listener, OPUS_RATES, Speaker, VoiceError},
 };
 use crate::{
     audio::{self, AudioError},
     config::Config,
-    report::{Frames, Report, Traffic},
+    keys::{self, KeysError, KnownPeers},
+    report::{Frames, Junk, Report, Traffic},
 };
 
 /// Port that is called when an address names none.
@@ -44,9 +54,21 @@ pub enum CallError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The codec, in mid-call.
+    #[error(transparent)]
+    Voice(#[from] VoiceError),
     /// Sound devices and files.
     #[error(transparent)]
     Audio(#[from] AudioError),
+    /// The files of keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers, without which nothing can be encrypted: {0}")]
+    Random(getrandom::Error),
+    /// The session cannot begin.
+    #[error(transparent)]
+    Dial(#[from] session::DialError),
     /// A sound format that cannot be converted.
     #[error(transparent)]
     Dsp(#[from] DspError),
@@ -58,15 +80,36 @@ pub enum CallError {
         /// What the resolver said.
         error: io::Error,
     },
-    /// Not this machine, and nothing encrypts yet.
+    /// Somebody else answers where a known peer was, or the peer has a new key.
     #[error(
-        "{address} is not this machine, and calls are not encrypted yet: anyone on the way could listen; add --plaintext if \
-         that is all right"
+        "THE KEY OF {who} HAS CHANGED, or somebody else answers at {address} in its place. Nothing was said. If {who} has told \
+         you of a new key, by another way, run `parlo peers remove {who}` and call again"
     )]
-    NotLoopback {
-        /// The address.
+    KeyChanged {
+        /// The name in the file.
+        who: String,
+        /// Where.
         address: SocketAddr,
     },
+    /// The relay gave no seat.
+    #[error("the relay {relay} gave no seat: {reason}; check its address, and that the ticket is not in use by others")]
+    Relay {
+        /// Where it is.
+        relay: SocketAddr,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The other did not come to the relay.
+    #[error(
+        "nobody came to the relay {0} with this ticket; the other side says `parlo listen --relay {0} --ticket ...`"
+    )]
+    NobodyAtRelay(SocketAddr),
+    /// A ticket that is none.
+    #[error("the ticket is not one: {0}; `parlo relay --ticket` makes one")]
+    Ticket(#[from] parlo_protocol::relay::TicketError),
+    /// So many forged packets came that the call was ended.
+    #[error("the call with {0} was ended: somebody floods it with forged packets")]
+    Attacked(SocketAddr),
     /// The socket cannot be had.
     #[error("cannot use UDP address {address}: {error}{}", hint(.error))]
     Bind {
@@ -109,13 +152,19 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// The other side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Where it is.
     pub address: SocketAddr,
-    /// Codebooks that it means to send.
+    /// Its name in the file of known peers, if it has one.
+    pub name: Option<String>,
+    /// Its key.
+    pub key: PublicKey,
+    /// What both sides send.
+    pub codec: Codec,
+    /// Codebooks that it means to send at most.
     pub depth: u8,
-    /// Frames in each of its packets.
+    /// Frames in each of its packets while its path is good.
     pub frames_per_packet: u8,
 }
 
@@ -143,6 +192,10 @@ pub enum Event {
         jitter_delay: Duration,
         /// Sent over the last second with every header, kbps.
         wire_kbps: f64,
+        /// Share of the packets sent that are lost on the way, as the peer tells.
+        peer_loss: f64,
+        /// Codebooks, frames a packet and copies sent now.
+        plan: [u8; 3],
         /// Bits that each frame sent over the last second holds, by the entropy model; none if there is no model or no
         /// frame. How well the model knows the voice, and, where it falls, that nobody speaks.
         bits_per_frame: Option<f64>,
@@ -181,6 +234,8 @@ impl Stop {
 #[derive(Debug)]
 pub struct Engine {
     pub(super) config: Config,
+    pub(super) known: KnownPeers,
+    pub(super) identity: Identity,
     runtime: Runtime,
     bundle: Bundle,
     entropy: Option<EntropyModel>,
@@ -189,12 +244,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the ONNX Runtime library and the bundle that the configuration names.
+    /// Loads the ONNX Runtime library and the bundle that the configuration names, and this user's key, which it makes if there
+    /// is none yet.
     ///
     /// `started` is when the program began, for the report's start-up time; `timeline` asks for the moments of frames.
     ///
     /// # Errors
-    /// If either cannot be had, or the bundle has fewer codebooks than the configuration asks for.
+    /// If any of them cannot be had, or the bundle has fewer codebooks than the configuration asks for.
     pub fn new(config: Config, started: Instant, timeline: bool) -> Result<Self, CallError> {
         let runtime = Runtime::load(named(&config.model.library))?;
         let bundle = Bundle::open(&parlo_model::locate_bundle(named(&config.model.bundle))?)?;
@@ -203,17 +259,30 @@ impl Engine {
             return Err(ModelError::Depth { asked: config.call.depth, most }.into());
         }
         let entropy = bundle.entropy_model()?;
-        Ok(Self { config, runtime, bundle, entropy, started, timeline })
+        let folder = keys::folder()?;
+        let (identity, known) = (keys::identity(&folder)?, KnownPeers::new(&folder));
+        Ok(Self { config, known, identity, runtime, bundle, entropy, started, timeline })
     }
 
-    /// Calls `peer`, a `HOST:PORT` or `HOST`, and stays until either side hangs up, the source ends, or `stop` is requested.
-    /// SIGINT and SIGTERM hang up too.
+    /// Calls `peer`, a name in the file of known peers, a `HOST:PORT` or a `HOST`, and stays until either side hangs up, the
+    /// source ends, or `stop` is requested. SIGINT and SIGTERM hang up too.
     ///
     /// # Errors
     /// If the call cannot be placed, is refused, or breaks; of a call that stood, [`Event::Ended`] comes all the same.
     pub fn call(&self, peer: &str, stop: &Stop, on_event: &mut dyn FnMut(Event)) -> Result<(), CallError> {
-        let address = self.allowed(resolve(peer)?)?;
-        network::block_on(network::place(self, address, stop, on_event))
+        let peers = self.known.read()?;
+        let known = peers.by_name(peer).or_else(|| peers.by_address(peer));
+        let place = match &self.config.call.relay {
+            relay if relay.is_empty() => known.and_then(|known| known.address.as_deref()).unwrap_or(peer),
+            // The peer is reached at the relay, wherever it is.
+            relay => relay,
+        };
+        let address = resolve(place)?;
+        // The same address in another form is the same peer; but at a relay anybody may be.
+        let direct = self.config.call.relay.is_empty();
+        let known = known.or_else(|| peers.by_address(&address.to_string()).filter(|_| direct));
+        let key = known.map(|known| (known.name.clone(), known.key));
+        network::block_on(network::place(self, address, key, self.relay()?, stop, on_event))
     }
 
     /// Waits at the configured address for calls, one at a time, until `stop`, SIGINT or SIGTERM; only for the first if
@@ -222,72 +291,98 @@ impl Engine {
     /// # Errors
     /// If the address cannot be used, or, with `once`, the call broke.
     pub fn listen(&self, once: bool, stop: &Stop, on_event: &mut dyn FnMut(Event)) -> Result<(), CallError> {
-        let address = self.allowed(resolve(&self.config.call.listen)?)?;
-        network::block_on(network::wait(self, address, once, stop, on_event))
+        let address = resolve(&self.config.call.listen)?;
+        network::block_on(network::wait(self, address, self.relay()?, once, stop, on_event))
+    }
+
+    /// The relay to meet at, if there is one.
+    fn relay(&self) -> Result<Option<(SocketAddr, Ticket)>, CallError> {
+        let call = &self.config.call;
+        if call.relay.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((resolve(&call.relay)?, call.ticket.parse()?)))
     }
 
     /// What this side offers a peer.
     pub(super) fn offer(&self) -> Offer {
         Offer {
-            bundle: self.bundle.id(),
+            bundles: vec![self.bundle.id()],
+            opus: true,
             depth: u8::try_from(self.config.call.depth).unwrap_or(u8::MAX),
             frames_per_packet: self.config.call.frames_per_packet,
         }
     }
 
-    /// A coder for one direction of a call.
-    pub(super) fn coder(&self) -> PacketCoder {
-        PacketCoder::new(*self.bundle.layout(), self.entropy.as_ref())
+    /// What the user lets a call send.
+    pub(super) fn limits(&self, headers: usize) -> Limits {
+        let call = &self.config.call;
+        Limits {
+            depth: u8::try_from(call.depth).unwrap_or(u8::MAX),
+            frames: call.frames_per_packet,
+            latency: Duration::from_millis(call.latency_ms),
+            bits: (call.max_kbps > 0.0).then_some(1000.0 * call.max_kbps),
+            frame: self.bundle.manifest().audio.frame_duration(),
+            headers,
+        }
     }
 
-    fn allowed(&self, address: SocketAddr) -> Result<SocketAddr, CallError> {
-        if address.ip().is_loopback() || self.config.call.plaintext {
-            Ok(address)
-        } else {
-            Err(CallError::NotLoopback { address })
+    /// What frames of the codec cost. Of Opus what is called depth stands for its bitrates.
+    pub(super) fn costs(&self, codec: Codec) -> Costs {
+        match codec {
+            Codec::Tokens(_) => {
+                let layout = self.bundle.layout();
+                Costs::tokens((0..layout.depth()).map(|book| layout.bits(book)))
+            }
+            Codec::Opus => Costs {
+                bits: OPUS_RATES.iter().map(|&rate| f64::from(rate) / 50.0).collect(),
+                // 1 - ESTOI, docs/quality/scores.md (opusnolace-6, -9, -12, opus-16, -24; the others lie between).
+                damage: vec![0.235, 0.17, 0.12, 0.091, 0.078, 0.051, 0.026, 0.011],
+                copies: false,
+            },
+        }
+    }
+
+    /// What turns units into payloads, or back.
+    pub(super) fn packing(&self, codec: Codec) -> Packing {
+        match codec {
+            Codec::Tokens(_) => Packing::Tokens(PacketCoder::new(*self.bundle.layout(), self.entropy.as_ref())),
+            Codec::Opus => Packing::Opus,
         }
     }
 
     /// Opens the sound's two ends and makes both codecs: everything slow, and everything that can fail, before the call.
-    pub(super) fn prepare(&self) -> Result<Prepared, CallError> {
-        let model = EncoderConfig { depth: self.config.call.depth, beam: self.config.model.beam };
-        // Two graphs of some megabytes each: loading them side by side halves the wait.
-        let (encoder, decoder) = std::thread::scope(|scope| {
-            let decoder = scope.spawn(|| Decoder::new(&self.runtime, &self.bundle));
-            let encoder = Encoder::new(&self.runtime, &self.bundle, model);
-            (encoder, decoder.join())
-        });
-        give_back_memory();
+    pub(super) fn prepare(&self, codec: Codec) -> Result<Prepared, CallError> {
+        let (speaker, player) = self.codec(codec)?;
         let audio = &self.bundle.manifest().audio;
-        let (sample_rate, frame_samples) = (audio.sample_rate, audio.frame_samples);
-        let source = audio::open_source(&self.config.audio, audio.sample_rate)?;
-        let sink = audio::open_sink(&self.config.audio, audio.sample_rate)?;
-        let jitter = JitterBuffer::new(JitterConfig {
-            frame: audio.frame_duration(),
-            target: Duration::from_millis(self.config.call.jitter_ms),
-            ..JitterConfig::default()
-        });
+        let (sample_rate, frame_samples, delay_samples) = match codec {
+            Codec::Tokens(_) => (audio.sample_rate, audio.frame_samples, audio.delay_samples),
+            Codec::Opus => (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES, parlo_opus::FRAME_SAMPLES),
+        };
+        let source = audio::open_source(&self.config.audio, sample_rate)?;
+        let sink = audio::open_sink(&self.config.audio, sample_rate)?;
         let (to_network, from_capture) = bounded(CHANNEL_FRAMES);
         let (to_playback, from_network) = bounded(CHANNEL_FRAMES);
         let (notices, notice) = bounded(16);
         let room = if self.timeline { TIMELINE_FRAMES } else { 0 };
         Ok(Prepared {
+            codec,
             capture: Capture {
                 source,
-                encoder: encoder?,
+                speaker,
+                detects_silence: self.config.call.silence,
                 sample_rate,
                 frame_samples,
-                delay_samples: audio.delay_samples,
+                delay_samples,
                 frames: to_network,
                 notices: notices.clone(),
                 timeline: Timeline::with_room(room),
             },
             playback: Playback {
                 sink,
-                decoder: decoder.map_err(|_| CallError::Crashed("loading"))??,
+                player,
                 sample_rate,
                 frame_samples,
-                jitter,
                 frames: from_network,
                 notices,
                 timeline: Timeline::with_room(room),
@@ -298,18 +393,62 @@ impl Engine {
         })
     }
 
+    fn codec(&self, codec: Codec) -> Result<(Speaker, Player), CallError> {
+        let audio = &self.bundle.manifest().audio;
+        let least = Duration::from_millis(self.config.call.jitter_ms);
+        let usual = JitterConfig::default();
+        let jitter = JitterConfig { frame: audio.frame_duration(), start: usual.start.max(least), least, ..usual };
+        match codec {
+            Codec::Tokens(_) => {
+                let model = EncoderConfig { depth: self.config.call.depth, beam: self.config.model.beam };
+                // Two graphs of some megabytes each: loading them side by side halves the wait.
+                let (encoder, decoder) = std::thread::scope(|scope| {
+                    let decoder = scope.spawn(|| Decoder::new(&self.runtime, &self.bundle));
+                    let encoder = Encoder::new(&self.runtime, &self.bundle, model);
+                    (encoder, decoder.join())
+                });
+                give_back_memory();
+                let decoder = decoder.map_err(|_| CallError::Crashed("loading"))??;
+                let listener = Listener::Tokens(Box::new(decoder));
+                let player = Player::new(listener, jitter, audio.sample_rate, audio.frame_samples);
+                Ok((Speaker::Tokens(Box::new(encoder?)), player))
+            }
+            Codec::Opus => {
+                let depth = self.config.call.depth.clamp(1, OPUS_RATES.len());
+                let encoder = OpusEncoder::new(OPUS_RATES[depth - 1], Protection::Fec).map_err(VoiceError::Opus)?;
+                let decoder = OpusDecoder::new().map_err(VoiceError::Opus)?;
+                let jitter = JitterConfig { frame: Duration::from_millis(20), ..jitter };
+                let listener = Listener::Opus(Box::new(decoder));
+                let player = Player::new(listener, jitter, parlo_opus::RATE, parlo_opus::FRAME_SAMPLES);
+                Ok((Speaker::Opus(Box::new(encoder), depth as u8), player))
+            }
+        }
+    }
+
+    /// The codec of a call with someone who holds the same model.
+    pub(super) fn usual_codec(&self) -> Codec {
+        Codec::Tokens(self.bundle.id())
+    }
+
     /// The report of a call from what its parts found.
     pub(super) fn report(&self, parts: ReportParts) -> Finished {
-        let ReportParts { capture, playback, sent_frames, sent_bits, dropped, sent, received, junk, unknown_context } =
-            parts;
+        let ReportParts { codec, capture, playback, outbound, overrun, stats, session, undecodable, headers } = parts;
         let audio = &self.bundle.manifest().audio;
         let frame = audio.frame_duration().as_secs_f64();
-        let seconds = sent_frames as f64 * frame;
+        let seconds = (outbound.frames + outbound.silent) as f64 * frame;
         let depth = self.config.call.depth;
         let kbps = |bytes: u64| if seconds > 0.0 { bytes as f64 * 8.0 / seconds / 1000.0 } else { 0.0 };
-        let jitter = playback.jitter;
+        let traffic = |count: &parlo_protocol::call::Count| Traffic {
+            packets: count.packets,
+            payload_bytes: count.payload_bytes,
+            news_bytes: count.news_bytes,
+            wire_bytes: count.wire_bytes(headers),
+        };
+        let (sent, received) = (traffic(&stats.sent), traffic(&stats.received));
+        let jitter = playback.player.jitter;
         let report = Report {
             bundle: self.bundle.id().to_string(),
+            codec: if codec == Codec::Opus { "opus" } else { "tokens" },
             sample_rate: audio.sample_rate,
             depth,
             frames_per_packet: self.config.call.frames_per_packet,
@@ -317,19 +456,29 @@ impl Engine {
             algorithmic_delay_ms: 1000.0 * audio.delay().as_secs_f64(),
             media_seconds: seconds,
             frames: Frames {
-                sent: sent_frames,
+                sent: outbound.frames,
+                unsent: outbound.silent,
+                copies: outbound.copies,
                 played: jitter.played,
+                coarse: jitter.coarse,
+                silent: jitter.silent,
                 lost: jitter.lost,
+                faded: playback.player.faded,
                 late: jitter.late,
                 skipped: jitter.skipped,
                 held: jitter.held,
-                overrun: capture.overrun + dropped,
+                overrun: capture.overrun + overrun + outbound.dropped,
             },
             sent,
             received,
-            junk,
-            unknown_context,
-            bits_per_frame: sent_bits.filter(|_| sent_frames > 0).map(|bits| bits / sent_frames as f64),
+            junk: Junk {
+                forged: session.forged,
+                replayed: session.replayed,
+                other: session.malformed + session.strangers + session.unexpected + stats.malformed + undecodable,
+            },
+            moves: stats.moves,
+            unknown_context: stats.unknown_context,
+            bits_per_frame: outbound.bits.filter(|_| outbound.frames > 0).map(|bits| bits / outbound.frames as f64),
             raw_kbps: f64::from(self.bundle.layout().frame_bits(depth)) / frame / 1000.0,
             coded_kbps: kbps(sent.payload_bytes),
             wire_kbps: kbps(sent.wire_bytes),
@@ -345,9 +494,10 @@ impl Engine {
 
 /// Both codec threads, not yet running, and the network's ends of their channels.
 pub(super) struct Prepared {
+    pub(super) codec: Codec,
     capture: Capture,
     playback: Playback,
-    pub(super) captured: Receiver<Outgoing>,
+    pub(super) captured: Receiver<Captured>,
     pub(super) to_playback: crossbeam_channel::Sender<Incoming>,
     pub(super) notices: Receiver<String>,
 }
@@ -355,7 +505,7 @@ pub(super) struct Prepared {
 /// Both codec threads, running.
 pub(super) struct Running {
     pub(super) shared: Arc<Shared>,
-    pub(super) captured: Receiver<Outgoing>,
+    pub(super) captured: Receiver<Captured>,
     pub(super) to_playback: crossbeam_channel::Sender<Incoming>,
     pub(super) notices: Receiver<String>,
     capture: JoinHandle<Result<CaptureFigures, CallError>>,
@@ -365,7 +515,7 @@ pub(super) struct Running {
 impl Prepared {
     pub(super) fn start(self) -> Result<Running, CallError> {
         let shared = Shared::new();
-        let Self { capture, playback, captured, to_playback, notices } = self;
+        let Self { capture, playback, captured, to_playback, notices, .. } = self;
         let theirs = Arc::clone(&shared);
         let capture = std::thread::Builder::new().name("parlo-capture".into()).spawn(move || capture.run(&theirs))?;
         let theirs = Arc::clone(&shared);
@@ -411,16 +561,17 @@ fn take<T: Default>(
 
 /// What a report is made of.
 pub(super) struct ReportParts {
+    pub(super) codec: Codec,
     pub(super) capture: CaptureFigures,
     pub(super) playback: PlaybackFigures,
-    pub(super) sent_frames: u64,
-    /// What they hold by the entropy model, if there is one.
-    pub(super) sent_bits: Option<f64>,
-    pub(super) dropped: u64,
-    pub(super) sent: Traffic,
-    pub(super) received: Traffic,
-    pub(super) junk: u64,
-    pub(super) unknown_context: u64,
+    pub(super) outbound: OutboundStats,
+    /// Frames received that the playback thread did not take.
+    pub(super) overrun: u64,
+    pub(super) stats: CallStats,
+    pub(super) session: session::Stats,
+    pub(super) undecodable: u64,
+    /// Bytes of IP and UDP headers.
+    pub(super) headers: usize,
 }
 
 /// Loading graphs leaves much free memory behind, which the allocator would keep: a third of what the daemon needs.

@@ -10,10 +10,22 @@
 
 mod capture;
 mod engine;
+mod inbound;
+mod line;
 mod media;
+mod meeting;
 mod network;
+mod outbound;
 mod playback;
+mod player;
+mod socket;
 mod timeline;
+mod voice;
 
+pub use capture::Pauses;
 pub use engine::{CallError, DEFAULT_PORT, Engine, Event, Finished, Peer, Stop};
+pub use inbound::Inbound;
+pub use outbound::{Captured, Outbound, OutboundStats, Packing, Transmit, transmit};
+pub use player::{Heard, Kind, Player, PlayerStats};
 pub use timeline::{Moment, Timeline};
+pub use voice::{Listener, OPUS_RATES, Speaker, Unit, VoiceError};

@@ -7,12 +7,11 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender};
 use parlo_dsp::Outlet;
-use parlo_model::Decoder;
-use parlo_protocol::jitter::{JitterBuffer, JitterStats, Popped};
 
 use super::{
     engine::CallError,
     media::{Incoming, Shared},
+    player::{Heard, Player, PlayerStats},
     timeline::Timeline,
 };
 use crate::{
@@ -24,10 +23,9 @@ use crate::{
 /// What the thread needs, made beforehand so that errors come before the call.
 pub(super) struct Playback {
     pub(super) sink: Box<dyn Sink>,
-    pub(super) decoder: Decoder,
+    pub(super) player: Player,
     pub(super) sample_rate: u32,
     pub(super) frame_samples: usize,
-    pub(super) jitter: JitterBuffer,
     pub(super) frames: Receiver<Incoming>,
     pub(super) notices: Sender<String>,
     pub(super) timeline: Timeline,
@@ -37,7 +35,7 @@ pub(super) struct Playback {
 #[derive(Debug, Default)]
 pub(super) struct PlaybackFigures {
     pub(super) decode: Durations,
-    pub(super) jitter: JitterStats,
+    pub(super) player: PlayerStats,
     pub(super) underruns: u64,
     pub(super) realtime: bool,
     pub(super) timeline: Timeline,
@@ -49,7 +47,7 @@ impl Playback {
         let mut figures = PlaybackFigures { timeline: std::mem::take(&mut self.timeline), ..Default::default() };
         figures.realtime = realtime::promote(self.sample_rate, self.frame_samples).is_ok();
         let result = self.pump(shared, &mut figures);
-        figures.jitter = *self.jitter.stats();
+        figures.player = self.player.stats();
         figures.underruns = self.sink.underruns();
         // What was heard so far is kept even when the call failed.
         let finished = self.sink.finish().map_err(CallError::Audio);
@@ -58,51 +56,44 @@ impl Playback {
     }
 
     fn pump(&mut self, shared: &Shared, figures: &mut PlaybackFigures) -> Result<(), CallError> {
-        let silence = vec![0.0; self.frame_samples];
         let mut outlet = self.outlet(self.sink.format())?;
         let mut span = Span::new(self.sink.format());
         let mut ended = false;
         while !shared.playback_stopped() {
             // Asked before the channel is emptied: what was sent before the end is then surely in.
             let draining = shared.draining();
-            while let Ok(Incoming { number, tokens, arrived }) = self.frames.try_recv() {
-                self.jitter.insert(number, tokens, arrived);
+            while let Ok(Incoming { number, slot, arrived }) = self.frames.try_recv() {
+                self.player.insert(number, slot, arrived);
             }
             if draining && !ended {
-                self.jitter.end(None);
+                self.player.end(shared.total());
                 ended = true;
             }
-            let (number, audio) = match self.jitter.pop(Instant::now()) {
-                Popped::Waiting => (None, silence.as_slice()),
-                Popped::Ended => break,
-                Popped::Hold => (None, self.decoder.conceal().map_err(CallError::Model)?),
-                Popped::Slot { number, slot } => {
-                    let start = Instant::now();
-                    let audio = match self.decoder.play(&slot) {
-                        Ok(audio) => audio,
-                        // Tokens of another model, from a peer that claimed ours: a gap, not the end of the call.
-                        Err(parlo_model::ModelError::Tokens { .. }) => {
-                            self.decoder.conceal().map_err(CallError::Model)?
-                        }
-                        Err(error) => return Err(CallError::Model(error)),
-                    };
-                    figures.decode.record(start.elapsed());
-                    (Some(number), audio)
-                }
-            };
-            let stats = self.jitter.stats();
-            shared.live.played.store(stats.played, Ordering::Relaxed);
-            shared.live.lost.store(stats.lost, Ordering::Relaxed);
-            let delay = u64::try_from(self.jitter.delay().as_millis()).unwrap_or(u64::MAX);
-            shared.live.delay_ms.store(delay, Ordering::Relaxed);
-            span.begin(self.frame_samples, self.sample_rate);
+            let start = Instant::now();
             let mut outcome = Outcome::Fine;
-            let (sink, span_ref) = (&mut self.sink, &mut span);
-            outlet.push(audio, |block| {
-                if matches!(outcome, Outcome::Fine) {
-                    outcome = span_ref.write(sink.as_mut(), block);
+            let (sink, span_ref, rate) = (&mut self.sink, &mut span, self.sample_rate);
+            span_ref.heard = None;
+            let mut working = Duration::ZERO;
+            let played = self.player.next(start, |audio| {
+                if working.is_zero() {
+                    working = start.elapsed();
                 }
+                span_ref.begin(audio.len(), rate);
+                outlet.push(audio, |block| {
+                    if matches!(outcome, Outcome::Fine) {
+                        outcome = span_ref.write(sink.as_mut(), block);
+                    }
+                });
             });
+            let Some(Heard { number, .. }) = played.map_err(CallError::Voice)? else { break };
+            if number.is_some() {
+                figures.decode.record(working);
+            }
+            let stats = self.player.stats().jitter;
+            shared.live.played.store(stats.played + stats.coarse + stats.silent, Ordering::Relaxed);
+            shared.live.lost.store(stats.lost, Ordering::Relaxed);
+            let delay = u64::try_from(self.player.delay().as_millis()).unwrap_or(u64::MAX);
+            shared.live.delay_ms.store(delay, Ordering::Relaxed);
             match outcome {
                 Outcome::Fine => {}
                 Outcome::Failed(error) => return Err(CallError::Audio(error)),
@@ -132,7 +123,7 @@ impl Playback {
     }
 
     fn outlet(&self, format: Format) -> Result<Outlet, CallError> {
-        Outlet::new(self.sample_rate, format.rate, format.channels, self.frame_samples).map_err(CallError::Dsp)
+        Outlet::new(self.sample_rate, format.rate, format.channels, 2 * self.frame_samples).map_err(CallError::Dsp)
     }
 }
 
@@ -162,7 +153,6 @@ impl Span {
     fn begin(&mut self, samples: usize, rate: u32) {
         self.begins = self.ends;
         self.ends += samples as f64 / f64::from(rate);
-        self.heard = None;
     }
 
     fn write(&mut self, sink: &mut dyn Sink, block: &[f32]) -> Outcome {

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub(crate) mod pulse;
+pub(crate) mod simulation;
+pub(crate) mod spoken;
 
 use std::path::{Path, PathBuf};
 

@@ -246,12 +246,7 @@ impl EntropyCoder {
         self.bits
     }
 
-    fn write(
-        &mut self,
-        place: &Place<'_>,
-        runs: [&[TokenFrame]; 2],
-        out: &mut Vec<u8>,
-    ) -> Result<(), CodingError> {
+    fn write(&mut self, place: &Place<'_>, runs: [&[TokenFrame]; 2], out: &mut Vec<u8>) -> Result<(), CodingError> {
         let model = self.model.clone();
         let weights = model.weights();
         let count = runs[0].len() + runs[1].len();

@@ -56,11 +56,6 @@ pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
     Ok(serde_json::from_str(&fs::read_to_string(&json)?)?)
 }
 
-/// The tables of bits for each codebook and of other coders, in Markdown, which the bench has made.
-pub(super) fn tables(figures: &Map<String, Value>) -> String {
-    figures.get("tables").and_then(Value::as_str).map_or_else(String::new, |tables| format!("\n{tables}"))
-}
-
 /// Where the tables go.
 pub(super) fn document() -> &'static Path {
     Path::new("docs/entropy.md")

@@ -2,6 +2,8 @@
 
 mod codec;
 mod entropy;
+mod network;
+mod transport;
 
 use std::{fs, path::Path, thread};
 
@@ -18,6 +20,10 @@ pub(crate) enum Group {
     Codec,
     /// The entropy coder: bits saved on held-out speech, what integers lose, time
     Entropy,
+    /// Calls over paths that lose, delay and throttle, beside Opus; what protocol and relay cost
+    Transport,
+    /// Calls of a minute between real daemons over real sockets, through `parlo impair` and the kernel's own bottlenecks
+    Network,
 }
 
 /// One line of a table: key of the JSON report, what it is, its unit, the aim if there is one.
@@ -28,8 +34,10 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
     let (name, rows, document, figures) = match group {
         Group::Codec => ("codec", &codec::ROWS[..], Path::new("docs/performance.md"), codec::measure()?),
         Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure()?),
+        Group::Network => ("network", &network::ROWS[..], network::document(), network::measure()?),
+        Group::Transport => ("transport", &transport::ROWS[..], transport::document(), transport::measure()?),
     };
-    let table = table(&processor(), rows, &figures)? + &entropy::tables(&figures);
+    let table = table(&processor(), rows, &figures)? + &tables(&figures);
     println!("\n{table}");
     if let Some(file) = report {
         let text = serde_json::to_string_pretty(&figures)? + "\n";
@@ -41,6 +49,11 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
         fs::write(&file, replace_section(&text, name, &table).with_context(|| document.display().to_string())?)?;
     }
     Ok(())
+}
+
+/// The tables in Markdown that the bench has made itself, if it has.
+fn tables(figures: &Map<String, Value>) -> String {
+    figures.get("tables").and_then(Value::as_str).map_or_else(String::new, |tables| format!("\n{tables}"))
 }
 
 fn processor() -> String {

@@ -1,0 +1,237 @@
+//! From coded frames to packets: what is bundled, copied, left out for silence, and when it is sent. Without I/O.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+
+use parlo_model::PacketCoder;
+use parlo_opus::OpusFrame;
+use parlo_protocol::{
+    call::{Call, Run},
+    packet::{MAX_COPIES, MAX_FRAMES},
+};
+use parlo_tokens::{ComfortNoise, TokenFrame};
+
+use super::voice::Unit;
+
+/// Frames from one silence descriptor to the next: 400 ms.
+const SILENCE_EVERY: u64 = 20;
+/// But the first is soon followed by another: were it lost, silence would pass for lost speech.
+const SILENCE_AGAIN: u64 = 5;
+
+/// Frames before speech that are sent with it: a word may begin more softly than a detector hears.
+const LOOK_BACK: usize = 2;
+
+/// A frame as the capture side gives it.
+#[derive(Debug, Clone, Copy)]
+pub struct Captured {
+    /// Its number.
+    pub number: u64,
+    /// What the codec made of it.
+    pub unit: Unit,
+    /// What it sounds like if nobody speaks; none if somebody does.
+    pub silence: Option<ComfortNoise>,
+}
+
+/// Counts since the call began.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct OutboundStats {
+    /// Frames sent.
+    pub frames: u64,
+    /// Of the frames captured, those in which nobody spoke.
+    pub silent: u64,
+    /// Copies sent.
+    pub copies: u64,
+    /// Frames that could not be sent.
+    pub dropped: u64,
+    /// What the frames hold by the entropy model, with copies, bits; none without a model.
+    pub bits: Option<f64>,
+}
+
+/// Where datagrams go.
+pub type Transmit<'t> = &'t mut dyn FnMut(SocketAddr, &[u8]);
+
+/// Sends everything that a call has to send.
+pub fn transmit(call: &mut Call, datagram: &mut Vec<u8>, out: Transmit<'_>) {
+    while call.poll_transmit(datagram) {
+        out(call.address(), datagram);
+    }
+}
+
+/// How units become payloads.
+#[derive(Debug)]
+pub enum Packing {
+    /// By the model.
+    Tokens(PacketCoder),
+    /// One after another.
+    Opus,
+}
+
+/// The sending side of a call's media.
+#[derive(Debug)]
+pub struct Outbound {
+    packing: Packing,
+    /// Frames that wait for their packet to be full, and the number of the first.
+    pending: Vec<Unit>,
+    first: u64,
+    /// The last frames that were sent, by number.
+    sent: VecDeque<(u64, TokenFrame)>,
+    /// The last frames that were not, as nobody spoke.
+    held: VecDeque<(u64, Unit)>,
+    /// The lowest number that can be sent.
+    next: u64,
+    /// Number of the next silence descriptor, while nobody speaks.
+    describes: Option<u64>,
+    copies: Vec<TokenFrame>,
+    tokens: Vec<TokenFrame>,
+    opus: Vec<OpusFrame>,
+    payload: Vec<u8>,
+    datagram: Vec<u8>,
+    stats: OutboundStats,
+}
+
+impl Outbound {
+    /// The sending side at the start of a call.
+    pub fn new(packing: Packing) -> Self {
+        let most = usize::from(MAX_FRAMES);
+        Self {
+            packing,
+            pending: Vec::with_capacity(most),
+            first: 0,
+            sent: VecDeque::with_capacity(usize::from(MAX_COPIES) + 1),
+            held: VecDeque::with_capacity(LOOK_BACK + 1),
+            next: 0,
+            describes: None,
+            copies: Vec::with_capacity(usize::from(MAX_COPIES)),
+            tokens: Vec::with_capacity(most),
+            opus: Vec::with_capacity(most),
+            payload: Vec::with_capacity(4096),
+            datagram: Vec::with_capacity(2048),
+            stats: OutboundStats::default(),
+        }
+    }
+
+    /// Takes the next frame, and sends what is due.
+    pub fn push(&mut self, now: Instant, call: &mut Call, captured: &Captured, out: Transmit<'_>) {
+        let Captured { number, unit, silence } = *captured;
+        match silence {
+            None => {
+                self.describes = None;
+                while let Some((number, unit)) = self.held.pop_front() {
+                    if number >= self.next {
+                        self.add(now, call, number, unit, out);
+                    }
+                }
+                self.add(now, call, number, unit, out);
+            }
+            Some(noise) => {
+                self.stats.silent += 1;
+                self.flush(now, call, out);
+                let due = self.describes.is_none_or(|due| number >= due);
+                if due && number >= self.next {
+                    if call.send_silence(now, number, noise).is_ok() {
+                        let first = self.describes.is_none();
+                        let after = if first { SILENCE_AGAIN } else { SILENCE_EVERY };
+                        self.describes = Some(number + after);
+                        self.next = number + 1;
+                    }
+                    transmit(call, &mut self.datagram, out);
+                }
+                if self.held.len() == LOOK_BACK {
+                    self.held.pop_front();
+                }
+                self.held.push_back((number, unit));
+            }
+        }
+    }
+
+    fn add(&mut self, now: Instant, call: &mut Call, number: u64, unit: Unit, out: Transmit<'_>) {
+        // A gap in the numbers (this machine was too slow) ends a packet: its frames are numbered in a row.
+        if !self.pending.is_empty() && number != self.first + self.pending.len() as u64 {
+            self.flush(now, call, out);
+        }
+        if self.pending.is_empty() {
+            self.first = number;
+        }
+        self.pending.push(unit);
+        if self.pending.len() >= usize::from(call.plan().frames.clamp(1, MAX_FRAMES)) {
+            self.flush(now, call, out);
+        }
+    }
+
+    /// Sends what waits, full or not.
+    pub fn flush(&mut self, now: Instant, call: &mut Call, out: Transmit<'_>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let (first, count) = (self.first, self.pending.len());
+        self.payload.clear();
+        let sent = match self.packing {
+            Packing::Tokens(_) => self.send_tokens(now, call),
+            Packing::Opus => self.send_opus(now, call),
+        };
+        if sent {
+            self.stats.frames += count as u64;
+            self.next = first + count as u64;
+        } else if call.is_open() {
+            self.stats.dropped += count as u64;
+        }
+        self.pending.clear();
+        transmit(call, &mut self.datagram, out);
+    }
+
+    fn send_tokens(&mut self, now: Instant, call: &mut Call) -> bool {
+        let Packing::Tokens(coder) = &mut self.packing else { return false };
+        let plan = call.plan();
+        let full = self.pending.iter().filter_map(|unit| match unit {
+            Unit::Tokens(tokens) => Some(*tokens),
+            Unit::Opus(_) => None,
+        });
+        let depth = full.clone().map(|tokens| tokens.depth()).min().unwrap_or(1).min(plan.depth.into());
+        self.tokens.clear();
+        self.tokens.extend(full.clone().map(|tokens| tokens.truncated(depth)));
+        // Copies are of the frames right before the first, as many of them in a row as were sent.
+        let copy_depth = usize::from(plan.copy_depth);
+        let before = self.sent.iter().rev().zip(1..).take(plan.copies.into());
+        let copies = before
+            .take_while(|((number, tokens), back)| number + back == self.first && tokens.depth() >= copy_depth)
+            .count();
+        self.copies.clear();
+        let start = self.sent.len() - copies;
+        self.copies.extend(self.sent.range(start..).map(|(_, tokens)| tokens.truncated(copy_depth)));
+        let context = call.context(self.first);
+        let coded = coder.encode(self.first, &self.copies, &self.tokens, context.frames(), &mut self.payload);
+        let run = Run { count: self.tokens.len(), depth, copies, copy_depth, payload: &self.payload };
+        // The encoder made these codes from the same model, so they fit; and the call stands, or all is over.
+        if coded.is_err() || call.send_frames(now, &context, &run).is_err() {
+            return false;
+        }
+        self.stats.copies += copies as u64;
+        if let Some(bits) = coder.bits() {
+            *self.stats.bits.get_or_insert(0.0) += bits;
+        }
+        for (number, tokens) in (self.first..).zip(full) {
+            if self.sent.len() == usize::from(MAX_COPIES) {
+                self.sent.pop_front();
+            }
+            self.sent.push_back((number, tokens));
+        }
+        true
+    }
+
+    fn send_opus(&mut self, now: Instant, call: &mut Call) -> bool {
+        self.opus.clear();
+        self.opus.extend(self.pending.iter().filter_map(|unit| match unit {
+            Unit::Opus(frame) => Some(*frame),
+            Unit::Tokens(_) => None,
+        }));
+        parlo_opus::pack(&self.opus, &mut self.payload);
+        let context = parlo_protocol::context::Context::alone(self.first);
+        let depth = usize::from(call.plan().depth);
+        let run = Run { count: self.opus.len(), depth, copies: 0, copy_depth: 1, payload: &self.payload };
+        call.send_frames(now, &context, &run).is_ok()
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> &OutboundStats {
+        &self.stats
+    }
+}

@@ -1,0 +1,202 @@
+//! From what is known of frames to sound: jitter buffer, decoder, comfort noise, stretching. Without I/O.
+
+use std::time::{Duration, Instant};
+
+use parlo_dsp::{NoiseGenerator, Stretcher};
+use parlo_protocol::jitter::{JitterBuffer, JitterConfig, JitterStats, Pace, Popped};
+use parlo_tokens::{ComfortNoise, Slot};
+
+use super::voice::{Listener, Unit, VoiceError};
+
+/// Missing frames in a row that the decoder makes up for; after that it has faded.
+const FADES_AFTER: u64 = 10;
+
+/// Root mean square below which a frame is as good as silence: -50 dB of full scale.
+const QUIET: f32 = 0.003;
+
+/// How far ahead Opus looks for a packet that has something of a missing frame: as far as its deep redundancy reaches.
+const LOOK_AHEAD: u64 = 52;
+
+/// What a frame was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Nothing has come yet.
+    Waiting,
+    /// The frame.
+    Real,
+    /// A coarse copy.
+    Coarse,
+    /// What was to be expected.
+    Predicted,
+    /// Nothing any more: too much is missing.
+    Faded,
+    /// Comfort noise.
+    Silent,
+    /// What was to be expected, while the frame may still come.
+    Held,
+}
+
+/// A frame that was played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Its number, if it has one.
+    pub number: Option<u64>,
+    /// What it was made of.
+    pub kind: Kind,
+}
+
+/// Counts since the call began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlayerStats {
+    /// The jitter buffer's.
+    pub jitter: JitterStats,
+    /// Of the frames missing, those that were predicted.
+    pub predicted: u64,
+    /// Of the frames missing, those that came after too many others.
+    pub faded: u64,
+}
+
+/// The receiving side of a call's media, from the jitter buffer on.
+#[derive(Debug)]
+pub struct Player {
+    jitter: JitterBuffer<Unit>,
+    listener: Listener,
+    stretcher: Stretcher,
+    noise: NoiseGenerator,
+    /// The noise that was played last, if it was.
+    silence: Option<ComfortNoise>,
+    frame: Vec<f32>,
+    background: Vec<f32>,
+    quiet: bool,
+    missing: u64,
+    predicted: u64,
+    faded: u64,
+}
+
+impl Player {
+    /// A player at the start of a call, of frames of so many samples.
+    pub fn new(listener: Listener, jitter: JitterConfig, sample_rate: u32, frame_samples: usize) -> Self {
+        Self {
+            jitter: JitterBuffer::new(jitter),
+            listener,
+            stretcher: Stretcher::new(sample_rate, frame_samples),
+            noise: NoiseGenerator::new(1),
+            silence: None,
+            frame: vec![0.0; frame_samples],
+            background: vec![0.0; frame_samples],
+            quiet: true,
+            missing: 0,
+            predicted: 0,
+            faded: 0,
+        }
+    }
+
+    /// What came of a frame at `arrived`.
+    pub fn insert(&mut self, number: u64, slot: Slot<Unit>, arrived: Instant) {
+        self.jitter.insert(number, slot, arrived);
+    }
+
+    /// The peer sends nothing more; what has come is still played.
+    pub fn end(&mut self, total: Option<u64>) {
+        self.jitter.end(total);
+    }
+
+    /// Makes the next frame's sound, and gives it to `each`: a frame's samples, or a few less or more. To be called when the
+    /// sink wants more. `None` once everything is played.
+    ///
+    /// # Errors
+    /// If the decoder fails.
+    pub fn next(&mut self, now: Instant, each: impl FnMut(&[f32])) -> Result<Option<Heard>, VoiceError> {
+        let (heard, pace) = match self.jitter.pop(now, self.quiet) {
+            Popped::Ended => return Ok(None),
+            Popped::Waiting => {
+                self.frame.fill(0.0);
+                self.quiet = true;
+                (Heard { number: None, kind: Kind::Waiting }, Pace::Normal)
+            }
+            Popped::Hold => {
+                self.render(&Slot::Missing, None)?;
+                (Heard { number: None, kind: Kind::Held }, Pace::Normal)
+            }
+            Popped::Slot { number, slot, pace } => {
+                let kind = self.classify(&slot);
+                let later = if kind == Kind::Predicted { self.jitter.after(number, LOOK_AHEAD) } else { None };
+                self.render(&slot, later.map(|(there, unit)| (there - number, unit)))?;
+                (Heard { number: Some(number), kind }, pace)
+            }
+        };
+        let pace = match pace {
+            Pace::Normal => parlo_dsp::Pace::Normal,
+            Pace::Faster => parlo_dsp::Pace::Faster,
+            Pace::Slower => parlo_dsp::Pace::Slower,
+        };
+        self.stretcher.push(&self.frame, pace, each);
+        Ok(Some(heard))
+    }
+
+    fn classify(&mut self, slot: &Slot<Unit>) -> Kind {
+        let kind = match slot {
+            Slot::Frame(_) => Kind::Real,
+            Slot::Coarse(_) => Kind::Coarse,
+            Slot::Silence(_) => Kind::Silent,
+            Slot::Missing if self.missing < FADES_AFTER => Kind::Predicted,
+            Slot::Missing => Kind::Faded,
+        };
+        self.predicted += u64::from(kind == Kind::Predicted);
+        self.faded += u64::from(kind == Kind::Faded);
+        self.missing = if *slot == Slot::Missing { self.missing + 1 } else { 0 };
+        kind
+    }
+
+    /// Makes the frame's sound. Between speech and comfort noise one is faded into the other.
+    fn render(&mut self, slot: &Slot<Unit>, later: Option<(u64, Unit)>) -> Result<(), VoiceError> {
+        let before = self.silence;
+        let now = match slot {
+            Slot::Silence(noise) => Some(*noise),
+            // A gap in silence is silence: only speech is predicted.
+            Slot::Missing => before,
+            _ => None,
+        };
+        self.silence = now;
+        if let Some(noise) = now.or(before) {
+            self.noise.render(noise.level(), noise.reflection(), &mut self.background);
+        }
+        match (before, now) {
+            (Some(_), Some(_)) => self.frame.copy_from_slice(&self.background),
+            (before, now) => {
+                self.listener.play(slot, later, &mut self.frame)?;
+                if before.is_some() || now.is_some() {
+                    let step = 1.0 / self.frame.len() as f32;
+                    for (n, (sample, noise)) in self.frame.iter_mut().zip(&self.background).enumerate() {
+                        let share = (n + 1) as f32 * step;
+                        let share = if now.is_some() { share } else { 1.0 - share };
+                        *sample += share * (noise - *sample);
+                    }
+                }
+            }
+        }
+        let power = self.frame.iter().map(|sample| sample * sample).sum::<f32>() / self.frame.len().max(1) as f32;
+        self.quiet = now.is_some() || power < QUIET * QUIET;
+        Ok(())
+    }
+
+    /// The frame that was played last, before it was stretched or shortened.
+    pub fn frame(&self) -> &[f32] {
+        &self.frame
+    }
+
+    /// How much speech waits now.
+    pub fn delay(&self) -> Duration {
+        self.jitter.delay()
+    }
+
+    /// The delay that is aimed at.
+    pub fn target(&self) -> Duration {
+        self.jitter.target()
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> PlayerStats {
+        PlayerStats { jitter: *self.jitter.stats(), predicted: self.predicted, faded: self.faded }
+    }
+}

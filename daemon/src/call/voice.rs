@@ -1,0 +1,121 @@
+//! The codec of a call, whichever it is.
+
+use parlo_model::{Decoder, Encoder, ModelError};
+use parlo_opus::{OpusDecoder, OpusEncoder, OpusError, OpusFrame};
+use parlo_tokens::{Slot, TokenFrame};
+
+/// A frame as the codec made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Of the model that both sides hold.
+    Tokens(TokenFrame),
+    /// Of Opus, where they hold none.
+    Opus(OpusFrame),
+}
+
+/// Why a frame was not coded or not played.
+#[derive(Debug, thiserror::Error)]
+pub enum VoiceError {
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Opus.
+    #[error(transparent)]
+    Opus(#[from] OpusError),
+}
+
+/// Bitrates of Opus by what is called depth in a call, from 1, bits per second.
+pub const OPUS_RATES: [u32; 8] = [6_000, 7_000, 8_000, 9_000, 10_000, 12_000, 16_000, 24_000];
+
+/// From samples to units.
+#[derive(Debug)]
+pub enum Speaker {
+    /// With a model.
+    Tokens(Box<Encoder>),
+    /// With Opus, at the rate of this depth.
+    Opus(Box<OpusEncoder>, u8),
+}
+
+impl Speaker {
+    /// Codes the next frame.
+    ///
+    /// # Errors
+    /// If the codec fails.
+    pub fn push(&mut self, frame: &[f32]) -> Result<Unit, VoiceError> {
+        Ok(match self {
+            Self::Tokens(encoder) => Unit::Tokens(encoder.push(frame)?),
+            Self::Opus(encoder, _) => Unit::Opus(encoder.push(frame)?),
+        })
+    }
+
+    /// Follows the call's plan: a model's frames are cut to their depth when they are sent, but Opus has to be told.
+    ///
+    /// # Errors
+    /// If the codec fails.
+    pub fn follow(&mut self, depth: u8, loss: f64) -> Result<(), VoiceError> {
+        if let Self::Opus(encoder, now) = self {
+            if *now != depth {
+                let at = usize::from(depth).clamp(1, OPUS_RATES.len()) - 1;
+                encoder.set_bitrate(OPUS_RATES[at])?;
+                *now = depth;
+            }
+            encoder.set_loss((100.0 * loss).clamp(0.0, 100.0) as u8)?;
+        }
+        Ok(())
+    }
+}
+
+/// From what is known of frames to samples.
+#[derive(Debug)]
+pub enum Listener {
+    /// With a model.
+    Tokens(Box<Decoder>),
+    /// With Opus.
+    Opus(Box<OpusDecoder>),
+}
+
+impl Listener {
+    /// Makes sound of what is known of the next frame, into `out`. Silence is made up for as a gap is: the noise is the
+    /// caller's to make. `later` is the next frame that is there, and how many frames on: Opus finds some of a missing one there.
+    ///
+    /// # Errors
+    /// If the codec fails.
+    pub fn play(&mut self, slot: &Slot<Unit>, later: Option<(u64, Unit)>, out: &mut [f32]) -> Result<(), VoiceError> {
+        match self {
+            Self::Tokens(decoder) => {
+                let slot = match slot {
+                    Slot::Frame(Unit::Tokens(tokens)) => Slot::Frame(*tokens),
+                    Slot::Coarse(Unit::Tokens(tokens)) => Slot::Coarse(*tokens),
+                    _ => Slot::Missing,
+                };
+                match decoder.play(&slot) {
+                    Ok(audio) => out.copy_from_slice(audio),
+                    // Tokens of another model, from a peer that claimed ours: a gap, not the end of the call.
+                    Err(ModelError::Tokens { .. }) => out.copy_from_slice(decoder.conceal()?),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Self::Opus(decoder) => {
+                let slot = match slot {
+                    Slot::Frame(Unit::Opus(frame)) => Slot::Frame(*frame),
+                    Slot::Silence(noise) => Slot::Silence(*noise),
+                    _ => Slot::Missing,
+                };
+                if slot == Slot::Missing
+                    && let Some((ahead, Unit::Opus(later))) = later
+                    && let Ok(ahead) = u32::try_from(ahead)
+                    && let Ok(Some(audio)) = decoder.repair(&later, ahead)
+                {
+                    out.copy_from_slice(audio);
+                    return Ok(());
+                }
+                match decoder.play(&slot) {
+                    Ok(audio) => out.copy_from_slice(audio),
+                    // Bytes that are no Opus: a gap.
+                    Err(_) => out.copy_from_slice(decoder.play(&Slot::Missing)?),
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,375 @@
+//! Whom the user knows: a text file with a line for each peer, `NAME ADDRESS KEY # comment`.
+//!
+//! Blank lines, comments and lines that are not understood stay as they are. Changes are made under a lock and put in place by
+//! renaming, so that two programs lose none of each other's, and a reader never sees half a file.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use parlo_protocol::identity::PublicKey;
+
+use super::{KeysError, MAX_BYTES, make_folder, sync, written};
+
+/// Name of the file, in the [folder](super::folder).
+const FILE: &str = "known_peers";
+
+const PREFACE: &str = "# Peers that you know. Each line: NAME ADDRESS KEY # comment. The address may be -.\n";
+
+/// One line of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// What the user calls the peer.
+    pub name: String,
+    /// Where it was or is, `HOST:PORT`; `None` if it is nowhere in particular.
+    pub address: Option<String>,
+    /// Who it is.
+    pub key: PublicKey,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing is known of that name or address.
+    New,
+    /// It is the one that is known.
+    Same {
+        /// By this name.
+        name: String,
+    },
+    /// Another key is known: somebody else answers, or the peer has a new key.
+    Changed {
+        /// By this name.
+        name: String,
+        /// And this key.
+        known: PublicKey,
+    },
+}
+
+/// The peers of a file, as it was when it was read.
+#[derive(Debug, Clone, Default)]
+pub struct Peers {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    text: String,
+    peer: Option<Peer>,
+}
+
+impl Line {
+    fn read(text: &str) -> Self {
+        let mut words = text.split('#').next().unwrap_or_default().split_whitespace();
+        let mut peer = || {
+            let (name, address, key) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+            let address = (address != "-").then(|| address.to_owned());
+            words.next().is_none().then(|| Peer { name: name.to_owned(), address, key })
+        };
+        Self { peer: peer(), text: text.to_owned() }
+    }
+}
+
+impl Peers {
+    fn read(text: &str) -> Self {
+        Self { lines: text.lines().map(Line::read).collect() }
+    }
+
+    /// All of them, in the file's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> + Clone {
+        self.lines.iter().filter_map(|line| line.peer.as_ref())
+    }
+
+    /// The peer of this name.
+    pub fn by_name(&self, name: &str) -> Option<&Peer> {
+        self.iter().find(|peer| peer.name == name)
+    }
+
+    /// The first peer at this address.
+    pub fn by_address(&self, address: &str) -> Option<&Peer> {
+        self.iter().find(|peer| peer.address.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(address)))
+    }
+
+    /// The first peer with this key.
+    pub fn by_key(&self, key: &PublicKey) -> Option<&Peer> {
+        self.iter().find(|peer| peer.key == *key)
+    }
+
+    /// Whether whoever answered for a name or an address is the one that is known. If several peers are known there, any of
+    /// them will do.
+    pub fn check(&self, name_or_address: &str, key: &PublicKey) -> Check {
+        let there = |peer: &&Peer| {
+            peer.name == name_or_address
+                || peer.address.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(name_or_address))
+        };
+        let mut candidates = self.iter().filter(there);
+        match candidates.clone().find(|peer| peer.key == *key) {
+            Some(peer) => Check::Same { name: peer.name.clone() },
+            None => match candidates.next() {
+                Some(peer) => Check::Changed { name: peer.name.clone(), known: peer.key },
+                None => Check::New,
+            },
+        }
+    }
+}
+
+/// The file with the peers that the user knows.
+#[derive(Debug, Clone)]
+pub struct KnownPeers {
+    folder: PathBuf,
+}
+
+impl KnownPeers {
+    /// The one in a folder. It need not exist: nobody is known then.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Where it is.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If the system refuses, or it is no text.
+    pub fn read(&self) -> Result<Peers, KeysError> {
+        let file = self.file();
+        let opened = match File::open(&file) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Peers::default()),
+            Err(error) => return Err(KeysError::system("read", &file)(error)),
+        };
+        let mut text = String::new();
+        match opened.take(MAX_BYTES + 1).read_to_string(&mut text) {
+            Ok(length) if length as u64 <= MAX_BYTES => Ok(Peers::read(&text)),
+            Ok(_) => Err(KeysError::NotText(file)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(KeysError::NotText(file)),
+            Err(error) => Err(KeysError::system("read", &file)(error)),
+        }
+    }
+
+    /// Adds a peer. If its name and key are known, only the address is replaced.
+    ///
+    /// # Errors
+    /// If the name stands for another key, name or address cannot stand in the file, or the system refuses.
+    pub fn add(&self, name: &str, address: Option<&str>, key: &PublicKey) -> Result<(), KeysError> {
+        self.change(|peers| insert(peers, name, address, key, ""))
+    }
+
+    /// Notes who answered at an address that was called for the first time, under a name made from the address; returns the
+    /// name. If the same key is known there already, nothing changes.
+    ///
+    /// # Errors
+    /// If another key is known there (somebody else may have noted it since [`check`](Peers::check)), or the system refuses.
+    pub fn first_use(&self, address: &str, key: &PublicKey) -> Result<String, KeysError> {
+        self.change(|peers| {
+            match peers.check(address, key) {
+                Check::Same { name } => return Ok(name),
+                Check::Changed { name, known } => return Err(KeysError::Taken { name, known: Box::new(known) }),
+                Check::New => {}
+            }
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            let plain: String =
+                host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect();
+            let base: String = plain.trim_matches('-').chars().take(48).collect();
+            let base = if base.is_empty() { "peer".to_owned() } else { base };
+            let mut name = base.clone();
+            let mut number = 1_u32;
+            while peers.by_name(&name).is_some() {
+                number += 1;
+                name = format!("{base}-{number}");
+            }
+            insert(peers, &name, Some(address), key, " # noted at the first call")?;
+            Ok(name)
+        })
+    }
+
+    /// Removes the peer of this name; false if there is none.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn remove(&self, name: &str) -> Result<bool, KeysError> {
+        self.change(|peers| {
+            let before = peers.lines.len();
+            peers.lines.retain(|line| line.peer.as_ref().is_none_or(|peer| peer.name != name));
+            Ok(peers.lines.len() < before)
+        })
+    }
+
+    /// Reads, changes and replaces the file while nobody else does.
+    fn change<T>(&self, change: impl FnOnce(&mut Peers) -> Result<T, KeysError>) -> Result<T, KeysError> {
+        make_folder(&self.folder)?;
+        // A file of its own, as the one with the peers is replaced. The system lets go of the lock when it is closed.
+        let lock_file = self.folder.join(format!(".{FILE}.lock"));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let lock = options.open(&lock_file).map_err(KeysError::system("write", &lock_file))?;
+        lock.lock().map_err(KeysError::system("lock", &lock_file))?;
+
+        let mut peers = self.read()?;
+        let before = text(&peers);
+        let result = change(&mut peers)?;
+        let after = text(&peers);
+        if after != before {
+            // Through a link to where the file really is, so that the link stays.
+            let file = fs::canonicalize(self.file()).unwrap_or_else(|_| self.file());
+            let folder = file.parent().unwrap_or(&self.folder);
+            let temporary = written(folder, &after)?;
+            temporary.persist(&file).map_err(|error| KeysError::system("write", &file)(error.error))?;
+            sync(folder)?;
+        }
+        Ok(result)
+    }
+}
+
+fn insert(
+    peers: &mut Peers,
+    name: &str,
+    address: Option<&str>,
+    key: &PublicKey,
+    comment: &str,
+) -> Result<(), KeysError> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
+    if !(1..=64).contains(&name.chars().count()) || name.contains(|c| bad(c) || c == ':') || name.starts_with('-') {
+        return Err(KeysError::Name(name.to_owned()));
+    }
+    if let Some(address) = address {
+        let port =
+            address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port)?.parse::<u16>().ok());
+        if port.is_none() || address.contains(bad) || address.len() > 300 {
+            return Err(KeysError::Address(address.to_owned()));
+        }
+    }
+    let peer = Peer { name: name.to_owned(), address: address.map(str::to_owned), key: *key };
+    let line = format!("{name} {} {key}", address.unwrap_or("-"));
+    match peers.lines.iter_mut().find(|line| line.peer.as_ref().is_some_and(|peer| peer.name == name)) {
+        None => peers.lines.push(Line { text: line + comment, peer: Some(peer) }),
+        Some(known) => {
+            if let Some(other) = known.peer.as_ref().filter(|other| other.key != *key) {
+                return Err(KeysError::Taken { name: name.to_owned(), known: Box::new(other.key) });
+            }
+            let comment = known.text.split_once('#').map(|(_, comment)| format!(" #{comment}"));
+            *known = Line { text: line + &comment.unwrap_or_default(), peer: Some(peer) };
+        }
+    }
+    Ok(())
+}
+
+fn text(peers: &Peers) -> String {
+    let mut text = String::new();
+    if !peers.lines.is_empty() && !peers.lines[0].text.starts_with('#') {
+        text.push_str(PREFACE);
+    }
+    for line in &peers.lines {
+        text.push_str(&line.text);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use parlo_protocol::identity::Identity;
+
+    use super::*;
+
+    fn key(n: u8) -> PublicKey {
+        Identity::from_bytes([n; 32]).public()
+    }
+
+    #[test]
+    fn peers_are_added_found_and_removed_and_the_rest_of_the_file_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let known = KnownPeers::new(&place.path().join("parlo"));
+        assert_eq!(known.read().unwrap().iter().count(), 0);
+        known.add("ada", Some("ada.example:7275"), &key(1)).unwrap();
+        known.add("bob", None, &key(2)).unwrap();
+        let mut text = fs::read_to_string(known.file()).unwrap();
+        assert!(text.starts_with(PREFACE));
+        text.push_str(&format!("\n  # mine\nwhatever this is\n\tcarl   [::1]:9   {}#old friend\n", key(3)));
+        fs::write(known.file(), &text).unwrap();
+        known.add("dora", Some("192.0.2.1:7275"), &key(4)).unwrap();
+        let after = fs::read_to_string(known.file()).unwrap();
+        assert_eq!(after, format!("{text}dora 192.0.2.1:7275 {}\n", key(4)));
+        let peers = known.read().unwrap();
+        let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
+        assert_eq!(names, ["ada", "bob", "carl", "dora"]);
+        assert_eq!(peers.by_name("carl").unwrap().key, key(3));
+        assert_eq!(peers.by_address("ADA.example:7275").unwrap().name, "ada");
+        assert_eq!(peers.by_key(&key(2)).unwrap().address, None);
+        assert!(peers.by_name("Ada").is_none() && peers.by_address("-").is_none());
+        // A new address keeps the comment.
+        known.add("carl", Some("[::1]:10"), &key(3)).unwrap();
+        assert!(fs::read_to_string(known.file()).unwrap().contains(&format!("carl [::1]:10 {} #old friend\n", key(3))));
+        assert!(matches!(known.add("ada", None, &key(9)), Err(KeysError::Taken { .. })));
+        assert!(known.remove("ada").unwrap() && !known.remove("ada").unwrap());
+        let left = fs::read_to_string(known.file()).unwrap();
+        assert!(left.contains("whatever this is\n") && left.contains("  # mine\n") && !left.contains("ada"), "{left}");
+    }
+
+    #[test]
+    fn trust_on_first_use_notices_changes() {
+        let place = tempfile::tempdir().unwrap();
+        let known = KnownPeers::new(place.path());
+        let check = |what, n| known.read().unwrap().check(what, &key(n));
+        assert_eq!(check("host.example:7275", 1), Check::New);
+        assert_eq!(known.first_use("host.example:7275", &key(1)).unwrap(), "host.example");
+        assert_eq!(known.first_use("host.example:7275", &key(1)).unwrap(), "host.example");
+        assert_eq!(known.first_use("host.example:7276", &key(2)).unwrap(), "host.example-2");
+        assert_eq!(known.first_use("[2001:db8::1]:7276", &key(3)).unwrap(), "2001-db8--1");
+        let same = Check::Same { name: "host.example".into() };
+        assert_eq!(check("host.example:7275", 1), same);
+        assert_eq!(check("host.example", 1), same);
+        let changed = Check::Changed { name: "host.example".into(), known: key(1) };
+        assert_eq!(check("host.example:7275", 7), changed);
+        assert!(matches!(known.first_use("host.example:7275", &key(7)), Err(KeysError::Taken { .. })));
+        assert_eq!(known.read().unwrap().iter().count(), 3);
+    }
+
+    #[test]
+    fn names_and_addresses_that_would_break_the_file_are_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let known = KnownPeers::new(place.path());
+        for name in ["", "a b", "a#b", "a\nb", "a:b", "-", "-x", &"x".repeat(65)] {
+            assert!(matches!(known.add(name, None, &key(1)), Err(KeysError::Name(_))), "{name:?}");
+        }
+        for address in ["", "host", ":1", "host:", "host:99999", "a b:1", "a#:1", "a\nb:1"] {
+            assert!(matches!(known.add("x", Some(address), &key(1)), Err(KeysError::Address(_))), "{address:?}");
+        }
+        assert!(!known.file().exists());
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                let known = KnownPeers::new(place.path());
+                scope.spawn(move || {
+                    for n in 0..8_u8 {
+                        known.add(&format!("peer-{thread}-{n}"), None, &key(thread * 8 + n)).unwrap();
+                        known.read().unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(KnownPeers::new(place.path()).read().unwrap().iter().count(), 32);
+        // The file and its lock, and nothing else.
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_text_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let known = KnownPeers::new(place.path());
+        fs::write(known.file(), [0xFF, 0xFE, 0]).unwrap();
+        assert!(matches!(known.add("x", None, &key(1)), Err(KeysError::NotText(_))));
+        assert_eq!(fs::read(known.file()).unwrap(), [0xFF, 0xFE, 0]);
+    }
+}

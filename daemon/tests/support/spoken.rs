@@ -1,0 +1,156 @@
+//! Speech, coded and ready to be spoken in simulated calls.
+
+use std::{path::Path, time::Duration};
+
+use parlo_dsp::Intake;
+use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, PacketCoder, Runtime};
+use parlo_netem::PathConfig;
+use parlo_opus::{OpusDecoder, OpusEncoder, Protection};
+use parlo_protocol::{
+    adapt::{Costs, Limits},
+    offer::Codec,
+};
+use parlo_score::estoi;
+use parlod::{
+    audio::AudioReader,
+    call::{Captured, Listener, OPUS_RATES, Packing, Pauses, Unit},
+};
+
+use super::simulation::{Outcome, Script, run};
+
+/// One way of the simulated path takes this long.
+pub(crate) const DELAY: Duration = Duration::from_millis(40);
+
+/// Speech, coded by the bundle that ships at depth 6 or as asked.
+pub(crate) struct Speech {
+    runtime: Runtime,
+    bundle: Bundle,
+    pub(crate) samples: Vec<f32>,
+    pub(crate) frames: Vec<Captured>,
+}
+
+/// Opus as it is compared with: bits per second, what protects it, the loss that it is told of in percent, and frames a packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpusWay {
+    pub(crate) bitrate: u32,
+    pub(crate) protection: Protection,
+    pub(crate) told: u8,
+    pub(crate) frames: u8,
+}
+
+impl Speech {
+    /// The files one after another, and again from the beginning, up to a length. `silence`: whether pauses are told rather
+    /// than sent.
+    pub(crate) fn new(files: &[&Path], seconds: usize, depth: usize, silence: bool) -> Self {
+        let runtime = Runtime::load(None).unwrap();
+        let bundle = Bundle::open(&parlo_model::locate_bundle(None).unwrap()).unwrap();
+        let audio = &bundle.manifest().audio;
+        let (rate, size) = (audio.sample_rate, audio.frame_samples);
+        let mut samples = Vec::new();
+        for file in files {
+            let mut reader = AudioReader::open(file).unwrap();
+            let format = reader.format();
+            let mut intake = Intake::new(format.rate, format.channels, rate, size).unwrap();
+            let mut buffer = vec![0.0; 4096];
+            while let count @ 1.. = reader.read(&mut buffer).unwrap() {
+                intake.push(&buffer[..count], |frame| samples.extend_from_slice(frame));
+            }
+        }
+        let once = samples.clone();
+        while samples.len() < seconds * rate as usize {
+            samples.extend_from_slice(&once);
+        }
+        samples.truncate(seconds * rate as usize);
+        let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
+        let mut pauses = Pauses::new(rate, size);
+        let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| Captured {
+            number: number as u64,
+            silence: pauses.silence(frame).filter(|_| silence),
+            unit: Unit::Tokens(encoder.push(frame).unwrap()),
+        });
+        let frames = frames.collect();
+        Self { runtime, bundle, samples, frames }
+    }
+
+    /// A call in tokens, with whatever `change` makes of the script: without that, over a path of 40 ms each way without any
+    /// fault.
+    pub(crate) fn call(&self, change: impl FnOnce(&mut Script<'_>)) -> Outcome {
+        let audio = &self.bundle.manifest().audio;
+        let layout = *self.bundle.layout();
+        let entropy = self.bundle.entropy_model().unwrap();
+        let packing = || Packing::Tokens(PacketCoder::new(layout, entropy.as_ref()));
+        let mut script = Script {
+            codec: Codec::Tokens(self.bundle.id()),
+            speech: &self.frames,
+            samples: &self.samples,
+            packing: &packing,
+            listener: Listener::Tokens(Box::new(Decoder::new(&self.runtime, &self.bundle).unwrap())),
+            limits: Limits::new(6, 3),
+            costs: Costs::tokens((0..layout.depth()).map(|book| layout.bits(book))),
+            adapts: true,
+            there: path(1),
+            back: path(2),
+            skew_ppm: 0.0,
+            moves: None,
+            audio: (audio.sample_rate, audio.frame_samples),
+            delay: audio.delay(),
+            junk: 0,
+        };
+        change(&mut script);
+        run(script)
+    }
+
+    /// The same call in Opus.
+    pub(crate) fn opus(&self, way: OpusWay, change: impl FnOnce(&mut Script<'_>)) -> Outcome {
+        let mut encoder = OpusEncoder::new(way.bitrate, way.protection).unwrap();
+        encoder.set_loss(way.told).unwrap();
+        let frames = self
+            .samples
+            .chunks_exact(parlo_opus::FRAME_SAMPLES)
+            .zip(&self.frames)
+            .map(|(samples, frame)| Captured { unit: Unit::Opus(encoder.push(samples).unwrap()), ..*frame });
+        let frames: Vec<Captured> = frames.collect();
+        let packing = || Packing::Opus;
+        let mut script = Script {
+            codec: Codec::Opus,
+            speech: &frames,
+            samples: &self.samples,
+            packing: &packing,
+            listener: Listener::Opus(Box::new(OpusDecoder::new().unwrap())),
+            limits: Limits::new(1, way.frames),
+            costs: Costs {
+                bits: OPUS_RATES.map(f64::from).to_vec(),
+                damage: vec![0.1; OPUS_RATES.len()],
+                copies: false,
+            },
+            adapts: false,
+            there: path(1),
+            back: path(2),
+            skew_ppm: 0.0,
+            moves: None,
+            audio: (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES),
+            delay: Duration::from_micros(1_000_000 * encoder.delay_samples() as u64 / u64::from(parlo_opus::RATE)),
+            junk: 0,
+        };
+        change(&mut script);
+        run(script)
+    }
+
+    /// ESTOI of what was heard, each frame at its own time.
+    pub(crate) fn estoi(&self, outcome: &Outcome) -> f64 {
+        let audio = &self.bundle.manifest().audio;
+        self.estoi_after(outcome, audio.delay_samples)
+    }
+
+    /// The same where the codec renders what it gets so many samples later.
+    pub(crate) fn estoi_after(&self, outcome: &Outcome, delay: usize) -> f64 {
+        let count = self.samples.len().min(outcome.heard.len()) - delay;
+        let rate = self.bundle.manifest().audio.sample_rate;
+        estoi(&self.samples[..count], &outcome.heard[delay..][..count], rate).unwrap()
+    }
+}
+
+/// A path without faults.
+pub(crate) fn path(seed: u64) -> PathConfig {
+    PathConfig { delay: DELAY, seed, ..PathConfig::default() }
+}

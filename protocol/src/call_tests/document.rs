@@ -1,0 +1,106 @@
+//! The sealed vectors in `docs/wire.md` are what this code makes.
+
+use super::*;
+use crate::session::{Event as Told, Gate, Knock};
+
+/// The bytes of a line of the document.
+fn vector(name: &str) -> Vec<u8> {
+    let document = include_str!("../../../docs/wire.md");
+    let line = document.lines().find(|line| line.starts_with(&format!("{name}: "))).expect(name);
+    line[name.len() + 2..].split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect(name)).collect()
+}
+
+fn is(name: &str, bytes: &[u8]) {
+    let text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    if std::env::var_os("SHOW_VECTORS").is_some() {
+        println!("{name}: {}", text.join(" "));
+    } else {
+        assert_eq!(vector(name), bytes, "{name}: {}", text.join(" "));
+    }
+}
+
+fn next(session: &mut Session) -> Vec<u8> {
+    let mut out = Vec::new();
+    assert!(session.poll_transmit(&mut out));
+    out
+}
+
+/// What HKDF-Expand draws from a seed: see the document.
+fn draw(seed: &mut [u8; 32]) -> [u8; 32] {
+    let mut out = [0; 64];
+    hkdf::Hkdf::<sha2::Sha256>::from_prk(&*seed).unwrap().expand(b"parlo draw", &mut out).unwrap();
+    seed.copy_from_slice(&out[..32]);
+    std::array::from_fn(|n| out[32 + n])
+}
+
+#[test]
+fn the_document_shows_true_handshakes_and_seals() {
+    let now = Instant::now();
+    let ours = Offer { bundles: vec![BundleId::from_bytes(std::array::from_fn(|n| n as u8))], ..offer(&[], true) };
+    let answer = Answer { bundle: Some(0), depth: 4, frames_per_packet: 12 };
+    is("offer", &ours.to_bytes());
+    is("answer", &answer.to_bytes());
+    is("sealed-caller-public", identity(1).public().as_bytes());
+    is("sealed-listener-public", identity(2).public().as_bytes());
+    let (mut callers, mut listeners) = ([3; 32], [4; 32]);
+    draw(&mut callers);
+    is("sealed-caller-ephemeral", &draw(&mut draw(&mut callers)));
+    draw(&mut listeners);
+    draw(&mut listeners);
+    is("sealed-listener-ephemeral", &draw(&mut draw(&mut listeners)));
+    for (pattern, key) in [("ik", Some(identity(2).public())), ("xx", None)] {
+        let is = |name: &str, bytes: &[u8]| is(&format!("sealed-{pattern}-{name}"), bytes);
+        let caller = SocketAddr::from(([192, 0, 2, 1], 7275));
+        let mut gate = Gate::new(&identity(2), [4; 32], now);
+        let mut dialer = Session::dial(&identity(1), key, address(2), 0x0102, &ours.to_bytes(), [3; 32], now).unwrap();
+        let question = next(&mut dialer);
+        let Knock::Reply(mut retry) = gate.knock(now, caller, &question, 0xBEEF) else { panic!("a cookie") };
+        is("retry", &retry);
+        dialer.handle(now, address(2), &mut retry);
+        let question = next(&mut dialer);
+        is("initiate", &question);
+        let Knock::Session(mut answerer, event) = gate.knock(now, caller, &question, 0xBEEF) else {
+            panic!("a session")
+        };
+        if key.is_some() {
+            assert!(matches!(event, Some(Told::Incoming { .. })));
+            answerer.accept(&answer.to_bytes(), now).unwrap();
+        }
+        let mut respond = next(&mut answerer);
+        is("respond", &respond);
+        let established = dialer.handle(now, address(2), &mut respond);
+        if key.is_none() {
+            let mut finish = next(&mut dialer);
+            is("finish", &finish);
+            assert!(matches!(answerer.handle(now, caller, &mut finish), Some(Told::Incoming { .. })));
+            answerer.accept(&answer.to_bytes(), now).unwrap();
+            let mut accept = next(&mut answerer);
+            is("answer", &accept);
+            assert!(matches!(dialer.handle(now, address(2), &mut accept), Some(Told::Established { .. })));
+        } else {
+            assert!(matches!(established, Some(Told::Established { .. })));
+        }
+        let mut confirm = next(&mut dialer);
+        is("confirm", &confirm);
+        assert_eq!(answerer.handle(now, caller, &mut confirm), Some(Told::Confirmed));
+        let mut confirmed = next(&mut answerer);
+        is("confirmed", &confirmed);
+        assert_eq!(dialer.handle(now, address(2), &mut confirmed), None);
+
+        let media = vector("media");
+        let mut sealed = Vec::new();
+        dialer.seal_media(0x1234, media[0] & 0x7F, &media[1..], &mut sealed).unwrap();
+        is("media", &sealed);
+        let event = answerer.handle(now, caller, &mut sealed);
+        assert_eq!(event, Some(Told::Media { number: 0x1234, header: media[0], body: &media[1..] }));
+        sealed.clear();
+        answerer.seal_control(&vector("bye"), &mut sealed).unwrap();
+        is("bye", &sealed);
+        assert_eq!(dialer.handle(now, address(2), &mut sealed), Some(Told::Control { body: &vector("bye") }));
+    }
+    let mut gate = Gate::new(&identity(2), [4; 32], now);
+    let mut other = vec![0x41, 9, 0x01, 0x02];
+    other.resize(60, 0);
+    let Knock::Reply(refuse) = gate.knock(now, address(1), &other, 1) else { panic!("a refusal") };
+    is("refuse", &refuse);
+}

@@ -1,0 +1,164 @@
+//! What the two sides of a call tell each other in the handshake, sealed: which codecs they have, and how they mean to send.
+
+use parlo_tokens::BundleId;
+
+use crate::packet::{Fields, PacketError};
+
+/// The most bundles that an offer names.
+pub const MAX_BUNDLES: usize = 4;
+
+/// Flag: Opus will do.
+const OPUS: u8 = 1;
+/// In place of a bundle's place: Opus.
+const CHOSE_OPUS: u8 = 0xFF;
+
+/// How speech is coded in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// Tokens of this model.
+    Tokens(BundleId),
+    /// Opus (RFC 6716), for peers that share no model.
+    Opus,
+}
+
+/// What a side brings to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The models that it holds, best first, at most [`MAX_BUNDLES`].
+    pub bundles: Vec<BundleId>,
+    /// Whether it has Opus.
+    pub opus: bool,
+    /// Codebooks that it means to send at most, 1 to 32.
+    pub depth: u8,
+    /// Frames in each of its packets while the path is good, 1 to [`MAX_FRAMES`](crate::packet::MAX_FRAMES).
+    pub frames_per_packet: u8,
+}
+
+/// What the called side makes of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Place of the bundle in the offer; `None` for Opus.
+    pub bundle: Option<u8>,
+    /// Codebooks that it means to send at most.
+    pub depth: u8,
+    /// Frames in each of its packets while the path is good.
+    pub frames_per_packet: u8,
+}
+
+impl Offer {
+    /// The longest offer.
+    pub const MAX_BYTES: usize = 4 + 32 * MAX_BUNDLES;
+
+    /// Flags, depth, frames, number of bundles, and 32 bytes for each.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bundles = &self.bundles[..self.bundles.len().min(MAX_BUNDLES)];
+        let mut bytes = vec![u8::from(self.opus) * OPUS, self.depth, self.frames_per_packet, bundles.len() as u8];
+        bundles.iter().for_each(|bundle| bytes.extend_from_slice(bundle.as_bytes()));
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) makes. Bytes after it are of later versions, and no error.
+    ///
+    /// # Errors
+    /// If the bytes are no offer.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
+        let mut fields = Fields::new(bytes);
+        let flags = fields.u8()?;
+        let (depth, frames_per_packet, count) = (fields.depth()?, fields.frames()?, fields.u8()?);
+        if usize::from(count) > MAX_BUNDLES {
+            return Err(PacketError::Field { field: "bundles", value: count.into() });
+        }
+        let bundles = (0..count).map(|_| fields.take().map(BundleId::from_bytes)).collect::<Result<_, _>>()?;
+        Ok(Self { bundles, opus: flags & OPUS != 0, depth, frames_per_packet })
+    }
+
+    /// The best codec that both sides have: of the models the first of this offer that `ours` has too, else Opus. `None` if
+    /// there is none.
+    pub fn shared(&self, ours: &Self) -> Option<Answer> {
+        let bundle = self.bundles.iter().position(|bundle| ours.bundles.contains(bundle));
+        let (depth, frames_per_packet) = (ours.depth, ours.frames_per_packet);
+        match bundle {
+            Some(place) => Some(Answer { bundle: Some(place as u8), depth, frames_per_packet }),
+            None => (self.opus && ours.opus).then_some(Answer { bundle: None, depth, frames_per_packet }),
+        }
+    }
+
+    /// The codec that an answer to this offer names. `None` if it names none of these.
+    pub fn codec(&self, answer: &Answer) -> Option<Codec> {
+        match answer.bundle {
+            Some(place) => self.bundles.get(usize::from(place)).copied().map(Codec::Tokens),
+            None => self.opus.then_some(Codec::Opus),
+        }
+    }
+}
+
+impl Answer {
+    /// Three bytes.
+    pub fn to_bytes(&self) -> [u8; 3] {
+        [self.bundle.unwrap_or(CHOSE_OPUS), self.depth, self.frames_per_packet]
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) makes. Bytes after it are of later versions, and no error.
+    ///
+    /// # Errors
+    /// If the bytes are no answer.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
+        let mut fields = Fields::new(bytes);
+        let bundle = Some(fields.u8()?).filter(|&place| place != CHOSE_OPUS);
+        Ok(Self { bundle, depth: fields.depth()?, frames_per_packet: fields.frames()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn offer() -> impl Strategy<Value = Offer> {
+        let bundles = prop::collection::vec(any::<[u8; 32]>().prop_map(BundleId::from_bytes), 0..=MAX_BUNDLES);
+        (bundles, any::<bool>(), 1..=32_u8, 1..=12_u8).prop_map(|(bundles, opus, depth, frames_per_packet)| Offer {
+            bundles,
+            opus,
+            depth,
+            frames_per_packet,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn offers_and_answers_survive(offer in offer(), bundle in prop::option::of(0..4_u8), more: [u8; 3]) {
+            let bytes = offer.to_bytes();
+            prop_assert!(bytes.len() <= Offer::MAX_BYTES);
+            prop_assert_eq!(Offer::parse(&bytes), Ok(offer.clone()));
+            prop_assert_eq!(Offer::parse(&[&bytes[..], &more].concat()), Ok(offer.clone()), "later versions may say more");
+            prop_assert!((0..bytes.len()).all(|cut| Offer::parse(&bytes[..cut]).is_err()));
+            let answer = Answer { bundle, depth: offer.depth, frames_per_packet: offer.frames_per_packet };
+            prop_assert_eq!(Answer::parse(&answer.to_bytes()), Ok(answer));
+            prop_assert!(Answer::parse(&answer.to_bytes()[..2]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_an_offer_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..150)) {
+            if let Ok(offer) = Offer::parse(&bytes) {
+                prop_assert_eq!(Offer::parse(&offer.to_bytes()), Ok(offer));
+            }
+            let _ = Answer::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn the_callers_best_model_that_both_have_is_chosen_else_opus() {
+        let [a, b, c] = [1, 2, 3].map(|n| BundleId::from_bytes([n; 32]));
+        let side =
+            |bundles: &[BundleId], opus| Offer { bundles: bundles.to_vec(), opus, depth: 6, frames_per_packet: 3 };
+        let chosen = |theirs: &Offer, ours: &Offer| theirs.shared(ours).and_then(|answer| theirs.codec(&answer));
+        assert_eq!(chosen(&side(&[a, b], true), &side(&[b, a], true)), Some(Codec::Tokens(a)));
+        assert_eq!(chosen(&side(&[a, b], true), &side(&[b], false)), Some(Codec::Tokens(b)));
+        assert_eq!(chosen(&side(&[a], true), &side(&[c], true)), Some(Codec::Opus));
+        assert_eq!(chosen(&side(&[a], false), &side(&[c], true)), None);
+        let offer = side(&[a], false);
+        assert_eq!(offer.codec(&Answer { bundle: Some(1), depth: 1, frames_per_packet: 1 }), None);
+        assert_eq!(offer.codec(&Answer { bundle: None, depth: 1, frames_per_packet: 1 }), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! The front door of a listener: answers strangers without remembering them.
+//!
+//! An initiation without a valid cookie is answered with one: 20 bytes, fewer than any initiation has, and nothing is kept.
+//! The cookie is a keyed hash of the source's address and port, the caller's index and the time, so only who can receive at that
+//! address within 10 to 20 s has it; RFC 9147 section 5.1 and RFC 9000 section 8.1.2 do the same. The caller mixes the cookie
+//! into the handshake (`noise`), so that a recorded initiation is of no use from another address, or later.
+//!
+//! Only an initiation with a valid cookie costs a key agreement, and those are limited for each source and for all.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use hkdf::hmac::Mac;
+use zeroize::Zeroizing;
+
+use crate::{
+    identity::Identity,
+    session::{
+        Event, Reason, Session,
+        handshake::Responded,
+        limit::{Bucket, Rate, Table, mac, source},
+        noise::{self, Draw},
+        wire::{self, COOKIE, Outer, Pattern, Unread},
+    },
+};
+
+/// How long a cookie is the newest one. It is valid for as long again.
+const SLOT: Duration = Duration::from_secs(10);
+
+/// Replies to one source that has no cookie. Many callers may be behind one address translator, and each asks up to four
+/// times a second.
+const REPLIES: Rate = Rate { burst: 32, per_second: 16 };
+
+/// Handshakes with one source.
+const HANDSHAKES: Rate = Rate { burst: 8, per_second: 2 };
+
+/// Handshakes with everybody: three or four X25519 operations each, some hundred microseconds. This is about 1 % of a core.
+const ALL_HANDSHAKES: Rate = Rate { burst: 64, per_second: 32 };
+
+const REPLY: usize = 0;
+const HANDSHAKE: usize = 1;
+
+/// What became of a datagram that came to the gate.
+#[derive(Debug)]
+pub enum Knock {
+    /// Send this back to where the datagram came from. It is shorter than the datagram.
+    Reply(Vec<u8>),
+    /// Somebody calls who is at that address. The event is [`Event::Incoming`] for IK; for XX it comes later, from
+    /// [`Session::handle`]. Look for what the session has to send.
+    Session(Box<Session>, Option<Event<'static>>),
+    /// Nothing to do.
+    Junk,
+}
+
+/// What became of the datagrams that came to a gate. Each counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GateStats {
+    /// Sessions begun.
+    pub sessions: u64,
+    /// Cookies sent.
+    pub retries: u64,
+    /// Initiations of other versions, told so.
+    pub versions: u64,
+    /// Initiations for another key than this listener's, told so.
+    pub wrong_keys: u64,
+    /// Initiations that were not answered as their source, or all sources, had asked too often.
+    pub limited: u64,
+    /// What is no initiation.
+    pub malformed: u64,
+}
+
+/// The front door of a listener: answers strangers without remembering them, and makes a [`Session`] of those who can be
+/// reached at the address that they send from. Its memory does not grow.
+pub struct Gate {
+    identity: Identity,
+    cookie_key: Zeroizing<[u8; 32]>,
+    start: Instant,
+    draw: Draw,
+    sources: Table,
+    handshakes: Bucket,
+    stats: GateStats,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("identity", &self.identity).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// A gate before the listener with this identity. The secret makes cookies and the ephemeral keys of handshakes: 32 bytes
+    /// of the operating system's generator, new for each gate. `start` is the time at which cookies begin to count.
+    pub fn new(identity: &Identity, secret: [u8; 32], start: Instant) -> Self {
+        let mut draw = Draw::new(secret);
+        let (cookie_key, table_key) = (draw.next(), draw.next());
+        Self {
+            identity: identity.clone(),
+            cookie_key,
+            start,
+            draw,
+            sources: Table::new(table_key, [REPLIES, HANDSHAKES]),
+            handshakes: Bucket::full(ALL_HANDSHAKES, start),
+            stats: GateStats::default(),
+        }
+    }
+
+    /// Looks at a datagram that is [for the gate](super::Destination::Gate). If a session comes of it, it has the index given.
+    pub fn knock(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Knock {
+        let (sender, pattern, shown, message) = match Outer::parse(datagram) {
+            Ok(Outer::Initiate { sender, pattern, cookie, noise }) => (sender, pattern, cookie, noise),
+            Err(Unread::OtherVersion { sender }) => {
+                if !self.sources.take(source(from), REPLY, now) {
+                    self.stats.limited += 1;
+                    return Knock::Junk;
+                }
+                self.stats.versions += 1;
+                return Knock::Reply(wire::refuse(sender, Reason::Version.into()));
+            }
+            _ => {
+                self.stats.malformed += 1;
+                return Knock::Junk;
+            }
+        };
+        let slot = self.slot(now);
+        if !self.is_valid(&shown, slot, from, sender) {
+            if !self.sources.take(source(from), REPLY, now) {
+                self.stats.limited += 1;
+                return Knock::Junk;
+            }
+            self.stats.retries += 1;
+            return Knock::Reply(wire::retry(sender, &self.cookie(slot, from, sender)));
+        }
+        if !self.sources.take(source(from), HANDSHAKE, now) || !self.handshakes.take(ALL_HANDSHAKES, now) {
+            self.stats.limited += 1;
+            return Knock::Junk;
+        }
+        let seed = self.draw.next();
+        let begun = match pattern {
+            Pattern::Known => noise::responder(&self.identity, pattern, &shown, &seed).and_then(|mut noise| {
+                let offer = noise::read(&mut noise, message)?;
+                let begun = Session::answering_known(noise, offer, datagram, from, index, sender, now);
+                begun.map(|(session, event)| (session, Some(event))).ok_or(snow::Error::Decrypt)
+            }),
+            Pattern::Unknown => {
+                Responded::new(&self.identity, &shown, &seed, message, index).map(|(responded, second)| {
+                    (Session::answering_unknown(responded, &second, datagram, from, index, sender, now), None)
+                })
+            }
+        };
+        // It fails if the message was made for another key. The caller has proven its address, and is told.
+        match begun {
+            Ok((session, event)) => {
+                self.stats.sessions += 1;
+                Knock::Session(Box::new(session), event)
+            }
+            Err(_) => {
+                self.stats.wrong_keys += 1;
+                Knock::Reply(wire::refuse(sender, Reason::WrongKey.into()))
+            }
+        }
+    }
+
+    /// What became of the datagrams so far.
+    pub fn stats(&self) -> &GateStats {
+        &self.stats
+    }
+
+    fn slot(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_secs() / SLOT.as_secs()
+    }
+
+    fn cookie(&self, slot: u64, from: SocketAddr, sender: u16) -> [u8; COOKIE] {
+        let mut cookie = [0; COOKIE];
+        cookie.copy_from_slice(&self.hash(slot, from, sender).finalize().into_bytes()[..COOKIE]);
+        cookie
+    }
+
+    fn is_valid(&self, cookie: &[u8; COOKIE], slot: u64, from: SocketAddr, sender: u16) -> bool {
+        let is_of = |slot| self.hash(slot, from, sender).verify_truncated_left(cookie).is_ok();
+        is_of(slot) || slot.checked_sub(1).is_some_and(is_of)
+    }
+
+    fn hash(&self, slot: u64, from: SocketAddr, sender: u16) -> impl Mac + use<> {
+        let ip = match from.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        mac(&self.cookie_key, &[&slot.to_be_bytes(), &ip.octets(), &from.port().to_be_bytes(), &sender.to_be_bytes()])
+    }
+}

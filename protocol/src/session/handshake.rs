@@ -1,0 +1,338 @@
+//! How a session begins: the messages of the handshake, and the decision of who is called.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use snow::{Error, HandshakeState};
+use zeroize::Zeroizing;
+
+use crate::{
+    identity::{Identity, PublicKey},
+    session::{
+        AcceptError, DialError, Event, MAX_ANSWER, MAX_OFFER, Reason, Session,
+        noise::{self, Draw},
+        state::{ANSWER, CONFIRM, Keys, PAUSE, REFUSED, State, Timer},
+        wire::{self, COOKIE, Pattern},
+    },
+};
+
+/// How long an answerer waits for the next message: longer than the caller repeats it, as some may be lost.
+const ANSWERER_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a refusal is repeated for a caller who asks again.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A cookie is replaced by another one only after so long. So a Retry that comes twice, or two for two repeated initiations,
+/// do not make the caller begin anew, and one with a forged cookie does not stop it for long.
+const COOKIE_STAYS: Duration = Duration::from_secs(1);
+
+/// Forged handshake messages that are looked at. Each costs some hundred microseconds; after these the handshake fails.
+const MAX_TRIES: u64 = 64;
+
+/// What the second message of IK says after the index: it accepts, and the answer follows. Anything else is a reason.
+const ACCEPTED: u8 = 0;
+
+/// A caller before it has an answer.
+pub(super) struct Dialing {
+    identity: Identity,
+    peer: Option<PublicKey>,
+    offer: Vec<u8>,
+    draw: Draw,
+    cookie_since: Option<Instant>,
+    cookie: [u8; COOKIE],
+    noise: HandshakeState,
+}
+
+impl Dialing {
+    fn begin(&self, cookie: &[u8; COOKIE], seed: &[u8; 32], index: u16) -> Result<(HandshakeState, Vec<u8>), Error> {
+        let mut noise = noise::initiator(&self.identity, self.peer, cookie, seed)?;
+        let message = first_message(&mut noise, self.peer, &self.offer, cookie, index)?;
+        Ok((noise, message))
+    }
+}
+
+/// An answerer of XX that waits for the third message.
+pub(super) struct Responded {
+    identity: Identity,
+    cookie: [u8; COOKIE],
+    seed: Zeroizing<[u8; 32]>,
+    /// The first message.
+    first: Vec<u8>,
+    index: u16,
+    noise: HandshakeState,
+}
+
+impl Responded {
+    /// Reads the first message and writes the second, the same one whenever this is called with the same seed.
+    pub(super) fn new(
+        identity: &Identity,
+        cookie: &[u8; COOKIE],
+        seed: &Zeroizing<[u8; 32]>,
+        first: &[u8],
+        index: u16,
+    ) -> Result<(Self, Vec<u8>), Error> {
+        let mut noise = noise::responder(identity, Pattern::Unknown, cookie, seed)?;
+        noise::read(&mut noise, first)?;
+        let second = noise::write(&mut noise, &index.to_be_bytes())?;
+        let (identity, seed, first) = (identity.clone(), seed.clone(), first.to_vec());
+        Ok((Self { identity, cookie: *cookie, seed, first, index, noise }, second))
+    }
+
+    /// Reads the third message: the offer.
+    fn read(&mut self, third: &[u8]) -> Result<Vec<u8>, Error> {
+        noise::read(&mut self.noise, third).inspect_err(|_| {
+            // `snow` cannot go back to where it was if the first half of this message was right and the second was not, so
+            // that the genuine one could not be read any more. From the same seed comes the same state.
+            if let Ok((again, _)) = Self::new(&self.identity, &self.cookie, &self.seed, &self.first, self.index) {
+                *self = again;
+            }
+        })
+    }
+}
+
+fn first_message(
+    noise: &mut HandshakeState,
+    peer: Option<PublicKey>,
+    offer: &[u8],
+    cookie: &[u8; COOKIE],
+    index: u16,
+) -> Result<Vec<u8>, Error> {
+    // The first message of XX is readable for all: there the offer comes with the third.
+    let (pattern, payload) = if peer.is_some() { (Pattern::Known, offer) } else { (Pattern::Unknown, &[][..]) };
+    let inner = noise::write(noise, payload)?;
+    let mut message = Vec::with_capacity(wire::INITIATE_HEADER + inner.len());
+    wire::initiate(&mut message, index, pattern, cookie, &inner);
+    Ok(message)
+}
+
+impl Session {
+    /// Calls the peer at `address`: with IK if its key is known, and else with XX. `index` is any number that no other session
+    /// of this socket has, better a random one; `seed` must be 32 fresh bytes of the operating system's generator, as the
+    /// session's secrecy rests upon it. The offer is opaque here; nobody but the peer can read it if its key is given.
+    ///
+    /// # Errors
+    /// If the offer is longer than [`MAX_OFFER`] or the key is unusable.
+    pub fn dial(
+        identity: &Identity,
+        peer_key: Option<PublicKey>,
+        address: SocketAddr,
+        index: u16,
+        offer: &[u8],
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, DialError> {
+        if offer.len() > MAX_OFFER {
+            return Err(DialError::Offer(offer.len()));
+        }
+        let mut draw = Draw::new(seed);
+        let cookie = [0; COOKIE];
+        let unusable = |_| DialError::Handshake;
+        let mut noise = noise::initiator(identity, peer_key, &cookie, &draw.next()).map_err(unusable)?;
+        let message = first_message(&mut noise, peer_key, offer, &cookie, index).map_err(unusable)?;
+        let (identity, offer) = (identity.clone(), offer.to_vec());
+        let dialing = Dialing { identity, peer: peer_key, offer, draw, cookie_since: None, cookie, noise };
+        let state = State::Dialing(Box::new(dialing));
+        let timer = Timer::repeating(now);
+        Ok(Self { peer: peer_key, message, message_due: true, ..Self::with(state, timer, address, index, 0) })
+    }
+
+    /// Answers an IK initiation, whose offer is given.
+    pub(super) fn answering_known(
+        noise: HandshakeState,
+        offer: Vec<u8>,
+        datagram: &[u8],
+        address: SocketAddr,
+        index: u16,
+        remote: u16,
+        now: Instant,
+    ) -> Option<(Self, Event<'static>)> {
+        let peer = noise::peer(&noise)?;
+        let timer = Timer::waiting(now, ANSWERER_PATIENCE);
+        let mut session = Self::with(State::Asked(Box::new(noise)), timer, address, index, remote);
+        session.peer = Some(peer);
+        session.taken[0] = Some(Sha256::digest(datagram).into());
+        Some((session, Event::Incoming { peer, offer }))
+    }
+
+    /// Answers an XX initiation with the second message given.
+    pub(super) fn answering_unknown(
+        responded: Responded,
+        second: &[u8],
+        datagram: &[u8],
+        address: SocketAddr,
+        index: u16,
+        remote: u16,
+        now: Instant,
+    ) -> Self {
+        let timer = Timer::waiting(now, ANSWERER_PATIENCE);
+        let mut session = Self::with(State::Responded(Box::new(responded)), timer, address, index, remote);
+        wire::respond(&mut session.message, remote, second);
+        session.message_due = true;
+        session.taken[0] = Some(Sha256::digest(datagram).into());
+        session
+    }
+
+    /// Begins anew with a cookie.
+    pub(super) fn retry(&mut self, cookie: [u8; COOKIE], now: Instant) {
+        let State::Dialing(dialing) = &mut self.state else { return self.count_handshake(false) };
+        let stays = |since| now.saturating_duration_since(since) < COOKIE_STAYS;
+        if dialing.cookie == cookie || dialing.cookie_since.is_some_and(stays) {
+            return self.count_handshake(false);
+        }
+        let seed = dialing.draw.next();
+        let Ok((noise, message)) = dialing.begin(&cookie, &seed, self.index) else {
+            return self.count_handshake(false);
+        };
+        if dialing.cookie_since.is_none()
+            && let Some(timer) = &mut self.timer
+        {
+            timer.next = Some((now + PAUSE, PAUSE));
+        }
+        (dialing.cookie, dialing.cookie_since, dialing.noise) = (cookie, Some(now), noise);
+        // A refusal was of another message, perhaps one that was damaged on the way.
+        self.doubted = None;
+        self.message = message;
+        self.message_due = true;
+        self.count_handshake(true);
+    }
+
+    /// Caller: the second message.
+    pub(super) fn respond(&mut self, message: &[u8], now: Instant) -> Option<Event<'static>> {
+        let forged = self.stats.forged;
+        let State::Dialing(dialing) = &mut self.state else {
+            self.count_handshake(false);
+            return None;
+        };
+        if forged >= MAX_TRIES {
+            self.count_handshake(false);
+            return None;
+        }
+        let Ok(payload) = noise::read(&mut dialing.noise, message) else {
+            self.stats.forged += 1;
+            return None;
+        };
+        // The index is inside, where nobody can change it on the way.
+        let (index, payload) =
+            payload.split_first_chunk().map_or((0, &[][..]), |(i, rest)| (u16::from_be_bytes(*i), rest));
+        let peer = noise::peer(&dialing.noise)?;
+        let mut third = None;
+        if dialing.peer.is_none() {
+            third = Some(noise::write(&mut dialing.noise, &dialing.offer).ok()?);
+        }
+        self.keys = Some(Keys::new(&mut dialing.noise, true));
+        (self.remote, self.peer, self.doubted) = (index, Some(peer), None);
+        self.message_due = false;
+        self.count_handshake(true);
+        let Some(third) = third else {
+            return match payload.split_first() {
+                Some((&ACCEPTED, answer)) => Some(self.establish(peer, answer.to_vec(), now)),
+                Some((&code, _)) => Some(self.end(Event::Refused(code.into()))),
+                None => Some(self.end(Event::Refused(Reason::Other(0)))),
+            };
+        };
+        self.message.clear();
+        wire::finish(&mut self.message, index, &third);
+        self.message_due = true;
+        self.state = State::Finishing;
+        self.timer = Timer::repeating(now);
+        None
+    }
+
+    /// Answerer, XX: the third message.
+    pub(super) fn finish(&mut self, message: &[u8], now: Instant) -> Option<Event<'static>> {
+        let digest: [u8; 32] = Sha256::digest(message).into();
+        if self.taken[1] == Some(digest) {
+            // The answer was lost.
+            let answered = matches!(self.state, State::Unconfirmed | State::Refusing);
+            if answered {
+                self.control_due = Some(self.verdict.0);
+            }
+            self.count_handshake(answered);
+            return None;
+        }
+        let forged = self.stats.forged;
+        let State::Responded(responded) = &mut self.state else {
+            self.count_handshake(false);
+            return None;
+        };
+        if forged >= MAX_TRIES {
+            self.count_handshake(false);
+            return None;
+        }
+        let Ok(offer) = responded.read(message) else {
+            self.stats.forged += 1;
+            return None;
+        };
+        let peer = noise::peer(&responded.noise)?;
+        self.keys = Some(Keys::new(&mut responded.noise, false));
+        self.peer = Some(peer);
+        self.taken[1] = Some(digest);
+        self.message.clear();
+        self.message_due = false;
+        self.state = State::AskedLast;
+        self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
+        self.count_handshake(true);
+        Some(Event::Incoming { peer, offer })
+    }
+
+    /// Answerer: takes the call of [`Event::Incoming`].
+    ///
+    /// # Errors
+    /// If the answer is longer than [`MAX_ANSWER`], or there is no call to be taken.
+    pub fn accept(&mut self, answer: &[u8], now: Instant) -> Result<(), AcceptError> {
+        if answer.len() > MAX_ANSWER {
+            return Err(AcceptError::Answer(answer.len()));
+        }
+        self.decide(ACCEPTED, (ANSWER, answer.to_vec()), State::Unconfirmed)?;
+        self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
+        Ok(())
+    }
+
+    /// Answerer: refuses the call of [`Event::Incoming`]. Nobody but the caller can read why. Does nothing if there is none.
+    pub fn refuse(&mut self, reason: Reason, now: Instant) {
+        let code = match u8::from(reason) {
+            ACCEPTED => Reason::Declined.into(),
+            code => code,
+        };
+        if self.decide(code, (REFUSED, vec![code]), State::Refusing).is_ok() {
+            self.timer = Timer::waiting(now, REFUSAL_PATIENCE);
+        }
+    }
+
+    /// `code` is for IK, and `verdict` for XX: the same in two forms.
+    fn decide(&mut self, code: u8, verdict: (u8, Vec<u8>), then: State) -> Result<(), AcceptError> {
+        match &mut self.state {
+            State::Asked(noise) => {
+                let mut payload = self.index.to_be_bytes().to_vec();
+                payload.push(code);
+                if code == ACCEPTED {
+                    payload.extend_from_slice(&verdict.1);
+                }
+                let second = noise::write(noise, &payload).map_err(|_| AcceptError::NotAsked)?;
+                self.keys = Some(Keys::new(noise, false));
+                self.message.clear();
+                wire::respond(&mut self.message, self.remote, &second);
+                self.message_due = true;
+            }
+            State::AskedLast => {
+                self.control_due = Some(verdict.0);
+                self.verdict = verdict;
+            }
+            _ => return Err(AcceptError::NotAsked),
+        }
+        self.state = then;
+        Ok(())
+    }
+
+    pub(super) fn establish(&mut self, peer: PublicKey, answer: Vec<u8>, now: Instant) -> Event<'static> {
+        self.state = State::Open { confirming: true };
+        self.message = Vec::new();
+        self.message_due = false;
+        self.control_due = Some(CONFIRM);
+        self.timer = Timer::repeating(now);
+        Event::Established { peer, answer }
+    }
+}

@@ -1,0 +1,425 @@
+//! One session, from either side: what comes in and goes out. `handshake` has how it begins.
+
+use std::{
+    mem,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use snow::HandshakeState;
+use zeroize::Zeroizing;
+
+use crate::{
+    identity::PublicKey,
+    session::{
+        Event, MAX_FORGERIES, Reason, SealError, Stats,
+        handshake::{Dialing, Responded},
+        seal::{OpenError, Opener, Sealer, Space},
+        wire::{self, HEADER, MEDIA, Outer, Sealed, TAG},
+    },
+};
+
+/// First pause before a message is repeated; each further one is half as long again, up to [`PAUSE_MAX`].
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a caller repeats one message.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A refusal that anyone could have sent is believed if nothing better has come so long after. Longer than
+/// [`COOKIE_STAYS`], so that the two forged together do not end a handshake.
+const DOUBT: Duration = Duration::from_secs(2);
+
+/// What a control packet begins with, inside: whose it is.
+pub(super) const CONFIRM: u8 = 0;
+const CONFIRMED: u8 = 1;
+pub(super) const ANSWER: u8 = 2;
+pub(super) const REFUSED: u8 = 3;
+const APPLICATION: u8 = 4;
+
+pub(super) struct Keys {
+    seal_media: Sealer,
+    seal_control: Sealer,
+    open_media: Opener<256>,
+    open_control: Opener<32>,
+}
+
+impl Keys {
+    pub(super) fn new(noise: &mut HandshakeState, caller: bool) -> Box<Self> {
+        let (from_caller, from_answerer) = noise.dangerously_get_raw_split();
+        let (from_caller, from_answerer) = (Zeroizing::new(from_caller), Zeroizing::new(from_answerer));
+        let (out, back) = if caller { (from_caller, from_answerer) } else { (from_answerer, from_caller) };
+        Box::new(Self {
+            seal_media: Sealer::new(&out, Space::Media),
+            seal_control: Sealer::new(&out, Space::Control),
+            open_media: Opener::new(&back, Space::Media),
+            open_control: Opener::new(&back, Space::Control),
+        })
+    }
+}
+
+pub(super) enum State {
+    /// Caller: repeats the initiation.
+    Dialing(Box<Dialing>),
+    /// Caller, XX: repeats the third message until the answer comes.
+    Finishing,
+    /// Answerer, IK: the user is asked. The second message is yet to be written.
+    Asked(Box<HandshakeState>),
+    /// Answerer, XX: has written the second message, and waits for the third.
+    Responded(Box<Responded>),
+    /// Answerer, XX: has the third message; the user is asked.
+    AskedLast,
+    /// Answerer: has accepted, and says no more until the caller shows that it is there.
+    Unconfirmed,
+    /// Answerer: has refused, and says so again when asked again.
+    Refusing,
+    /// Both may send. A caller repeats its confirmation until something comes back.
+    Open {
+        confirming: bool,
+    },
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timer {
+    /// When to repeat, and the pause after that.
+    pub(super) next: Option<(Instant, Duration)>,
+    /// When to give up.
+    pub(super) end: Instant,
+}
+
+impl Timer {
+    pub(super) fn repeating(now: Instant) -> Option<Self> {
+        Some(Self { next: Some((now + PAUSE, PAUSE)), end: now + PATIENCE })
+    }
+
+    pub(super) fn waiting(now: Instant, patience: Duration) -> Option<Self> {
+        Some(Self { next: None, end: now + patience })
+    }
+}
+
+/// One session with one peer, from either side. The [module](crate::session) has the rules for its users.
+pub struct Session {
+    /// The receiver's index in datagrams that come, and in those that go.
+    pub(super) index: u16,
+    pub(super) remote: u16,
+    pub(super) address: SocketAddr,
+    pub(super) peer: Option<PublicKey>,
+    pub(super) state: State,
+    pub(super) keys: Option<Box<Keys>>,
+    /// The handshake message to send, and to send again: a whole datagram.
+    pub(super) message: Vec<u8>,
+    pub(super) message_due: bool,
+    /// Which of the session's own control packets is to be sent.
+    pub(super) control_due: Option<u8>,
+    /// Answerer, XX: what the control packet says, as long as it may have to be said again.
+    pub(super) verdict: (u8, Vec<u8>),
+    /// Answerer: SHA-256 of the messages that it has taken, to know them again.
+    pub(super) taken: [Option<[u8; 32]>; 2],
+    pub(super) timer: Option<Timer>,
+    /// A refusal that anyone could have sent, and when to believe it.
+    pub(super) doubted: Option<(Reason, Instant)>,
+    pub(super) confirmed: bool,
+    pub(super) moved: Option<(SocketAddr, SocketAddr)>,
+    pub(super) stats: Stats,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("index", &self.index)
+            .field("address", &self.address)
+            .field("peer", &self.peer)
+            .field("open", &self.is_open())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn with(state: State, timer: Option<Timer>, address: SocketAddr, index: u16, remote: u16) -> Self {
+        Self {
+            index,
+            remote,
+            address,
+            peer: None,
+            state,
+            keys: None,
+            message: Vec::new(),
+            message_due: false,
+            control_due: None,
+            verdict: (REFUSED, Vec::new()),
+            taken: [None; 2],
+            timer,
+            doubted: None,
+            confirmed: false,
+            moved: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes a datagram. Bodies are decrypted where they lie.
+    pub fn handle<'d>(&mut self, now: Instant, from: SocketAddr, datagram: &'d mut [u8]) -> Option<Event<'d>> {
+        let known_address = same(from, self.address);
+        match Outer::parse(datagram) {
+            Ok(Outer::Sealed { receiver, header }) if receiver == self.index => {
+                return self.open(now, from, header, datagram);
+            }
+            Ok(Outer::Initiate { .. }) => {
+                let again = self.is_repeat(from, datagram);
+                let answered =
+                    again && matches!(self.state, State::Responded(_) | State::Unconfirmed | State::Refusing);
+                self.message_due |= answered && !self.message.is_empty();
+                self.count_handshake(again);
+            }
+            Ok(Outer::Retry { receiver, cookie }) if receiver == self.index && known_address => self.retry(cookie, now),
+            Ok(Outer::Respond { receiver, noise }) if receiver == self.index && known_address => {
+                return self.respond(noise, now);
+            }
+            Ok(Outer::Finish { receiver, noise }) if receiver == self.index && known_address => {
+                return self.finish(noise, now);
+            }
+            Ok(Outer::Refuse { receiver, reason }) if receiver == self.index && known_address => {
+                let dialing = matches!(self.state, State::Dialing(_));
+                if dialing && self.doubted.is_none() {
+                    self.doubted = Some((reason.into(), now + DOUBT));
+                }
+                self.count_handshake(dialing);
+            }
+            Ok(_) => self.stats.strangers += 1,
+            Err(_) => self.stats.malformed += 1,
+        }
+        None
+    }
+
+    pub(super) fn count_handshake(&mut self, useful: bool) {
+        if useful {
+            self.stats.handshake += 1;
+        } else {
+            self.stats.unexpected += 1;
+        }
+    }
+
+    /// A sealed packet for this session.
+    fn open<'d>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: Sealed,
+        datagram: &'d mut [u8],
+    ) -> Option<Event<'d>> {
+        let expected = matches!(self.state, State::Finishing | State::Unconfirmed | State::Open { .. });
+        let Some(keys) = self.keys.as_mut().filter(|_| expected) else {
+            self.count_handshake(false);
+            return None;
+        };
+        let is_media = header.is_media();
+        let opened =
+            if is_media { keys.open_media.open(header, datagram) } else { keys.open_control.open(header, datagram) };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Replayed) => {
+                self.stats.replayed += 1;
+                return None;
+            }
+            Err(OpenError::Forged) => {
+                self.stats.forged += 1;
+                return (self.stats.forged >= MAX_FORGERIES).then(|| self.end(Event::Attacked));
+            }
+        };
+        if opened.newest && !same(from, self.address) {
+            // If it moves again before the user looks, what counts is from where it came at first.
+            let first = self.moved.map_or(self.address, |(first, _)| first);
+            self.moved = Some((first, from)).filter(|_| !same(first, from));
+            self.address = from;
+        }
+        let end = datagram.len().saturating_sub(TAG);
+        let body = datagram.get(HEADER..end).unwrap_or_default();
+        if is_media {
+            self.stats.media += 1;
+            if matches!(self.state, State::Finishing) {
+                return None;
+            }
+            self.heard();
+            return Some(Event::Media { number: opened.number, header: header.caller_bits(), body });
+        }
+        self.stats.control += 1;
+        let (&kind, body) = body.split_first()?;
+        let finishing = matches!(self.state, State::Finishing);
+        match kind {
+            ANSWER if finishing => return self.peer.map(|peer| self.establish(peer, body.to_vec(), now)),
+            REFUSED if finishing => {
+                return Some(self.end(Event::Refused(body.first().copied().unwrap_or_default().into())));
+            }
+            // The answer again, to a third message that was repeated: says nothing of the confirmation.
+            ANSWER | REFUSED => {}
+            _ if finishing => {}
+            CONFIRM => {
+                self.heard();
+                self.control_due = Some(CONFIRMED);
+            }
+            APPLICATION => {
+                self.heard();
+                return Some(Event::Control { body });
+            }
+            // A kind of later versions counts as a sign of life.
+            _ => self.heard(),
+        }
+        self.poll_event()
+    }
+
+    /// Something authentic came that only a peer who has the answer, or the confirmation, can send.
+    fn heard(&mut self) {
+        match self.state {
+            State::Unconfirmed => self.confirmed = true,
+            State::Open { confirming: true } => {
+                if self.control_due == Some(CONFIRM) {
+                    self.control_due = None;
+                }
+            }
+            _ => return,
+        }
+        self.state = State::Open { confirming: false };
+        self.message = Vec::new();
+        self.message_due = false;
+        self.timer = None;
+    }
+
+    /// What else happened with the datagram before.
+    pub fn poll_event(&mut self) -> Option<Event<'static>> {
+        if mem::take(&mut self.confirmed) {
+            return Some(Event::Confirmed);
+        }
+        self.moved.take().map(|(from, to)| Event::Moved { from, to })
+    }
+
+    /// Appends a datagram with speech to `out`. The number must be higher than all before, by 28672 at most; the header is 7
+    /// bits of the caller's choice that are readable on the way but cannot be changed. Allocates nothing if `out` has room.
+    ///
+    /// # Errors
+    /// If the session is not open, the number is not usable, or the datagram were longer than [`MAX_DATAGRAM`].
+    ///
+    /// [`MAX_DATAGRAM`]: crate::session::MAX_DATAGRAM
+    pub fn seal_media(&mut self, number: u64, header: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        let keys = self.keys.as_mut().filter(|_| matches!(self.state, State::Open { .. })).ok_or(SealError::NotOpen)?;
+        keys.seal_media.seal(number, MEDIA | header, self.remote, [&[], body], out)
+    }
+
+    /// Appends a datagram with a message of the application to `out`. Not repeated if it is lost.
+    ///
+    /// # Errors
+    /// As [`seal_media`](Self::seal_media), but for the number, which is the session's own.
+    pub fn seal_control(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        if !self.is_open() {
+            return Err(SealError::NotOpen);
+        }
+        self.control(APPLICATION, body, out)
+    }
+
+    fn control(&mut self, kind: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        let sealer = &mut self.keys.as_mut().ok_or(SealError::NotOpen)?.seal_control;
+        sealer.seal(sealer.next(), wire::CONTROL, self.remote, [&[kind], body], out)
+    }
+
+    /// Gives the next datagram to be sent for the session's own sake, in place of what `out` held; false if there is none.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        if mem::take(&mut self.message_due) {
+            out.extend_from_slice(&self.message);
+            return true;
+        }
+        let Some(kind) = self.control_due.take() else { return false };
+        let body = if kind == self.verdict.0 { mem::take(&mut self.verdict.1) } else { Vec::new() };
+        let sealed = self.control(kind, &body, out).is_ok();
+        if kind == self.verdict.0 {
+            self.verdict.1 = body;
+        }
+        sealed
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` if never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let repeat = self.timer.and_then(|timer| timer.next).map(|(next, _)| next);
+        let end = self.timer.map(|timer| timer.end);
+        let doubt = self.doubted.map(|(_, when)| when);
+        [repeat, end, doubt].into_iter().flatten().min()
+    }
+
+    /// Does what is due at `now`. Harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Event<'static>> {
+        if let Some((reason, _)) = self.doubted.filter(|&(_, when)| now >= when) {
+            return Some(self.end(Event::Refused(reason)));
+        }
+        let timer = self.timer.as_mut()?;
+        if now >= timer.end {
+            let silent = matches!(self.state, State::Refusing);
+            let event = self.end(Event::TimedOut);
+            return (!silent).then_some(event);
+        }
+        let (_, pause) = timer.next.filter(|&(next, _)| now >= next)?;
+        let pause = (pause * 3 / 2).min(PAUSE_MAX);
+        timer.next = Some((now + pause, pause));
+        match self.state {
+            State::Open { confirming: true } => self.control_due = Some(CONFIRM),
+            State::Dialing(_) | State::Finishing => self.message_due = true,
+            _ => {}
+        }
+        None
+    }
+
+    pub(super) fn end(&mut self, event: Event<'static>) -> Event<'static> {
+        self.close();
+        event
+    }
+
+    /// Ends the session and overwrites its keys. The peer is not told: that is for a control message before.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+        self.keys = None;
+        self.message = Vec::new();
+        self.message_due = false;
+        self.control_due = None;
+        (self.timer, self.doubted, self.moved, self.confirmed) = (None, None, None, false);
+    }
+
+    /// Whether an initiation is the one that this session has already, from the same address.
+    pub fn is_repeat(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        same(from, self.address) && self.taken[0].is_some_and(|taken| taken == *Sha256::digest(datagram))
+    }
+
+    /// Where to send what this session makes: where the newest authentic packet came from.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who is there, as far as it is known: from the beginning for IK, from the second or third message on for XX.
+    pub fn peer(&self) -> Option<PublicKey> {
+        self.peer
+    }
+
+    /// Whether media and control messages can be sealed.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Whether the session is over.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// What became of the datagrams so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The index by which datagrams find this session.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+}
+
+/// Whether two addresses are one; a socket for IPv6 tells IPv4 addresses in their mapped form (RFC 4291 section 2.5.5.2).
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+}

@@ -1,0 +1,66 @@
+//! Calls over bad paths, beside Opus 1.6; and what protocol and relay cost.
+
+use std::{fs, path::Path};
+
+use anyhow::bail;
+use serde_json::{Map, Value};
+
+use super::Row;
+use crate::shell::{self, cargo, root};
+
+pub(super) const ROWS: [Row; 12] = [
+    (
+        "wire_kbps_1k5_120ms",
+        "on the wire, 1.5 kbps raw, packets of 120 ms, IPv4, nothing left out",
+        "kbps",
+        Some("at most 4.2"),
+    ),
+    ("estoi_clean", "ESTOI without loss, 3 kbps raw", "", None),
+    ("estoi_drop_loss10", "ESTOI lost to 10 % random loss, mean of three calls", "", Some("at most 0.05")),
+    ("estoi_drop_loss20", "the same, 20 %", "", Some("at most 0.10")),
+    ("longest_silence_ms_loss20", "longest gap heard as silence, 20 %, three calls of 60 s", "ms", Some("at most 40")),
+    (
+        "jitter_delay_ms_p50",
+        "wait in the jitter buffer over a path with 20 ms of jitter, median",
+        "ms",
+        Some("at most 60"),
+    ),
+    ("bottleneck8k_settle_s", "8 kbit/s, queue of 500 ms: the queue stays under 150 ms from", "s", Some("at most 5")),
+    ("bottleneck8k_queue_ms_p95", "its 95th percentile in 60 s", "ms", Some("under 150")),
+    ("bottleneck8k_lost", "packets lost there", "", None),
+    ("protocol_cpu_pct", "processor time of the protocol, one side of a call", "% of a core", Some("under 1")),
+    ("relay_calls_per_core", "calls that a relay carries on one core", "", Some("at least 500")),
+    ("relay_lost_percent", "datagrams lost by the relay under the load of 500 calls", "%", None),
+];
+
+pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
+    let shared = root().join("../shared");
+    let (list, speech) = (shared.join("bench/heldout.txt"), shared.join("speech/heldout"));
+    if !list.is_file() || !speech.is_dir() {
+        bail!(
+            "this measures on held-out speech, which is not part of the repository: {} and {} are missing",
+            list.display(),
+            speech.display()
+        );
+    }
+    let out = root().join("out/bench");
+    fs::create_dir_all(&out)?;
+    let json = out.join("transport.json");
+    let mut bench = cargo();
+    bench.args(["bench", "--locked", "-p", "parlod", "--bench", "transport", "--", "--json"]).arg(&json);
+    bench.arg("--list").arg(&list).arg("--speech").arg(&speech);
+    shell::run(&mut bench)?;
+    let mut figures: Map<String, Value> = serde_json::from_str(&fs::read_to_string(&json)?)?;
+    let relay = out.join("relay.json");
+    shell::run(cargo().args(["bench", "--locked", "-p", "parlod", "--bench", "relay", "--", "--json"]).arg(&relay))?;
+    let relay: Map<String, Value> = serde_json::from_str(&fs::read_to_string(&relay)?)?;
+    for name in ["relay_calls_per_core", "relay_lost_percent"] {
+        figures.insert(name.to_owned(), relay.get(name).cloned().unwrap_or(Value::Null));
+    }
+    Ok(figures)
+}
+
+/// Where the tables go.
+pub(super) fn document() -> &'static Path {
+    Path::new("docs/loss.md")
+}
