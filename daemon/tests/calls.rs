@@ -400,6 +400,54 @@ fn a_peer_is_called_by_name_and_one_with_another_key_is_not_spoken_to() {
     assert!(!status.success() && said.contains("THE KEY OF alice HAS CHANGED"), "{said}");
 }
 
+/// A bad network in front of `to`, on a thread of this process; where it is.
+fn bad_network(to: &str, path: &str) -> String {
+    let path: parlo_netem::PathConfig = path.parse().unwrap();
+    let config = parlo_netem::proxy::ProxyConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        to: to.parse().unwrap(),
+        up: path.derive(1),
+        down: path.derive(2),
+        clients_max: 4,
+    };
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let proxy = parlo_netem::proxy::Proxy::bind(config).await.unwrap();
+            tell.send(proxy.local_address().unwrap().to_string()).unwrap();
+            proxy.run().await.unwrap();
+        });
+    });
+    told.recv().unwrap()
+}
+
+#[test]
+fn speech_is_heard_through_a_network_that_loses_a_fifth() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (sink, report) = (format!("file:{}", path("heard.wav")), path("heard.json"));
+    let mut words = vec!["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink", &sink];
+    words.extend(["--report", &report]);
+    let mut listener = Daemon::start(&mut parlod(&words));
+    let through =
+        bad_network(&listener.address(), "seed=3 loss=20% delay=20ms jitter=10ms reorder=2% duplicate=10% corrupt=3%");
+    let source = format!("file:{}", clip().display());
+    let caller = Daemon::start(&mut parlod(&["--call", &through, "--source", &source, "--sink", "none"]));
+    caller.ends_well();
+    listener.ends_well();
+    let report = json(Path::new(&report));
+    let frames = |name: &str| report["frames"][name].as_u64().unwrap();
+    // One packet of five was lost, and most of what was in them is heard from copies.
+    assert!(frames("coarse") > 15 && frames("played") > 150, "{report}");
+    assert!(frames("played") + frames("coarse") + frames("silent") > 290, "{report}");
+    assert!(report["junk"]["forged"].as_u64().unwrap() + report["junk"]["replayed"].as_u64().unwrap() > 0, "{report}");
+    let (speech, rate) = read(&clip());
+    let (heard, heard_rate) = read(Path::new(&path("heard.wav")));
+    let alignment = align(&speech, &resample(&heard, heard_rate, rate), rate, 2.0).unwrap();
+    assert!(alignment.correlation > 0.6, "{alignment:?} {report}");
+}
+
 #[test]
 fn two_meet_at_a_relay_and_strangers_are_turned_away_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use parlod::call::Kind;
 use support::{
     clip,
     simulation::{Outcome, quantile},
-    spoken::{OpusWay, Speech},
+    spoken::{LEAST, OpusWay, Speech},
 };
 
 static SPEECH: LazyLock<Speech> = LazyLock::new(|| Speech::new(&[&clip()], 14, 6, false));
@@ -85,7 +85,7 @@ fn a_flood_of_junk_costs_no_frame() {
 
 #[test]
 fn opus_speaks_through_the_same_call() {
-    let way = OpusWay { bitrate: 24_000, protection: Protection::Fec, told: 20, frames: 1 };
+    let way = OpusWay { bitrate: 24_000, protection: Protection::Fec, told: 20, frames: 1, least: LEAST };
     let outcome = SPEECH.opus(way, |script| script.there.loss = Loss::Random(0.1));
     assert!(outcome.stood && count(&outcome, Kind::Real) > 600, "{:?}", outcome.kinds);
     assert!(SPEECH.estoi_after(&outcome, 104) > 0.85, "{}", SPEECH.estoi_after(&outcome, 104));

@@ -26,7 +26,7 @@ use serde_json::json;
 use crate::{
     paths::{Scenario, scenarios},
     simulation::{Outcome, quantile},
-    spoken::{OpusWay, Speech},
+    spoken::{LEAST, OpusWay, Speech},
 };
 
 /// Length of each call.
@@ -94,7 +94,12 @@ enum Way {
 }
 
 fn ways(told: u8) -> [(&'static str, Way); 6] {
-    let opus = |bitrate, protection, frames| Way::Opus(OpusWay { bitrate, protection, told, frames });
+    // With deep redundancy play-out waits for 60 ms more than it takes to fill a packet.
+    let opus = |bitrate, protection, frames| {
+        let deep = matches!(protection, Protection::Dred { .. });
+        let least = if deep { Duration::from_millis(60 + 20 * u64::from(frames)) } else { LEAST };
+        Way::Opus(OpusWay { bitrate, protection, told, frames, least })
+    };
     [
         ("Parlo, depth 6", Way::Parlo { silence_told: false }),
         ("Parlo, silence told", Way::Parlo { silence_told: true }),

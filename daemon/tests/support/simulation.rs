@@ -52,6 +52,8 @@ pub(crate) struct Script<'a> {
     pub audio: (u32, usize),
     /// The decoder's own delay.
     pub delay: Duration,
+    /// Least delay of the jitter buffer.
+    pub least: Duration,
     /// Datagrams of noise that the listener gets every millisecond.
     pub junk: u32,
 }
@@ -127,7 +129,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let mut outbound = Outbound::new((script.packing)());
     let mut silent = Outbound::new(Packing::Opus);
     let mut inbound = Inbound::new((script.packing)());
-    let jitter = JitterConfig { frame: FRAME, ..JitterConfig::default() };
+    let jitter = JitterConfig { frame: FRAME, least: script.least, ..JitterConfig::default() };
     let mut player = Player::new(script.listener, jitter, script.audio.0, script.audio.1);
 
     let mut outcome = Outcome { heard: vec![0.0; script.speech.len() * script.audio.1], ..Outcome::default() };

@@ -36,7 +36,13 @@ pub(crate) struct OpusWay {
     pub(crate) protection: Protection,
     pub(crate) told: u8,
     pub(crate) frames: u8,
+    /// Least delay of the jitter buffer: what later packets tell of a lost one is of use only if play-out waits for them, and
+    /// the buffer does not know of it.
+    pub(crate) least: Duration,
 }
+
+/// Least delay of the jitter buffer, as calls have it.
+pub(crate) const LEAST: Duration = Duration::from_millis(20);
 
 impl Speech {
     /// The files one after another, and again from the beginning, up to a length. `silence`: whether pauses are told rather
@@ -94,6 +100,7 @@ impl Speech {
             moves: None,
             audio: (audio.sample_rate, audio.frame_samples),
             delay: audio.delay(),
+            least: LEAST,
             junk: 0,
         };
         change(&mut script);
@@ -130,6 +137,7 @@ impl Speech {
             moves: None,
             audio: (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES),
             delay: Duration::from_micros(1_000_000 * encoder.delay_samples() as u64 / u64::from(parlo_opus::RATE)),
+            least: way.least,
             junk: 0,
         };
         change(&mut script);
