@@ -12,13 +12,15 @@
 //! [`send_frames`](Call::send_frames); who receives finds the same frames in [`Event::Frames`], and tells
 //! [`decoded`](Call::decoded) what came out well. [`context`](crate::context) has the rest.
 
+mod parts;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use parlo_tokens::{ComfortNoise, FrameSet};
+use parlo_tokens::ComfortNoise;
 
 use crate::{
     adapt::{Adapter, Costs, Limits, Plan},
@@ -33,6 +35,9 @@ use crate::{
     session::{self, DialError, Reason, Session},
 };
 
+use parts::Parts;
+pub use parts::{CallStats, Count, Event, Run, SendError};
+
 /// After so long without anything from the peer, the call is over.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,172 +48,6 @@ const ALIVE_EVERY: Duration = Duration::from_secs(2);
 /// A Bye cannot be answered, so it is sent three times, spread in time: what drops one may drop its neighbours too.
 const BYES: u8 = 3;
 const BYE_PAUSE: Duration = Duration::from_millis(30);
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// The call stands: speech may be sent. On the side that answers, the first frames may come just before this.
-    Connected {
-        /// Who is there.
-        peer: PublicKey,
-        /// What both sides send.
-        codec: Codec,
-        /// Codebooks that the peer means to send at most.
-        depth: u8,
-        /// Frames in each of its packets while its path is good.
-        frames_per_packet: u8,
-    },
-    /// Speech came.
-    Frames {
-        /// Number of the first frame.
-        first: u64,
-        /// Frames in the payload.
-        count: u8,
-        /// Codes in each.
-        depth: u8,
-        /// Copies of the frames right before the first, which come first in the payload.
-        copies: u8,
-        /// Codes in each copy.
-        copy_depth: u8,
-        /// Earlier frames that the payload is conditioned upon: exactly those that its sender used. None of them if it
-        /// stands alone.
-        context: FrameSet,
-        /// The frames, as the model's coder made them.
-        payload: &'a [u8],
-    },
-    /// Nobody speaks there, from this frame on.
-    Silence {
-        /// Number of the frame.
-        number: u64,
-        /// What it sounds like.
-        noise: ComfortNoise,
-    },
-    /// The peer is reached at another address now.
-    Moved {
-        /// Where it was.
-        from: SocketAddr,
-        /// Where it is.
-        to: SocketAddr,
-    },
-    /// The peer said no. The call is over.
-    Refused(Reason),
-    /// The peer hung up. The call is over.
-    PeerLeft {
-        /// Number of the frame after its last, if it said so: what is missing before it was lost.
-        frames: Option<u64>,
-    },
-    /// The peer did not answer, or fell silent, for ten seconds. The call is over.
-    TimedOut,
-    /// So many forged packets came that the call is not safe any more. It is over.
-    Attacked,
-}
-
-/// Datagrams of one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Datagrams of any kind.
-    pub packets: u64,
-    /// Their bytes, without IP and UDP headers.
-    pub bytes: u64,
-    /// Bytes of payloads among them: frames and copies.
-    pub payload_bytes: u64,
-    /// Bytes of reports and feedback among them.
-    pub news_bytes: u64,
-}
-
-impl Count {
-    /// Bytes on the wire, where each datagram has `headers` bytes of IP and UDP before it
-    /// ([`IPV4_UDP`], [`IPV6_UDP`]).
-    pub fn wire_bytes(&self, headers: usize) -> u64 {
-        self.bytes + self.packets * headers as u64
-    }
-
-    fn add(&mut self, bytes: usize, parts: Parts) {
-        self.packets += 1;
-        self.bytes += bytes as u64;
-        self.payload_bytes += parts.payload as u64;
-        self.news_bytes += parts.news as u64;
-    }
-}
-
-/// Bytes of what there is in a packet.
-#[derive(Debug, Clone, Copy, Default)]
-struct Parts {
-    payload: usize,
-    news: usize,
-}
-
-impl Parts {
-    fn of(media: &Media<'_>) -> Self {
-        match media {
-            Media::Frames(frames) => Self { payload: frames.payload.len(), news: frames.news.bytes() },
-            Media::Silence { news, .. } => Self { payload: ComfortNoise::BYTES, news: news.bytes() },
-        }
-    }
-}
-
-/// Counts since the call began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CallStats {
-    /// Sent.
-    pub sent: Count,
-    /// Received, authentic and part of this call.
-    pub received: Count,
-    /// Copies of frames sent.
-    pub copies: u64,
-    /// Media packets received that build upon frames of which it is not known any more which they are: so late are they.
-    pub unknown_context: u64,
-    /// Sealed by the peer, but no packets of this version.
-    pub malformed: u64,
-    /// Times that the peer moved to another address.
-    pub moves: u64,
-}
-
-/// A run of frames to be sent at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run<'a> {
-    /// Frames, 1 to [`MAX_FRAMES`].
-    pub count: usize,
-    /// Codes of each.
-    pub depth: usize,
-    /// Copies of the frames right before, 0 to [`MAX_COPIES`].
-    pub copies: usize,
-    /// Codes of each.
-    pub copy_depth: usize,
-    /// What the model's coder made of copies and frames.
-    pub payload: &'a [u8],
-}
-
-/// Why frames cannot be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The call does not stand yet, or no longer.
-    #[error("the call does not stand")]
-    NotOpen,
-    /// A run of frames that no packet can hold.
-    #[error("{count} frames of {depth} codes in {bytes} bytes do not fit a packet")]
-    DoesNotFit {
-        /// Frames.
-        count: usize,
-        /// Codes each.
-        depth: usize,
-        /// Bytes of payload.
-        bytes: usize,
-    },
-    /// The frames are not after all that were sent before, or the payload builds upon what was not given out for it.
-    #[error("frame {first} is not after those sent before, or has another packet's context")]
-    Context {
-        /// Number of the first frame.
-        first: u64,
-    },
-    /// The last packet was not taken out by `poll_transmit` yet.
-    #[error("the packet before was not taken yet")]
-    NotDrained,
-    /// The packet cannot be sealed.
-    #[error(transparent)]
-    Seal(#[from] session::SealError),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -347,6 +186,10 @@ impl Call {
     pub fn handle<'d>(&mut self, now: Instant, from: SocketAddr, datagram: &'d mut [u8]) -> Option<Event<'d>> {
         let bytes = datagram.len();
         let event = self.session.handle(now, from, datagram);
+        if self.caller && self.round_trip.is_zero() && self.session.stats().handshake > 0 {
+            // The first answer is a cookie, which takes no time to be made; what comes after it may wait for a model to load.
+            self.round_trip = now.saturating_duration_since(self.began);
+        }
         let event = event.and_then(|event| self.heard(now, event, bytes));
         while let Some(event) = self.session.poll_event() {
             if let Some(event) = self.heard(now, event, 0) {
@@ -437,9 +280,9 @@ impl Call {
         frames_per_packet: u8,
     ) -> Event<'static> {
         self.state = State::Open;
-        // A caller has asked twice, the first time for a cookie.
-        let trips = if self.caller { 2 } else { 1 };
-        self.round_trip = now.saturating_duration_since(self.began) / trips;
+        if !self.caller {
+            self.round_trip = now.saturating_duration_since(self.began);
+        }
         (self.last_heard, self.last_sent) = (now, now);
         Event::Connected { peer, codec, depth, frames_per_packet }
     }

@@ -19,7 +19,7 @@ use std::{
 };
 
 use parlo_netem::{Path, PathConfig};
-use parlo_tokens::BundleId;
+use parlo_tokens::{BundleId, FrameSet};
 
 use super::*;
 use crate::door::Door;

@@ -9,7 +9,7 @@ use anyhow::bail;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 use parlod::{
     audio::device::{Backend, DeviceChoice, Direction, check},
-    realtime,
+    keys, realtime,
 };
 
 /// What one look found: a fact, or what is wrong and how to mend it.
@@ -25,10 +25,11 @@ struct Fault {
 pub(crate) fn run(backend: Backend, bundle: Option<&Path>) -> anyhow::Result<()> {
     let runtime = Runtime::load(None);
     let opened = parlo_model::locate_bundle(bundle).and_then(|folder| Bundle::open(&folder));
-    let looks: [(&str, Finding); 7] = [
+    let looks: [(&str, Finding); 8] = [
         ("library", library(&runtime)),
         ("bundle", whole(&opened)),
         ("codec", codec(&runtime, &opened)),
+        ("key", key()),
         ("microphone", device(backend, Direction::Input)),
         ("loudspeaker", device(backend, Direction::Output)),
         ("real time", real_time()),
@@ -79,6 +80,18 @@ fn whole(bundle: &Result<Bundle, parlo_model::ModelError>) -> Finding {
         manifest.audio.sample_rate,
         bundle.layout().depth()
     ))
+}
+
+/// The user's key, which is made if there is none yet.
+fn key() -> Finding {
+    let fault = |error: keys::KeysError| Fault {
+        what: error.to_string(),
+        mend: "without a key nobody can be called; XDG_CONFIG_HOME or HOME names the folder that it is kept in",
+        fatal: true,
+    };
+    let folder = keys::folder().map_err(fault)?;
+    let key = keys::identity(&folder).map_err(fault)?.public();
+    Ok(format!("{} in {}", key.fingerprint(), folder.display()))
 }
 
 /// Runs two seconds of silence through the codec and looks at the time it takes.

@@ -249,7 +249,9 @@ fn the_doctor_and_the_list_of_devices_work_without_any_sound() {
 fn help_shows_every_command() {
     let folder = folder();
     let help = String::from_utf8(works(&folder, &["--help"]).stdout).unwrap();
-    for command in ["encode", "decode", "call", "listen", "devices", "doctor"] {
+    for command in
+        ["encode", "decode", "call", "listen", "id", "peers", "relay", "address", "impair", "devices", "doctor"]
+    {
         assert!(help.contains(command), "{help}");
         works(&folder, &[command, "--help"]);
     }

@@ -10,7 +10,7 @@ use parlo_dsp::{Activity, Intake, NoiseAnalyser};
 use parlo_tokens::ComfortNoise;
 
 use super::{
-    engine::CallError,
+    error::CallError,
     media::Shared,
     outbound,
     timeline::Timeline,

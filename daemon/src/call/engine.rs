@@ -10,7 +10,6 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, bounded};
-use parlo_dsp::DspError;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime};
 use parlo_opus::{OpusDecoder, OpusEncoder, Protection};
 use parlo_protocol::{
@@ -26,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::{
     capture::{Capture, CaptureFigures},
+    error::{CallError, DEFAULT_PORT},
     media::{CHANNEL_FRAMES, Incoming, Shared},
     network,
     outbound::{Captured, OutboundStats, Packing},
@@ -35,121 +35,14 @@ use super::{
     voice::{Listener, OPUS_RATES, Speaker, VoiceError},
 };
 use crate::{
-    audio::{self, AudioError},
+    audio,
     config::Config,
-    keys::{self, KeysError, KnownPeers},
+    keys::{self, KnownPeers},
     report::{Frames, Junk, Report, Traffic},
 };
 
-/// Port that is called when an address names none.
-pub const DEFAULT_PORT: u16 = 7275;
-
 /// Moments that a timeline has room for: an hour of frames.
 const TIMELINE_FRAMES: usize = 180_000;
-
-/// Why a call, or the waiting for one, ended badly. One sentence each: what, where, what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The codec, in mid-call.
-    #[error(transparent)]
-    Voice(#[from] VoiceError),
-    /// Sound devices and files.
-    #[error(transparent)]
-    Audio(#[from] AudioError),
-    /// The files of keys.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The system has no random numbers.
-    #[error("the system gives no random numbers, without which nothing can be encrypted: {0}")]
-    Random(getrandom::Error),
-    /// The session cannot begin.
-    #[error(transparent)]
-    Dial(#[from] session::DialError),
-    /// A sound format that cannot be converted.
-    #[error(transparent)]
-    Dsp(#[from] DspError),
-    /// A host that has no address.
-    #[error("cannot find the address of {host}: {error}; write HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")]
-    UnknownHost {
-        /// As the user wrote it.
-        host: String,
-        /// What the resolver said.
-        error: io::Error,
-    },
-    /// Somebody else answers where a known peer was, or the peer has a new key.
-    #[error(
-        "THE KEY OF {who} HAS CHANGED, or somebody else answers at {address} in its place. Nothing was said. If {who} has told \
-         you of a new key, by another way, run `parlo peers remove {who}` and call again"
-    )]
-    KeyChanged {
-        /// The name in the file.
-        who: String,
-        /// Where.
-        address: SocketAddr,
-    },
-    /// The relay gave no seat.
-    #[error("the relay {relay} gave no seat: {reason}; check its address, and that the ticket is not in use by others")]
-    Relay {
-        /// Where it is.
-        relay: SocketAddr,
-        /// Why.
-        reason: &'static str,
-    },
-    /// The other did not come to the relay.
-    #[error(
-        "nobody came to the relay {0} with this ticket; the other side says `parlo listen --relay {0} --ticket ...`"
-    )]
-    NobodyAtRelay(SocketAddr),
-    /// A ticket that is none.
-    #[error("the ticket is not one: {0}; `parlo relay --ticket` makes one")]
-    Ticket(#[from] parlo_protocol::relay::TicketError),
-    /// So many forged packets came that the call was ended.
-    #[error("the call with {0} was ended: somebody floods it with forged packets")]
-    Attacked(SocketAddr),
-    /// The socket cannot be had.
-    #[error("cannot use UDP address {address}: {error}{}", hint(.error))]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The socket broke in mid-call.
-    #[error("the network failed: {0}")]
-    Network(#[from] io::Error),
-    /// Nobody there.
-    #[error("nobody answers at {0}; is `parlo listen` running there, and does the way there pass UDP?")]
-    NoAnswer(SocketAddr),
-    /// The peer said no.
-    #[error("{peer} refused the call: {reason}")]
-    Refused {
-        /// Who.
-        peer: SocketAddr,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// The peer fell silent.
-    #[error("lost {0}: nothing has come from there for ten seconds")]
-    Lost(SocketAddr),
-    /// A thread panicked, which is a bug of ours.
-    #[error("the {0} thread crashed; please report this with what it printed")]
-    Crashed(&'static str),
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program, perhaps another parlo, uses it: stop that or choose another port"
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 are for root: choose a higher one",
-        _ => "",
-    }
-}
 
 /// The other side.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,8 @@ use parlo_protocol::{
 use tokio::net::UdpSocket;
 
 use super::{
-    engine::{CallError, Engine, Event, Peer, Prepared, ReportParts, Running, Stop},
+    engine::{Engine, Event, Peer, Prepared, ReportParts, Running, Stop},
+    error::CallError,
     inbound::Inbound,
     media::Incoming,
     meeting::Meeting,

@@ -9,7 +9,7 @@ use parlo_protocol::relay::{Event, Join, Reason, Ticket, is_from_relay};
 use tokio::{net::UdpSocket, time::timeout_at};
 
 use super::{
-    engine::CallError,
+    error::CallError,
     network::Interrupt,
     socket::{RECEIVE_BYTES, passing, send},
 };

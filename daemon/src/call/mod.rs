@@ -10,6 +10,7 @@
 
 mod capture;
 mod engine;
+mod error;
 mod inbound;
 mod line;
 mod media;
@@ -23,7 +24,8 @@ mod timeline;
 mod voice;
 
 pub use capture::Pauses;
-pub use engine::{CallError, DEFAULT_PORT, Engine, Event, Finished, Peer, Stop};
+pub use engine::{Engine, Event, Finished, Peer, Stop};
+pub use error::{CallError, DEFAULT_PORT};
 pub use inbound::Inbound;
 pub use outbound::{Captured, Outbound, OutboundStats, Packing, Transmit, transmit};
 pub use player::{Heard, Kind, Player, PlayerStats};

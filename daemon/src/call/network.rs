@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use super::{
-    engine::{CallError, Engine, Event, Stop},
+    engine::{Engine, Event, Stop},
+    error::CallError,
     line::{Line, Role, sleep_until},
     meeting::Meeting,
     socket::{RECEIVE_BYTES, bind, index, passing, report_errors, secret, send},

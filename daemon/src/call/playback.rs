@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parlo_dsp::Outlet;
 
 use super::{
-    engine::CallError,
+    error::CallError,
     media::{Incoming, Shared},
     player::{Heard, Player, PlayerStats},
     timeline::Timeline,

@@ -204,7 +204,7 @@ impl Choice {
 
     /// Whether so much is lost that copies are worth a thought.
     fn copying(&self, loss: f64) -> bool {
-        self.costs.copies && loss > 0.003
+        self.costs.copies && loss > 0.004
     }
 
     fn plans(&self, loss: f64) -> impl Iterator<Item = Plan> {

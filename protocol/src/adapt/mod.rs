@@ -22,8 +22,10 @@ use crate::feedback::PathNews;
 /// Packets over which loss is averaged.
 const LOSS_PACKETS: f64 = 40.0;
 
-/// Loss that is assumed before anything is known: enough that first words are copied, and forgotten within six seconds.
+/// Loss that is assumed before anything is known: enough that first words are copied. It weighs as much as so many packets, and
+/// is forgotten within three seconds.
 const LOSS_ASSUMED: f64 = 0.03;
+const ASSUMED_PACKETS: f64 = 5.0;
 
 /// Chooses what to send by what the receiver tells.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Adapter {
     rate: Rate,
     choice: Choice,
     loss: f64,
+    /// Packets that it is known of.
+    seen: f64,
     adapts: bool,
 }
 
@@ -43,14 +47,16 @@ impl Adapter {
         if adapts {
             choice.choose(rate.target(), LOSS_ASSUMED);
         }
-        Self { rate, choice, loss: LOSS_ASSUMED, adapts }
+        Self { rate, choice, loss: LOSS_ASSUMED, seen: 0.0, adapts }
     }
 
     /// Takes the news of the path.
     pub fn take(&mut self, news: &PathNews) {
         if news.sent > 0 {
             let sent = news.sent as f64;
-            self.loss += (sent / LOSS_PACKETS).min(1.0) * (news.lost as f64 / sent - self.loss);
+            self.seen += sent;
+            let window = (self.seen + ASSUMED_PACKETS).min(LOSS_PACKETS);
+            self.loss += (sent / window).min(1.0) * (news.lost as f64 / sent - self.loss);
         }
         self.rate.take(news, self.loss);
         if self.adapts {

@@ -78,13 +78,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let received = Sound::read(&out.join("received.wav")).context("nothing was received")?;
     let offline = Sound::read(&out.join("offline.wav"))?;
     let sent = sent.at(received.rate);
+    let (sender, receiver) = (Timeline::read(&out.join("sender.csv"))?, Timeline::read(&out.join("receiver.csv"))?);
+    let received_side = Side::read(&out.join("receiver.json"))?;
+    let received = receiver.retimed(&sent, &received, received_side.frame_ms())?;
     let heard = compare(&sent, &received)?;
     let by_file = compare(&sent, &offline)?;
     let figures = Figures::new(
         &Side::read(&out.join("sender.json"))?,
-        &Side::read(&out.join("receiver.json"))?,
-        &Timeline::read(&out.join("sender.csv"))?,
-        &Timeline::read(&out.join("receiver.csv"))?,
+        &received_side,
+        &sender,
+        &receiver,
         &heard,
         by_file.estoi,
     )?;
