@@ -8,6 +8,7 @@ mod score;
 mod setup;
 mod shell;
 mod test;
+mod timeline;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -296,6 +296,14 @@ impl<'e> Line<'e> {
                     self.interrupted = true;
                     return End::Ours;
                 }
+                () = running.shared.wake.notified() => match self.send_captured(running, media) {
+                    true => None,
+                    false if peer_left => None,
+                    false => return End::Ours,
+                },
+                () = sleep_until(timeout) => self.tick(),
+                () = sleep_until(Some(tick)) => None,
+                // Last: whoever floods this port must not keep speech from being sent.
                 received = self.socket.recv_from(&mut buffer) => match passing(received) {
                     Err(error) => return End::Failed(error.into()),
                     Ok(None) => None,
@@ -304,13 +312,6 @@ impl<'e> Line<'e> {
                         Err(error) => return End::Failed(error),
                     },
                 },
-                () = running.shared.wake.notified() => match self.send_captured(running, media) {
-                    true => None,
-                    false if peer_left => None,
-                    false => return End::Ours,
-                },
-                () = sleep_until(timeout) => self.tick(),
-                () = sleep_until(Some(tick)) => None,
             };
             let mut next = event;
             while let Some(event) = next {
@@ -389,7 +390,7 @@ impl<'e> Line<'e> {
             if Some(caller.peer) == self.peer && self.next_caller.is_none() {
                 self.next_caller = Some(caller);
             } else {
-                if admitted(self.engine, &caller)?.is_none() {
+                if matches!(admitted(self.engine, &caller), Ok(None)) {
                     on_event(Event::Notice(format!(
                         "{} calls, and was told that the line is busy",
                         caller.session.address()

@@ -1,12 +1,10 @@
 //! What the entropy coder saves on the held-out clips, what its integers lose, and what it costs in time.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::bail;
 use serde_json::{Map, Value};
 
-use super::Row;
-use crate::shell::{self, cargo, root};
+use super::{Row, on_heldout_speech};
 
 pub(super) const ROWS: [Row; 20] = [
     ("file_ratio", "coded / raw, files, depth 6", "", Some("0.72")),
@@ -37,23 +35,7 @@ pub(super) const ROWS: [Row; 20] = [
 ];
 
 pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
-    let shared = root().join("../shared");
-    let (list, speech) = (shared.join("bench/heldout.txt"), shared.join("speech/heldout"));
-    if !list.is_file() || !speech.is_dir() {
-        bail!(
-            "this measures on held-out speech, which is not part of the repository: {} and {} are missing",
-            list.display(),
-            speech.display()
-        );
-    }
-    let out = root().join("out/bench");
-    fs::create_dir_all(&out)?;
-    let json = out.join("entropy.json");
-    let mut bench = cargo();
-    bench.args(["bench", "--locked", "-p", "parlod", "--bench", "entropy", "--", "--json"]).arg(&json);
-    bench.arg("--list").arg(&list).arg("--speech").arg(&speech);
-    shell::run(&mut bench)?;
-    Ok(serde_json::from_str(&fs::read_to_string(&json)?)?)
+    on_heldout_speech("entropy")
 }
 
 /// Where the tables go.

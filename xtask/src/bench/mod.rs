@@ -5,13 +5,16 @@ mod entropy;
 mod network;
 mod transport;
 
-use std::{fs, path::Path, thread};
+use std::{ffi::OsStr, fs, path::Path, thread};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-use crate::{setup, shell::root};
+use crate::{
+    setup,
+    shell::{self, cargo, root},
+};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +52,33 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
         fs::write(&file, replace_section(&text, name, &table).with_context(|| document.display().to_string())?)?;
     }
     Ok(())
+}
+
+/// Runs one of the daemon's benches on held-out speech; what it found.
+fn on_heldout_speech(bench: &str) -> anyhow::Result<Map<String, Value>> {
+    let shared = root().join("../shared");
+    let (list, speech) = (shared.join("bench/heldout.txt"), shared.join("speech/heldout"));
+    if !list.is_file() || !speech.is_dir() {
+        bail!(
+            "this measures on held-out speech, which is not part of the repository: {} and {} are missing",
+            list.display(),
+            speech.display()
+        );
+    }
+    let mut words = vec!["--list".as_ref(), list.as_os_str(), "--speech".as_ref()];
+    words.push(speech.as_os_str());
+    daemon_bench(bench, &words)
+}
+
+/// Runs one of the daemon's benches; what it found.
+fn daemon_bench(bench: &str, more: &[&OsStr]) -> anyhow::Result<Map<String, Value>> {
+    let out = root().join("out/bench");
+    fs::create_dir_all(&out)?;
+    let json = out.join(bench).with_extension("json");
+    let mut command = cargo();
+    command.args(["bench", "--locked", "-p", "parlod", "--bench", bench, "--", "--json"]).arg(&json);
+    shell::run(command.args(more))?;
+    Ok(serde_json::from_str(&fs::read_to_string(&json)?)?)
 }
 
 /// The tables in Markdown that the bench has made itself, if it has.

@@ -11,13 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use parlo_score::{align, estoi, overlap};
 use serde_json::{Map, Value, json};
 
 use super::Row;
 use crate::{
-    score::Sound,
+    score::{Sound, compare},
     shell::{self, cargo, program, root},
+    timeline::Timeline,
 };
 
 pub(super) const ROWS: [Row; 2] = [
@@ -30,9 +30,6 @@ const SECONDS: u32 = 60;
 
 /// Calls at a time: each takes two daemons, of some percent of a core each.
 const AT_ONCE: usize = 4;
-
-/// How long the pieces of speech are that ESTOI is taken of, each at its own lag: play-out may become faster or slower.
-const PIECE_SECONDS: f64 = 3.0;
 
 /// What `parlo impair` does to the path.
 const IMPAIRMENTS: [(&str, &[&str]); 11] = [
@@ -238,51 +235,20 @@ impl Call {
 
     /// From each frame's first sample captured to played, milliseconds. Timelines are of one clock, as all is on one machine.
     fn delays(&self) -> anyhow::Result<Vec<f64>> {
-        let read = |name: &str, event: &str| -> anyhow::Result<Map<String, Value>> {
-            let text = fs::read_to_string(self.folder.join(name))?;
-            let lines = text.lines().skip(1).filter_map(|line| {
-                let mut fields = line.split(',');
-                let (frame, what, time) = (fields.next()?, fields.next()?, fields.next()?);
-                (what == event).then(|| Some((frame.to_owned(), json!(time.parse::<f64>().ok()?))))?
-            });
-            Ok(lines.collect())
-        };
-        let (captured, played) = (read("caller.csv", "captured")?, read("listener.csv", "played")?);
-        let delays = played.iter().filter_map(|(frame, at)| {
+        let captured = Timeline::read(&self.folder.join("caller.csv"))?.captured;
+        let played = Timeline::read(&self.folder.join("listener.csv"))?.played;
+        let delays = played.iter().filter_map(|(frame, &at)| {
             // Captured is when a frame's last sample was.
-            Some((at.as_f64()? - captured.get(frame)?.as_f64()?) / 1e6 + 20.0)
+            Some(at.wrapping_sub(*captured.get(frame)?).cast_signed() as f64 / 1e6 + 20.0)
         });
         Ok(delays.collect())
     }
 
-    /// The mean of pieces, each at its own lag.
+    /// Of each frame at its own time.
     fn estoi(&self, speech: &Sound) -> anyhow::Result<f64> {
         let heard = Sound::read(&self.folder.join("heard.wav"))?.at(speech.rate);
-        let rate = f64::from(speech.rate);
-        let piece = (PIECE_SECONDS * rate) as usize;
-        let whole = align(&speech.samples, &heard.samples, speech.rate, 5.0)?;
-        let lag = whole.lag_samples;
-        let mut scores = Vec::new();
-        for (n, said) in speech.samples.chunks_exact(piece).enumerate() {
-            // Within a second and a half of where the whole lies best.
-            let start = usize::try_from((n * piece) as i64 + lag - (1.5 * rate) as i64).unwrap_or_default();
-            let Some(window) =
-                heard.samples.get(start..(start + piece + 3 * speech.rate as usize).min(heard.samples.len()))
-            else {
-                continue;
-            };
-            if window.len() < piece {
-                continue;
-            }
-            let alignment = align(said, window, speech.rate, 3.2)?;
-            let (said, came) = overlap(said, window, alignment);
-            // A piece that is nowhere to be found scores what its likeness is to what lies there, which is next to nothing.
-            scores.push(if said.len() * 2 > piece { estoi(said, came, speech.rate).unwrap_or(0.0) } else { 0.0 });
-        }
-        if scores.is_empty() {
-            bail!("nothing was heard");
-        }
-        Ok(scores.iter().sum::<f64>() / scores.len() as f64)
+        let heard = Timeline::read(&self.folder.join("listener.csv"))?.retimed(speech, &heard, 20.0)?;
+        Ok(compare(speech, &heard)?.estoi)
     }
 }
 

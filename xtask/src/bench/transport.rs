@@ -1,12 +1,10 @@
 //! Calls over bad paths, beside Opus 1.6; and what protocol and relay cost.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::bail;
 use serde_json::{Map, Value};
 
-use super::Row;
-use crate::shell::{self, cargo, root};
+use super::{Row, daemon_bench, on_heldout_speech};
 
 pub(super) const ROWS: [Row; 12] = [
     (
@@ -34,26 +32,8 @@ pub(super) const ROWS: [Row; 12] = [
 ];
 
 pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
-    let shared = root().join("../shared");
-    let (list, speech) = (shared.join("bench/heldout.txt"), shared.join("speech/heldout"));
-    if !list.is_file() || !speech.is_dir() {
-        bail!(
-            "this measures on held-out speech, which is not part of the repository: {} and {} are missing",
-            list.display(),
-            speech.display()
-        );
-    }
-    let out = root().join("out/bench");
-    fs::create_dir_all(&out)?;
-    let json = out.join("transport.json");
-    let mut bench = cargo();
-    bench.args(["bench", "--locked", "-p", "parlod", "--bench", "transport", "--", "--json"]).arg(&json);
-    bench.arg("--list").arg(&list).arg("--speech").arg(&speech);
-    shell::run(&mut bench)?;
-    let mut figures: Map<String, Value> = serde_json::from_str(&fs::read_to_string(&json)?)?;
-    let relay = out.join("relay.json");
-    shell::run(cargo().args(["bench", "--locked", "-p", "parlod", "--bench", "relay", "--", "--json"]).arg(&relay))?;
-    let relay: Map<String, Value> = serde_json::from_str(&fs::read_to_string(&relay)?)?;
+    let mut figures = on_heldout_speech("transport")?;
+    let relay = daemon_bench("relay", &[])?;
     for name in ["relay_calls_per_core", "relay_lost_percent"] {
         figures.insert(name.to_owned(), relay.get(name).cloned().unwrap_or(Value::Null));
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use figures::{Figures, Side, Timeline};
+use figures::{Figures, Side};
 use indicatif::{ProgressBar, ProgressStyle};
 use parlo_score::{Panel, overlap, spectrogram_png};
 
@@ -21,6 +21,7 @@ use crate::{
     score::{Sound, compare},
     setup,
     shell::{cargo, program, root, run as run_command},
+    timeline::Timeline,
 };
 
 /// The clip that ships with the repository.
