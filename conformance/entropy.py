@@ -83,13 +83,13 @@ class Coder:
             writer.push(bounds, taken)
             return taken
 
-        frames = self._walk(count, depth, code)
+        frames = self._walk([depth] * count, code)
         if writer.payload() != payload:
             raise Damaged("a payload is not the one that stands for its codes")
         return frames
 
     def encode(self, frames):
-        """Frames to the payload that stands for them."""
+        """Frames, of whatever depth each has, to the payload that stands for them."""
         writer, codes = Writer(), (code for frame in frames for code in frame)
 
         def code(bounds):
@@ -97,16 +97,17 @@ class Coder:
             writer.push(bounds, taken)
             return taken
 
-        self._walk(len(frames), len(frames[0]), code)
+        self._walk([len(frame) for frame in frames], code)
         return writer.payload()
 
-    def _walk(self, count, depth, code):
-        """The frames, code by code: `code` is told the bounds of all intervals, and answers with the next code."""
+    def _walk(self, depths, code):
+        """Frames of these depths, code by code: `code` is told the bounds of all intervals, and answers with the next code."""
+        count = len(depths)
         # [layer, head, frame, part of the width]
         shape = (len(self.layers), self.heads, count, len(self.tensors["question"]) // self.heads)
         keys, values = np.zeros(shape), np.zeros(shape)
         frames = []
-        for now in range(count):
+        for now, depth in enumerate(depths):
             past = slice(max(0, now - self.reach), now)
             answer = self._answer(keys[:, :, past], values[:, :, past])
             frame, total = [], np.zeros(self.embeddings.shape[2], np.int64)

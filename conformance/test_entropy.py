@@ -1,5 +1,10 @@
 """Entropy-coded payloads against docs/entropy.md."""
 
+import hashlib
+import itertools
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -55,6 +60,21 @@ def test_the_same_codes_as_plain_and_the_same_bytes(bundle, coder, tokens, plain
     for count, payload in tokens[1].blocks:
         assert payload == coder.encode(frames[:count])
         frames = frames[count:]
+
+
+def test_packets_that_begin_with_copies_have_the_same_bytes(coder):
+    golden = Path(__file__).parent.parent / "model/tests"
+    codes = np.fromfile(golden / "golden/tokens.u16le", "<u2").reshape(-1, 12)[:, :6].tolist()
+    told = re.search(r'COPIES_HASH: &str = "(\w+)"', (golden / "golden.rs").read_text())[1]
+    made, first = hashlib.sha256(), 12
+    for count, copied, depth in itertools.cycle([(3, 3, 1), (3, 6, 3), (1, 12, 2), (12, 1, 4), (6, 5, 2), (2, 0, 1)]):
+        if first + count > len(codes):
+            break
+        copies = [frame[:depth] for frame in codes[first - copied : first]]
+        payload = coder.encode(copies + codes[first : first + count])
+        made.update(len(payload).to_bytes(4, "big") + payload)
+        first += count
+    assert made.hexdigest() == told
 
 
 def both_codings(bundle, coder, codes, counts):

@@ -9,12 +9,15 @@
 
 use std::{path::Path, thread};
 
-use parlo_model::{Bundle, EntropyCoder, EntropyModel, FrameCoder, Kernel};
+use parlo_model::{Bundle, EntropyCoder, EntropyModel, FrameCoder, Kernel, Shape};
 use parlo_tokens::{FrameSet, TokenFrame};
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of all payloads, each after its length in four bytes, big-endian.
 const HASH: &str = "e9d506561e50870555bdd38c1316c6d2ac42a64c037ba57030a3e24256fe18c3";
+
+/// The same of packets that begin with copies, which conformance/ computes a second time.
+const COPIES_HASH: &str = "a1a33b6b9dc388f28ae97172c9a4d9897e1d1891c03a75056873ce02bb6c41f6";
 
 const TOKENS: &[u8] = include_bytes!("golden/tokens.u16le");
 
@@ -67,6 +70,28 @@ fn payloads(model: &EntropyModel, kernel: Kernel) -> Vec<Vec<u8>> {
     made
 }
 
+/// Payloads of packets that stand alone: frames in the row's number, after so many copies of so many codes.
+fn payloads_with_copies(model: &EntropyModel, kernel: Kernel) -> Vec<Vec<u8>> {
+    let coder = || EntropyCoder::with_kernel(model, kernel).unwrap();
+    let (mut sender, mut receiver) = (coder(), coder());
+    let frames = tokens(6);
+    let mut first = 12;
+    let rows = [(3, 3, 1), (3, 6, 3), (1, 12, 2), (12, 1, 4), (6, 5, 2), (2, 0, 1)];
+    let mut made = Vec::new();
+    for (count, copied, copy_depth) in rows.into_iter().cycle() {
+        let Some(packet) = frames.get(first..first + count) else { break };
+        let copies: Vec<_> = frames[first - copied..first].iter().map(|frame| frame.truncated(copy_depth)).collect();
+        let (mut payload, mut back) = (Vec::new(), Vec::new());
+        sender.encode_packet(first as u64, &copies, packet, &FrameSet::EMPTY, &mut payload).unwrap();
+        let shape = Shape { first: first as u64, count, depth: 6, copies: copied, copy_depth };
+        receiver.decode_packet(&shape, &payload, &FrameSet::EMPTY, &mut back).unwrap();
+        assert_eq!(back, [&copies, packet].concat());
+        made.push(payload);
+        first += count;
+    }
+    made
+}
+
 fn hash(payloads: &[Vec<u8>]) -> String {
     let mut hash = Sha256::new();
     for payload in payloads {
@@ -81,6 +106,7 @@ fn the_same_tokens_give_the_same_bytes_everywhere() {
     let model = model();
     for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
         assert_eq!(hash(&payloads(&model, kernel)), HASH, "{kernel:?}");
+        assert_eq!(hash(&payloads_with_copies(&model, kernel)), COPIES_HASH, "{kernel:?}, copies");
     }
     let many: Vec<String> = thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| hash(&payloads(&model, Kernel::best())))).collect();
