@@ -192,9 +192,10 @@ pub(super) fn admitted(engine: &Engine, caller: &Caller) -> Result<Option<String
         return Ok(None);
     }
     let known = engine.known.read()?;
-    Ok(known.by_key(&caller.peer).is_none().then(|| {
-        format!("turned away a stranger from {from}; to let it in: parlo peers add NAME {from} {}", caller.peer)
-    }))
+    Ok(known
+        .by_key(&caller.peer)
+        .is_none()
+        .then(|| format!("turned away a stranger from {from}; to let it in: parlo peers add NAME - {}", caller.peer)))
 }
 
 /// Whether an address is this machine's own, in whatever form it is written.

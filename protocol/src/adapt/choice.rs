@@ -79,7 +79,8 @@ const COPY_BITS: [f64; 3] = [8.6, 11.4, 15.8];
 /// 100 for each second below 177 ms.)
 const DELAY: f64 = 0.3;
 
-/// Damage by each bit per second, so that nothing is spent that does not help: a kilobit a second is worth 0.003 of ESTOI.
+/// Damage by each bit of payload per second, so that nothing is spent that does not help: a kilobit a second is worth 0.003 of
+/// ESTOI. Headers have no price: how many there are is the user's choice, as long as the path carries them.
 const PRICE: f64 = 3e-6;
 
 /// What is no better than this is not worth a change.
@@ -175,7 +176,7 @@ impl Choice {
             + LOST * unrepaired
             + copied * (loss - unrepaired)
             + DELAY * (length + waits)
-            + PRICE * self.wire(plan, self.gain)
+            + PRICE * self.gain * self.raw(plan, f64::from(plan.frames)) / length
     }
 
     /// Chooses the plan of least damage that takes no more than so many bits per second at this share of lost packets; if there

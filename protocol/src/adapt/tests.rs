@@ -80,6 +80,16 @@ fn a_good_path_keeps_the_users_plan() {
 }
 
 #[test]
+fn short_packets_stay_short_where_there_is_room() {
+    for frames in [1, 2, 6] {
+        let mut adapter = Adapter::new(Limits::new(6, frames), costs(), true, RTT);
+        let seen = call(&mut Link::new(1e6, 0), &mut adapter, 30);
+        let plan = Plan { depth: 6, frames, copies: 0, copy_depth: 1 };
+        assert_eq!(seen.last().unwrap().1, plan);
+    }
+}
+
+#[test]
 fn thin_links_are_found_and_not_filled_again_and_again() {
     for rate in [4000.0, 6000.0, 8000.0] {
         let mut adapter = Adapter::new(Limits::new(6, 3), costs(), true, RTT);
