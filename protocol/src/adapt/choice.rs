@@ -79,8 +79,8 @@ const COPY_BITS: [f64; 3] = [8.6, 11.4, 15.8];
 /// 100 for each second below 177 ms.)
 const DELAY: f64 = 0.3;
 
-/// Damage by each bit of payload per second, so that nothing is spent that does not help: a kilobit a second is worth 0.003 of
-/// ESTOI. Headers have no price: how many there are is the user's choice, as long as the path carries them.
+/// Damage by each bit per second, so that nothing is spent that does not help: a kilobit a second is worth 0.003 of ESTOI. On a path
+/// whose end was not found only payload has a price: how many headers there are is the user's choice then.
 const PRICE: f64 = 3e-6;
 
 /// What is no better than this is not worth a change.
@@ -152,6 +152,12 @@ impl Choice {
         frames * bits + f64::from(plan.copies) * copy
     }
 
+    /// How many bits more a packet of the present plan has than the shortest that there are.
+    pub fn packet_excess(&self) -> f64 {
+        let payload = self.gain * self.raw(&self.plan, f64::from(self.plan.frames));
+        (payload - 8.0 * parlo_tokens::ComfortNoise::BYTES as f64).max(0.0)
+    }
+
     /// Bits per second of a plan, with all headers.
     fn wire(&self, plan: &Plan, gain: f64) -> f64 {
         let frames = f64::from(plan.frames);
@@ -161,7 +167,7 @@ impl Choice {
         8.0 * (bytes / (frames * self.limits.frame.as_secs_f64()) + NEWS)
     }
 
-    fn damage(&self, plan: &Plan, loss: f64) -> f64 {
+    fn damage(&self, plan: &Plan, loss: f64, thin: bool) -> f64 {
         let length = f64::from(plan.frames) * self.limits.frame.as_secs_f64();
         // Losses come in bursts as often as not, so that one loss makes the next more probable than it was.
         let next = (loss + 0.1).min(1.0);
@@ -176,12 +182,17 @@ impl Choice {
             + LOST * unrepaired
             + copied * (loss - unrepaired)
             + DELAY * (length + waits)
-            + PRICE * self.gain * self.raw(plan, f64::from(plan.frames)) / length
+            + PRICE
+                * if thin {
+                    self.wire(plan, self.gain)
+                } else {
+                    self.gain * self.raw(plan, f64::from(plan.frames)) / length
+                }
     }
 
     /// Chooses the plan of least damage that takes no more than so many bits per second at this share of lost packets; if there
-    /// is none, the one that takes least.
-    pub fn choose(&mut self, bits: f64, loss: f64) {
+    /// is none, the one that takes least. `thin`: whether the path is known to carry no more.
+    pub fn choose(&mut self, bits: f64, loss: f64, thin: bool) {
         let mut best: Option<(f64, Plan)> = None;
         let mut thinnest = (f64::INFINITY, self.plan);
         for plan in self.plans(loss) {
@@ -189,7 +200,7 @@ impl Choice {
             if wire < thinnest.0 {
                 thinnest = (wire, plan);
             }
-            let damage = self.damage(&plan, loss);
+            let damage = self.damage(&plan, loss, thin);
             if wire <= bits && best.is_none_or(|(least, _)| damage < least) {
                 best = Some((damage, plan));
             }
@@ -197,7 +208,7 @@ impl Choice {
         let idle = self.plan.copies > 0 && !self.copying(loss);
         let fits = self.wire(&self.plan, self.gain) <= bits && !idle;
         match best {
-            Some((damage, _)) if fits && self.damage(&self.plan, loss) <= damage + WORTH => {}
+            Some((damage, _)) if fits && self.damage(&self.plan, loss, thin) <= damage + WORTH => {}
             Some((_, plan)) => self.plan = plan,
             None => self.plan = thinnest.1,
         }

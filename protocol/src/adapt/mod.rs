@@ -45,7 +45,7 @@ impl Adapter {
         let mut choice = Choice::new(limits, costs);
         let rate = Rate::new(choice.most_bits(), limits.bits, round_trip);
         if adapts {
-            choice.choose(rate.target(), LOSS_ASSUMED);
+            choice.choose(rate.target(), LOSS_ASSUMED, false);
         }
         Self { rate, choice, loss: LOSS_ASSUMED, seen: 0.0, adapts }
     }
@@ -58,9 +58,9 @@ impl Adapter {
             let window = (self.seen + ASSUMED_PACKETS).min(LOSS_PACKETS);
             self.loss += (sent / window).min(1.0) * (news.lost as f64 / sent - self.loss);
         }
-        self.rate.take(news, self.loss);
+        self.rate.take(news, self.loss, self.choice.packet_excess());
         if self.adapts {
-            self.choice.choose(self.rate.target(), self.loss);
+            self.choice.choose(self.rate.target(), self.loss, self.rate.is_thin());
         }
     }
 

@@ -11,6 +11,9 @@ const EMPTY: Duration = Duration::from_millis(30);
 /// More jitter than this is not looked at: queues make some, too.
 const MOST_JITTER: Duration = Duration::from_millis(100);
 
+/// No packet is taken to need longer than this to be sent.
+const MOST_SENDING: Duration = Duration::from_millis(150);
+
 /// How much of what arrived is sent after overuse (section 4.4: beta).
 const BETA: f64 = 0.85;
 /// Growth in a second while nothing is in the way (section 4.4: eta).
@@ -42,7 +45,7 @@ const PATIENCE_MOST: Duration = Duration::from_secs(240);
 const LEAST: f64 = 1000.0;
 
 /// How long the best of the received rates counts: what arrives in a pause of speech says nothing of the link.
-const RECENT: Duration = Duration::from_secs(3);
+const RECENT: Duration = Duration::from_secs(10);
 
 /// Segment of the TCP that RFC 4828 section 3 compares with, bits.
 const SEGMENT: f64 = 8.0 * 1460.0;
@@ -102,8 +105,9 @@ impl Rate {
         }
     }
 
-    /// Takes the news of the path; `loss` is the share of packets lost lately.
-    pub fn take(&mut self, news: &PathNews, loss: f64) {
+    /// Takes the news of the path; `loss` is the share of packets lost lately, `excess` how many bits more a packet has than the
+    /// shortest: on a thin link these take time to be sent, which is no queue.
+    pub fn take(&mut self, news: &PathNews, loss: f64, excess: f64) {
         let now = news.at;
         let passed = self.last.map_or(0.5, |last| now.saturating_duration_since(last).as_secs_f64()).min(1.0);
         self.last = Some(now);
@@ -117,11 +121,13 @@ impl Rate {
         self.foreign = self.foreign.min(news.queue);
         self.queue = news.queue - self.foreign;
         self.look_back(now, jitter, loss);
-        if self.queue >= OVERUSE + 2 * jitter {
+        let sending = self.link.map_or(0.0, |(link, _)| excess / link);
+        let sending = Duration::from_secs_f64(sending).min(MOST_SENDING);
+        if self.queue >= OVERUSE + 2 * jitter + sending {
             if self.step.is_none_or(|step| self.queue > step.queue + jitter + GROWN) {
-                self.step_down(now, received);
+                self.step_down(now, received, news.rate);
             }
-        } else if self.queue <= EMPTY + jitter {
+        } else if self.queue <= EMPTY + jitter + sending {
             self.step = None;
             let headroom = if self.starting { START_GROWTH } else { HEADROOM };
             let ceiling = (headroom * received).max(self.estimate);
@@ -144,7 +150,7 @@ impl Rate {
     }
 
     /// The queue is the sender's doing: the link carries just what arrives.
-    fn step_down(&mut self, now: Instant, received: f64) {
+    fn step_down(&mut self, now: Instant, received: f64, rate: f64) {
         let (estimate, link, patience) = match self.step {
             Some(step) => (step.estimate, step.link, step.patience),
             None => (self.estimate, self.link, self.patience),
@@ -153,7 +159,9 @@ impl Rate {
         if held_before && self.step.is_none() {
             self.patience = (2 * self.patience).min(PATIENCE_MOST);
         }
-        let end = received.min(self.estimate).max(LEAST);
+        // What arrived at best of late the link has carried; if the queue grows on after a step, it carries what arrives now.
+        let end = if self.step.is_some() { rate } else { received };
+        let end = end.min(self.estimate).max(LEAST);
         self.link = Some((end, now + self.patience));
         self.estimate = BETA * end;
         self.starting = false;
@@ -171,6 +179,11 @@ impl Rate {
             self.queue -= step.least;
             self.step = None;
         }
+    }
+
+    /// Whether the link's end was found, or the user has set one.
+    pub fn is_thin(&self) -> bool {
+        self.link.is_some() || self.allowed.is_some()
     }
 
     /// Bits per second that should be sent now.
