@@ -17,8 +17,24 @@ pub struct Config {
     pub call: CallConfig,
     /// Sound.
     pub audio: AudioConfig,
+    /// The control API.
+    pub control: ControlConfig,
+    /// Recordings.
+    pub recordings: RecordingsConfig,
     /// The codec.
     pub model: ModelConfig,
+}
+
+/// Whose calls are answered without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoAnswer {
+    /// Nobody's: all ring.
+    Never,
+    /// Those of contacts marked so.
+    Listed,
+    /// Those of everybody who is let in.
+    All,
 }
 
 /// Calls and their packets.
@@ -43,6 +59,10 @@ pub struct CallConfig {
     pub jitter_ms: u64,
     /// Whether strangers from other machines are answered.
     pub anyone: bool,
+    /// Whose calls are answered without asking.
+    pub answer: AutoAnswer,
+    /// How long a call rings, seconds.
+    pub ring_seconds: u64,
     /// Relay to meet at; empty for none.
     pub relay: String,
     /// What the two who meet there have in common.
@@ -59,6 +79,40 @@ pub struct AudioConfig {
     pub sink: Endpoint,
     /// Which sound system.
     pub backend: String,
+    /// Gain of the microphone, dB.
+    pub input_gain_db: f32,
+    /// Gain of the loudspeaker, dB.
+    pub output_gain_db: f32,
+    /// How loud the own voice is heard, dB; -60 is not at all.
+    pub side_tone_db: f32,
+    /// Whether the microphone is on only while talk is pressed.
+    pub push_to_talk: bool,
+    /// Whether rumble is taken out.
+    pub high_pass: bool,
+    /// Whether the loudspeaker's echo is taken out.
+    pub echo_cancellation: bool,
+    /// Whether steady noise is taken out.
+    pub noise_suppression: bool,
+    /// Whether speech is brought to one level.
+    pub gain_control: bool,
+}
+
+/// The control API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlConfig {
+    /// Its Unix socket; empty for the usual place, "none" for none.
+    pub socket: String,
+    /// Its loopback address; empty for none.
+    pub tcp: String,
+}
+
+/// Recordings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordingsConfig {
+    /// Their folder; empty for the usual place.
+    pub folder: PathBuf,
 }
 
 /// The codec.
@@ -121,6 +175,8 @@ impl Default for CallConfig {
             silence: true,
             jitter_ms: 20,
             anyone: false,
+            answer: AutoAnswer::Listed,
+            ring_seconds: 45,
             relay: String::new(),
             ticket: String::new(),
         }
@@ -136,7 +192,19 @@ impl AudioConfig {
 
 impl Default for AudioConfig {
     fn default() -> Self {
-        Self { source: Endpoint::Default, sink: Endpoint::Default, backend: "auto".into() }
+        Self {
+            source: Endpoint::Default,
+            sink: Endpoint::Default,
+            backend: "auto".into(),
+            input_gain_db: 0.0,
+            output_gain_db: 0.0,
+            side_tone_db: -60.0,
+            push_to_talk: false,
+            high_pass: true,
+            echo_cancellation: true,
+            noise_suppression: true,
+            gain_control: true,
+        }
     }
 }
 
@@ -228,6 +296,26 @@ impl Config {
         if !(call.max_kbps == 0.0 || (1.0..=1000.0).contains(&call.max_kbps)) {
             return range("max_kbps", call.max_kbps.to_string(), "1 to 1000 kbps are possible, or 0 for no limit");
         }
+        if !(5..=300).contains(&call.ring_seconds) {
+            return range("ring_seconds", call.ring_seconds.to_string(), "a call rings for 5 to 300 seconds");
+        }
+        let audio = &self.audio;
+        for (field, value, most) in [
+            ("input_gain_db", audio.input_gain_db, 40.0),
+            ("output_gain_db", audio.output_gain_db, 12.0),
+            ("side_tone_db", audio.side_tone_db, 0.0),
+        ] {
+            if !(-60.0..=most).contains(&value) {
+                let wanted = "-60 dB is the least, and 40 (input), 12 (output) or 0 dB (side tone) the most";
+                return range(field, value.to_string(), wanted);
+            }
+        }
+        if !self.control.tcp.is_empty()
+            && !self.control.tcp.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+        {
+            let wanted = "the control API is served on loopback only: 127.0.0.1:PORT or [::1]:PORT";
+            return range("tcp", format!("\"{}\"", self.control.tcp), wanted);
+        }
         if !(1..=32).contains(&self.model.beam) {
             return range("beam", self.model.beam.to_string(), "1 to 32 candidates are possible");
         }
@@ -269,7 +357,7 @@ mod tests {
                 fields += 1;
             }
         }
-        assert_eq!(fields, 11 + 3 + 3, "a field that is not in config.toml, or one too many");
+        assert_eq!(fields, 13 + 11 + 2 + 1 + 3, "a field that is not in config.toml, or one too many");
     }
 
     #[test]
@@ -301,6 +389,11 @@ mod tests {
             "[call]\nlatency_ms = 10",
             "[call]\nmax_kbps = 0.5",
             "[call]\nmax_kbps = nan",
+            "[call]\nring_seconds = 2",
+            "[audio]\ninput_gain_db = 41.0",
+            "[audio]\noutput_gain_db = nan",
+            "[audio]\nside_tone_db = 1.0",
+            "[control]\ntcp = \"0.0.0.0:7276\"",
             "[model]\nbeam = 0",
             "[audio]\nbackend = \"oss\"",
         ] {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, ConfigError, Endpoint};
+use crate::config::{AutoAnswer, Config, ConfigError, Endpoint};
 
 /// The shared flags.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -43,6 +43,9 @@ pub struct CallOptions {
     /// Answer strangers from other machines too
     #[arg(long)]
     pub anyone: bool,
+    /// Whose calls are answered without asking; others ring
+    #[arg(long, value_name = "WHOSE")]
+    pub answer: Option<AutoAnswer>,
     /// Meet the peer at this relay: HOST:PORT
     #[arg(long, value_name = "HOST:PORT", requires = "ticket")]
     pub relay: Option<String>,
@@ -81,6 +84,7 @@ impl CallOptions {
         set(&mut config.call.jitter_ms, &self.jitter_ms);
         set(&mut config.call.latency_ms, &self.latency_ms);
         set(&mut config.call.max_kbps, &self.max_kbps);
+        set(&mut config.call.answer, &self.answer);
         set(&mut config.call.relay, &self.relay);
         set(&mut config.call.ticket, &self.ticket);
         set(&mut config.model.bundle, &self.bundle);

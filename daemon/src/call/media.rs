@@ -14,83 +14,106 @@ use tokio::sync::Notify;
 use super::voice::Unit;
 
 /// Frames that fit a channel: over two seconds. A channel that is full means that its reader hangs.
-pub(super) const CHANNEL_FRAMES: usize = 128;
+pub const CHANNEL_FRAMES: usize = 128;
 
 /// From the network to the playback thread.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Incoming {
-    pub(super) number: u64,
-    pub(super) slot: Slot<Unit>,
-    pub(super) arrived: Instant,
+pub struct Incoming {
+    /// Number of the frame.
+    pub number: u64,
+    /// What there is of it.
+    pub slot: Slot<Unit>,
+    /// When it came.
+    pub arrived: Instant,
 }
 
 /// What the threads of one call tell one another besides frames.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub struct Shared {
     stop_capture: AtomicBool,
     stop_playback: AtomicBool,
     drain: AtomicBool,
     total: AtomicU64,
     /// Wakes the network: frames are there, or a thread has ended.
-    pub(super) wake: Notify,
+    pub wake: Notify,
     /// Figures of the jitter buffer, for those who watch.
-    pub(super) live: Live,
+    pub live: Live,
     /// What the network asks of the encoder.
-    pub(super) wish: Wish,
+    pub wish: Wish,
 }
 
 /// Figures that the playback thread keeps up to date.
 #[derive(Debug, Default)]
-pub(super) struct Live {
-    pub(super) played: AtomicU64,
-    pub(super) lost: AtomicU64,
-    pub(super) delay_ms: AtomicU64,
+pub struct Live {
+    /// Frames heard, of whatever kind.
+    pub played: AtomicU64,
+    /// Frames that were not there when due.
+    pub lost: AtomicU64,
+    /// Of those, predicted rather than faded.
+    pub predicted: AtomicU64,
+    /// Heard from coarse copies.
+    pub coarse: AtomicU64,
+    /// Heard as comfort noise.
+    pub silent: AtomicU64,
+    /// Lost, and came after all.
+    pub late: AtomicU64,
+    /// Time to encode a frame, 99th percentile so far, microseconds; brought up to date once a second.
+    pub encode_us_p99: AtomicU64,
+    /// Time to decode a frame, likewise.
+    pub decode_us_p99: AtomicU64,
+    /// Delay of the jitter buffer, milliseconds.
+    pub delay_ms: AtomicU64,
 }
 
 /// What the network asks of the encoder.
 #[derive(Debug, Default)]
-pub(super) struct Wish {
+pub struct Wish {
     /// Depth of the plan; 0 before there is one.
-    pub(super) depth: AtomicU8,
+    pub depth: AtomicU8,
     /// Share of packets lost, percent.
-    pub(super) loss: AtomicU8,
+    pub loss: AtomicU8,
 }
 
 impl Shared {
-    pub(super) fn new() -> Arc<Self> {
+    /// At the start of a call.
+    pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// Ends the capture thread.
-    pub(super) fn stop_capture(&self) {
+    pub fn stop_capture(&self) {
         self.stop_capture.store(true, Ordering::Release);
     }
 
-    pub(super) fn capture_stopped(&self) -> bool {
+    /// Whether the capture side shall end.
+    pub fn capture_stopped(&self) -> bool {
         self.stop_capture.load(Ordering::Acquire)
     }
 
     /// Ends the playback thread at once.
-    pub(super) fn stop_playback(&self) {
+    pub fn stop_playback(&self) {
         self.stop_playback.store(true, Ordering::Release);
     }
 
-    pub(super) fn playback_stopped(&self) -> bool {
+    /// Whether the playback side shall end at once.
+    pub fn playback_stopped(&self) -> bool {
         self.stop_playback.load(Ordering::Acquire)
     }
 
     /// Nothing more comes from the peer: the playback thread plays what is left, then ends.
     /// The number after its last frame is known if it said so.
-    pub(super) fn drain(&self, total: Option<u64>) {
+    pub fn drain(&self, total: Option<u64>) {
         self.total.store(total.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.drain.store(true, Ordering::Release);
     }
 
-    pub(super) fn total(&self) -> Option<u64> {
+    /// The number after the peer's last frame, if it is known.
+    pub fn total(&self) -> Option<u64> {
         Some(self.total.load(Ordering::Relaxed)).filter(|&total| total != u64::MAX)
     }
 
-    pub(super) fn draining(&self) -> bool {
+    /// Whether nothing more comes from the peer.
+    pub fn draining(&self) -> bool {
         self.drain.load(Ordering::Acquire)
     }
 }

@@ -13,7 +13,7 @@ mod engine;
 mod error;
 mod inbound;
 mod line;
-mod media;
+pub mod media;
 mod meeting;
 mod network;
 mod outbound;

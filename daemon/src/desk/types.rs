@@ -1,0 +1,211 @@
+//! What goes to the desk and comes from it.
+
+use std::{sync::Arc, time::Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parlo_control::{Meters, StageSwitches};
+use parlo_tokens::Slot;
+
+use crate::{
+    audio::device::Backend,
+    call::{
+        Captured, Kind, Player, PlayerStats, Speaker, Timeline, Unit,
+        media::{Incoming, Shared},
+    },
+    config::Endpoint,
+    report::Durations,
+};
+
+/// How sound is inside the house: the bundle's rate, mono.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct House {
+    /// Samples per second.
+    pub sample_rate: u32,
+    /// Samples of a frame.
+    pub frame_samples: usize,
+}
+
+/// How sound is set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where speech comes from.
+    pub source: Endpoint,
+    /// Where it goes.
+    pub sink: Endpoint,
+    /// Which sound system.
+    pub backend: Backend,
+    /// The microphone is off.
+    pub muted: bool,
+    /// The microphone is on only while talk is pressed.
+    pub push_to_talk: bool,
+    /// Talk is pressed.
+    pub talking: bool,
+    /// Gain of the microphone, dB, -60 to 40.
+    pub input_gain_db: f32,
+    /// Gain of the loudspeaker, dB, -60 to 12.
+    pub output_gain_db: f32,
+    /// How loud the own voice is heard, dB; none for not at all.
+    pub side_tone_db: Option<f32>,
+    /// What the microphone's sound passes. `silence` holds for files too.
+    pub stages: StageSwitches,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            source: Endpoint::Default,
+            sink: Endpoint::Default,
+            backend: Backend::Auto,
+            muted: false,
+            push_to_talk: false,
+            talking: false,
+            input_gain_db: 0.0,
+            output_gain_db: 0.0,
+            side_tone_db: None,
+            stages: StageSwitches {
+                high_pass: true,
+                echo_cancellation: true,
+                noise_suppression: true,
+                gain_control: true,
+                silence: true,
+            },
+        }
+    }
+}
+
+/// A call that wants a seat: its codec, made beforehand.
+#[derive(Debug)]
+pub struct Voice {
+    /// The call's number, for [`Tell`].
+    pub call: u64,
+    /// From samples to frames.
+    pub speaker: Speaker,
+    /// From frames to samples.
+    pub player: Player,
+    /// The codec's rate: the house's, or Opus' own.
+    pub sample_rate: u32,
+    /// Samples of a frame at that rate.
+    pub frame_samples: usize,
+    /// How many samples later than its input the decoder renders: so much silence is coded after a source's end.
+    pub delay_samples: usize,
+    /// Moments of frames that there is room for; 0 notes none.
+    pub timeline: usize,
+}
+
+/// A call's place at the desk.
+#[derive(Debug)]
+pub struct Seat {
+    /// Frames that were said. Closed once the source is at its end or failed.
+    pub captured: Receiver<Captured>,
+    /// Frames that came. Full only if the desk hangs.
+    pub to_playback: Sender<Incoming>,
+    /// Sentences for the user.
+    pub notices: Receiver<String>,
+    /// What the desk and the call tell one another besides. `shared.wake` is notified when frames are there, when a notice is
+    /// there, and when something has ended.
+    pub shared: Arc<Shared>,
+}
+
+impl Seat {
+    /// Holds the call, or takes it up again: nothing is said (`captured` brings nothing), nothing is heard, frame numbers go on.
+    pub fn hold(&self, held: bool) {
+        let _ = held;
+    }
+
+    /// Takes the call into the conference, or out: those in it hear one another.
+    pub fn confer(&self, conference: bool) {
+        let _ = conference;
+    }
+
+    /// How loud it is heard, dB.
+    pub fn set_volume(&self, db: f32) {
+        let _ = db;
+    }
+
+    /// Whether everything that came has been played, after [`Shared::drain`]; or playing has failed.
+    pub fn playback_finished(&self) -> bool {
+        true
+    }
+
+    /// Gives the seat back. The last one closes the devices (a sound file is written to its end). Waits for the threads, up to some
+    /// tenths of a second: not to be called where that matters.
+    pub fn leave(self) -> SeatFigures {
+        SeatFigures::default()
+    }
+}
+
+/// What a call's sound was like.
+#[derive(Debug, Default)]
+pub struct SeatFigures {
+    /// Time to encode each frame.
+    pub encode: Durations,
+    /// Time to decode each frame.
+    pub decode: Durations,
+    /// The jitter buffer's and the player's counts.
+    pub player: PlayerStats,
+    /// Frames captured that the network side did not take.
+    pub overrun: u64,
+    /// Times that the sink ran dry.
+    pub underruns: u64,
+    /// When the first frame was coded.
+    pub first_frame: Option<Instant>,
+    /// Whether both threads had real-time priority.
+    pub realtime: bool,
+    /// When frames were captured.
+    pub captured: Timeline,
+    /// When they were heard.
+    pub played: Timeline,
+    /// Why sound failed, if it did.
+    pub failure: Option<crate::call::CallError>,
+}
+
+/// What the devices in use are called; none if none is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The microphone.
+    pub source: Option<String>,
+    /// The loudspeaker.
+    pub sink: Option<String>,
+}
+
+/// A frame that passed the desk.
+#[derive(Debug, Clone, Copy)]
+pub enum Tell {
+    /// It was said.
+    Said {
+        /// In which call.
+        call: u64,
+        /// The frame.
+        frame: Captured,
+        /// When its last sample was captured.
+        at: Instant,
+    },
+    /// It was heard.
+    Heard {
+        /// In which call.
+        call: u64,
+        /// Its number; none if play-out held.
+        number: Option<u64>,
+        /// What it was made of.
+        kind: Kind,
+        /// What was there of it.
+        slot: Slot<Unit>,
+        /// When its first sample is heard.
+        at: Instant,
+        /// Its root mean square, full scale being 1.
+        level: f32,
+    },
+}
+
+/// Meters of a desk where nobody sits.
+pub(super) const SILENT: Meters = Meters {
+    input_peak_dbfs: -120.0,
+    input_rms_dbfs: -120.0,
+    sent_rms_dbfs: -120.0,
+    output_peak_dbfs: -120.0,
+    output_rms_dbfs: -120.0,
+    echo_return_loss_enhancement_db: None,
+    noise_reduction_db: None,
+    gain_db: None,
+    speech: false,
+};
