@@ -14,7 +14,7 @@ local KINDS = {
 local PATTERNS = { [1] = "IK: the listener's key is known", [2] = "XX: no key is known" }
 local REASONS = { [1] = "busy", [2] = "no shared codec", [3] = "other version", [4] = "declined", [5] = "other key" }
 
-local VERSION, COOKIE, TAG = 2, 16, 8
+local VERSION, COOKIE, TAG = 3, 16, 8
 local MOST = 1200
 
 local field = {

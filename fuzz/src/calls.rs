@@ -11,7 +11,7 @@ use parlo_protocol::{
     door::Door,
     identity::Identity,
     offer::Offer,
-    packet::MAX_DATAGRAM,
+    packet::{Goodbye, MAX_DATAGRAM, Presence},
     session::{Destination, Reason, destination},
 };
 use parlo_tokens::{BundleId, ComfortNoise, FrameSet};
@@ -37,6 +37,12 @@ struct World {
     ends: [u32; 2],
     /// Whether frames that come are decoded.
     decodes: bool,
+    /// Whether the listener's answer is that it rings.
+    rings: bool,
+    /// What each side knows of the other, from events; once it is connected.
+    told: [Option<Presence>; 2],
+    /// Why each side hung up.
+    reasons: [Option<Goodbye>; 2],
 }
 
 fn offer() -> Offer {
@@ -82,7 +88,9 @@ impl World {
                 assert_eq!(caller.peer, public(1));
                 if self.calls[1].is_some() {
                     self.door.refuse(caller, Reason::Busy, now);
-                } else if let Ok(call) = Call::answer(caller.session, &caller.offer, &offer(), Limits::new(6, 3), now) {
+                } else if let Ok(call) =
+                    Call::answer(caller.session, &caller.offer, &offer(), Limits::new(6, 3), self.rings, now)
+                {
                     self.calls[1] = Some(call);
                 }
             }
@@ -92,6 +100,7 @@ impl World {
         let over = call.is_over();
         match call.handle(now, from, datagram) {
             Some(Event::Frames { first, count, context, payload, .. }) => {
+                assert!(!call.presence().ringing && !call.peer_presence().ringing, "who sends has picked up");
                 let sent = self.sent[1 - to].get(&first).expect("only what was sent comes");
                 assert_eq!((payload, &context), (&sent.0[..], &sent.1), "as it was sent, upon the same frames");
                 if self.decodes {
@@ -101,14 +110,34 @@ impl World {
             }
             Some(Event::Silence { number, .. }) => assert!(number < self.next[1 - to]),
             event => {
-                let ends = ends(event.as_ref());
+                let (ends, told) = (ends(event.as_ref()), told(event.as_ref()));
                 self.ends[to] += ends;
+                self.learn(to, told);
             }
         }
         while let Some(event) = self.calls[to].as_mut().and_then(Call::poll_event) {
             self.ends[to] += ends(Some(&event));
+            self.learn(to, told(Some(&event)));
         }
         assert!(self.ends[to] <= 1, "a call ends once");
+        let knows = self.calls[to].as_ref().filter(|call| call.is_open()).map(Call::peer_presence);
+        assert!(knows.is_none() || knows == self.told[to], "what is known was told");
+    }
+
+    fn learn(&mut self, side: usize, told: Told) {
+        match told {
+            Told::Connected { ringing } => {
+                assert_eq!(ringing, self.rings);
+                let presence = Presence { ringing: ringing && side == 0, held: false };
+                assert_eq!(self.told[side].replace(presence), None, "a call begins once");
+            }
+            Told::Presence(presence) => {
+                let before = self.told[side].replace(presence).expect("a call that stands");
+                assert!(before != presence && before.ringing >= presence.ringing, "{before:?} {presence:?}");
+            }
+            Told::Left(reason) => assert_eq!(Some(reason), self.reasons[1 - side]),
+            Told::Nothing => {}
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -140,10 +169,29 @@ impl World {
             copy_depth: plan.copy_depth.into(),
             payload: &payload,
         };
-        if call.send_frames(self.now, &context, &run).is_ok() {
+        let sent = call.send_frames(self.now, &context, &run).is_ok();
+        assert!(!sent || !call.presence().ringing && !call.peer_presence().ringing);
+        if sent {
             self.next[side] = first + u64::from(plan.frames);
             self.sent[side].insert(first, (payload, *context.frames()));
         }
+    }
+}
+
+/// What an event tells of the peer.
+enum Told {
+    Connected { ringing: bool },
+    Presence(Presence),
+    Left(Goodbye),
+    Nothing,
+}
+
+fn told(event: Option<&Event<'_>>) -> Told {
+    match event {
+        Some(&Event::Connected { ringing, .. }) => Told::Connected { ringing },
+        Some(&Event::Presence(presence)) => Told::Presence(presence),
+        Some(&Event::PeerLeft { reason, .. }) => Told::Left(reason),
+        _ => Told::Nothing,
     }
 }
 
@@ -171,6 +219,9 @@ pub(crate) fn call(bytes: &[u8]) {
         next: [0; 2],
         ends: [0; 2],
         decodes: setting & 2 == 0,
+        rings: setting & 8 != 0,
+        told: [None; 2],
+        reasons: [None; 2],
     };
     world.drain();
     if setting & 4 == 0 {
@@ -232,10 +283,13 @@ pub(crate) fn call(bytes: &[u8]) {
                 }
             }
             15 if op & 0x40 == 0 => world.at = 1 + input.byte() % 8 * 10,
-            15 if op & 0x20 != 0 => {
-                let now = world.now;
-                if let Some(call) = &mut world.calls[to] {
-                    call.hang_up(now);
+            15 => {
+                let (now, said) = (world.now, input.byte());
+                let Some(call) = &mut world.calls[to] else { continue };
+                if op & 0x20 != 0 {
+                    call.hang_up(now, *world.reasons[to].get_or_insert(said.into()));
+                } else {
+                    call.set_presence(now, Presence { ringing: said & 1 != 0, held: said & 2 != 0 });
                 }
             }
             _ => {}

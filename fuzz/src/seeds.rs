@@ -3,10 +3,13 @@
 use parlo_model::{EntropyCoder, FrameCoder, PlainCoder};
 use parlo_protocol::{
     feedback::Feedback,
-    file::{Coding, FileWriter, Header},
+    file::{
+        Coding, FileWriter, Header,
+        streams::{self, Codes, Mark, Run, Stream},
+    },
     identity::Identity,
     offer::{Answer, Offer},
-    packet::{Control, Frames, Media, News},
+    packet::{Control, Frames, Goodbye, Media, News, Presence},
 };
 use parlo_tokens::{BundleId, ComfortNoise, FrameSet};
 
@@ -22,6 +25,38 @@ fn vectors() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         let bytes: Option<Vec<u8>> = text.split(' ').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
         bytes.filter(|_| name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase())).map(|bytes| (name, bytes))
     })
+}
+
+/// A recording of both sides of a call, with a frame of each kind.
+fn streams(bundle: BundleId) -> Vec<u8> {
+    let tokens = Header {
+        bundle,
+        bundle_name: "x".into(),
+        sample_rate: 16_000,
+        frame_samples: 320,
+        depth: 4,
+        coding: Coding::Plain,
+    };
+    let streams = (0..).zip(["said", "heard"]).map(|(id, name)| Stream { id, name: name.into() }).collect();
+    let metadata = vec![("peer".into(), "ann".into())];
+    let header = streams::Header { tokens, created_ms: 1_800_000_000_000, streams, metadata };
+    let mut bytes = vec![50];
+    let mut writer = streams::Writer::begin(&header, &mut bytes).expect("a small header");
+    let codes = Codes { depth: 4, payload: &[1, 2, 3, 4, 5, 6, 7, 8, 9] };
+    let noise = Some(ComfortNoise::new(60, [127; 8]));
+    let run = |mark, count, codes, noise| Run { mark, count, codes, noise };
+    let said = [run(Mark::Real, 3, Some(codes), None), run(Mark::Unsent, 2, Some(codes), None)];
+    let heard = [
+        run(Mark::Waiting, 4, None, None),
+        run(Mark::Coarse, 1, Some(Codes { depth: 2, payload: &[7, 8] }), None),
+        run(Mark::Silent, 200, None, noise),
+        run(Mark::Predicted, 1, None, None),
+    ];
+    writer.block(0, 0, &said, &mut bytes).expect("a small block");
+    writer.block(1, 20, &heard, &mut bytes).expect("a small block");
+    writer.block(0, 4000, &said[1..], &mut bytes).expect("a small block");
+    writer.end(&mut bytes);
+    bytes
 }
 
 /// The committed corpus of a target: names and bytes.
@@ -59,17 +94,31 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             }
         }
         "control" => {
-            vectors().filter(|(name, _)| ["bye", "alive"].contains(name)).for_each(|(name, bytes)| add(name, bytes));
-            let mut bytes = Vec::new();
-            Control::Alive { news: News::default() }.encode(&mut bytes);
-            add("alive-alone", bytes);
+            vectors()
+                .filter(|(name, _)| *name == "bye" || name.starts_with("alive"))
+                .for_each(|(name, bytes)| add(name, bytes));
+            let alive = |ringing, held| Control::Alive {
+                news: News::default(),
+                presence: Presence { ringing, held },
+                frames: u32::from(held),
+            };
+            for (name, control) in [
+                ("alive-alone", alive(false, false)),
+                ("alive-both", alive(true, true)),
+                ("bye-later", Control::Bye { frames: u32::MAX, reason: Goodbye::Other(200) }),
+            ] {
+                let mut bytes = Vec::new();
+                control.encode(&mut bytes);
+                add(name, bytes);
+            }
         }
         "offer" => {
             for count in [0, 1, 4] {
                 let bundles = (0..count).map(|n| BundleId::from_bytes([n; 32])).collect();
                 let offer = Offer { bundles, opus: true, depth: 6, frames_per_packet: 3 };
-                let answer = Answer { bundle: count.checked_sub(1), depth: 4, frames_per_packet: 12 };
-                add(&format!("{count}-bundles"), [&[3], &answer.to_bytes()[..], &offer.to_bytes()].concat());
+                let answer =
+                    Answer { bundle: count.checked_sub(1), depth: 4, frames_per_packet: 12, ringing: count == 4 };
+                add(&format!("{count}-bundles"), [&[4], &answer.to_bytes()[..], &offer.to_bytes()].concat());
             }
         }
         "key" => (1..4_u8).for_each(|n| {
@@ -112,13 +161,22 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 }
             }
             for setting in 0..8 {
-                let ends = [0x2F | 0x40, 8, 10, 0x80, 8, 10, 8, 10];
+                let ends = [0x2F | 0x40, 0, 8, 10, 0x80, 8, 10, 8, 10];
                 add(
                     &format!("setting-{setting}"),
                     [&[setting][..], &[0x80, 0, 0x80, 0, 0x80, 0], &talk, &ends].concat(),
                 );
             }
             add("roams", [&[0][..], &talk[..100], &[15, 3], &talk[..100], &[8, 255, 8, 255]].concat());
+            // It rings for six seconds; then somebody picks up, and they speak.
+            let rings = [8, 250, 0, 0x80, 8, 250, 0, 0x80].repeat(3);
+            add("rings", [&[8][..], &rings, &[0xCF, 0, 0, 8, 30, 0, 8, 60, 0], &talk[..100]].concat());
+            add("is-declined", [&[9][..], &rings, &[0xEF, 1, 0, 8, 10, 0, 8, 10, 0]].concat());
+            add("gives-up", [&[8][..], &rings, &[0x6F, 3, 0x80, 8, 10, 0x80, 8, 10, 0x80]].concat());
+            // Held and back, in both directions, with the news of it in another order.
+            let holds =
+                [10, 0, 20, 0x4F, 2, 0x4F, 0, 0x8E, 2, 0x80, 0x80, 0xCF, 2, 8, 25, 0, 4, 0xCF, 0, 13, 60, 0, 0x80];
+            add("holds", [&[0][..], &talk[..60], &holds.repeat(6)].concat());
             add("quiet", [&[0][..], &[8, 255, 0, 0x80].repeat(40)].concat());
         }
         "file" => {
@@ -143,6 +201,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 writer.end(12 * 320, &mut bytes);
                 add(&format!("{coding:?}").to_lowercase(), bytes);
             }
+            add("streams", streams(bundle));
         }
         "payload" => {
             let mut coder = EntropyCoder::new(small());

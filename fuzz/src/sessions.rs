@@ -78,7 +78,7 @@ impl Pair {
                     assert!(number < self.numbers[1 - to], "only what was sent comes");
                     assert_eq!(body, [number as u8, header], "as it was sent");
                 }
-                Some(Event::Control { body }) => assert!(open && body == b"words"),
+                Some(Event::Control { body, .. }) => assert!(open && body == b"words"),
                 Some(Event::Incoming { peer, ref offer }) => {
                     assert_eq!((peer, &offer[..]), (public(1), OFFER), "nobody else is there");
                     self.told(to, event.map(owned));

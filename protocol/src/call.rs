@@ -11,8 +11,13 @@
 //! [`context`](Call::context), makes the payload with no other frames than it names, and hands it back to
 //! [`send_frames`](Call::send_frames); who receives finds the same frames in [`Event::Frames`], and tells
 //! [`decoded`](Call::decoded) what came out well. [`context`](crate::context) has the rest.
+//!
+//! A call may ring: who answers completes the handshake at once, says so, and ends it with
+//! [`set_presence`](Call::set_presence) when somebody picks up. Until then nobody may send media. The same method holds a call,
+//! from either side.
 
 mod parts;
+mod presence;
 
 use std::{
     collections::VecDeque,
@@ -29,14 +34,15 @@ use crate::{
     identity::{Identity, PublicKey},
     offer::{Answer, Codec, Offer},
     packet::{
-        Control, Frames, IPV4_UDP, IPV6_UDP, MAX_COPIES, MAX_COPY_DEPTH, MAX_DATAGRAM, MAX_FRAMES, MAX_PAYLOAD, Media,
-        News,
+        Control, Frames, Goodbye, IPV4_UDP, IPV6_UDP, MAX_COPIES, MAX_COPY_DEPTH, MAX_DATAGRAM, MAX_FRAMES,
+        MAX_PAYLOAD, Media, News, Presence,
     },
     session::{self, DialError, Reason, Session},
 };
 
 use parts::Parts;
 pub use parts::{CallStats, Count, Event, Run, SendError};
+use presence::Presences;
 
 /// After so long without anything from the peer, the call is over.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,14 +55,23 @@ const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const BYES: u8 = 3;
 const BYE_PAUSE: Duration = Duration::from_millis(30);
 
+/// Who answers cannot say goodbye before the caller has shown that it is there, and waits so long for that.
+const PARTING: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// The handshake is under way.
     Joining,
     Open,
+    /// The side that answers has hung up, and cannot say so yet.
+    Parting {
+        reason: Goodbye,
+        until: Instant,
+    },
     Leaving {
         byes: u8,
         next: Instant,
+        reason: Goodbye,
     },
     Closed,
 }
@@ -101,6 +116,7 @@ pub struct Call {
     /// The handshake's.
     round_trip: Duration,
     path: Option<PathNews>,
+    presences: Presences,
     events: VecDeque<Event<'static>>,
     stats: CallStats,
 }
@@ -127,7 +143,8 @@ impl Call {
     }
 
     /// Takes a call that a session told of: the answer is ready to be sent. The call stands once the caller has it
-    /// ([`Event::Connected`]).
+    /// ([`Event::Connected`]). If it is `ringing`, nobody has picked up yet, and the answer says so:
+    /// [`set_presence`](Self::set_presence) ends that.
     ///
     /// # Errors
     /// If the peers share no codec, or the offer is none: then the session is refused. It is given back, for the refusal to be
@@ -137,6 +154,7 @@ impl Call {
         offer: &[u8],
         ours: &Offer,
         limits: Limits,
+        ringing: bool,
         now: Instant,
     ) -> Result<Self, Box<Session>> {
         let shared = Offer::parse(offer).ok().and_then(|offer| Some((offer.shared(ours)?, offer)));
@@ -144,6 +162,7 @@ impl Call {
             session.refuse(Reason::NoSharedBundle, now);
             return Err(session);
         };
+        let answer = Answer { ringing, ..answer };
         if session.accept(&answer.to_bytes(), now).is_err() {
             return Err(session);
         }
@@ -171,6 +190,7 @@ impl Call {
             began: now,
             round_trip: Duration::ZERO,
             path: None,
+            presences: Presences::answering(answer.is_some_and(|answer| answer.ringing)),
             events: VecDeque::with_capacity(8),
             stats: CallStats::default(),
         }
@@ -179,6 +199,16 @@ impl Call {
     /// From now on the plan follows the path, within these limits. To be called when the codec is known.
     pub fn adapt(&mut self, limits: Limits, costs: Costs, adapts: bool) {
         self.adapter = Adapter::new(limits, costs, adapts, self.round_trip);
+    }
+
+    /// Changes what the user lets the call send, in mid-call; what is known of the path stays.
+    pub fn set_limits(&mut self, limits: Limits, adapts: bool) {
+        self.adapter.set_limits(limits, adapts);
+    }
+
+    /// How long the handshake's first round trip took; zero before it is known.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Takes a datagram that came to this call's port, and opens it in place. What is no packet of this call is counted and
@@ -196,6 +226,11 @@ impl Call {
                 self.events.push_back(event);
             }
         }
+        if self.state == State::Open
+            && let Some(presence) = self.presences.news()
+        {
+            self.events.push_back(Event::Presence(presence));
+        }
         event
     }
 
@@ -204,22 +239,32 @@ impl Call {
         if self.is_over() {
             return None;
         }
+        if let State::Parting { reason, .. } = self.state {
+            match event {
+                session::Event::Confirmed => self.bye(BYES, reason, now),
+                session::Event::Attacked => self.state = State::Closed,
+                _ => {}
+            }
+            return None;
+        }
         match event {
             session::Event::Established { peer, answer } => {
                 let answer = Answer::parse(&answer).ok();
                 let codec = answer.and_then(|answer| Some((answer, self.offer.codec(&answer)?)));
                 let Some((answer, codec)) = codec else {
                     // The peer holds it for a call by now, and is told that it is none.
-                    self.bye(1, now);
+                    self.bye(1, Goodbye::HungUp, now);
                     return Some(Event::Refused(Reason::NoSharedBundle));
                 };
                 self.answer = Some(answer);
-                Some(self.open(now, peer, codec, answer.depth, answer.frames_per_packet))
+                self.presences.answered(answer.ringing);
+                Some(self.open(now, peer, codec, answer.depth, answer.frames_per_packet, answer.ringing))
             }
             session::Event::Confirmed => {
                 let peer = self.session.peer()?;
-                let codec = self.offer.codec(&self.answer?)?;
-                Some(self.open(now, peer, codec, self.offer.depth, self.offer.frames_per_packet))
+                let answer = self.answer?;
+                let codec = self.offer.codec(&answer)?;
+                Some(self.open(now, peer, codec, self.offer.depth, self.offer.frames_per_packet, answer.ringing))
             }
             session::Event::Media { number, header, body } => {
                 let Ok(media) = Media::parse(header, body) else {
@@ -228,24 +273,30 @@ impl Call {
                 };
                 self.last_heard = now;
                 self.stats.received.add(bytes, Parts::of(&media));
+                if self.presences.ours().ringing {
+                    self.stats.early += 1;
+                    return None;
+                }
+                self.presences.media(number);
                 self.media(now, number, media, bytes)
             }
-            session::Event::Control { body } => {
+            session::Event::Control { number, body } => {
                 let Ok(control) = Control::parse(body) else {
                     self.stats.malformed += 1;
                     return None;
                 };
                 self.last_heard = now;
-                let news = if let Control::Alive { news } = &control { news.bytes() } else { 0 };
+                let news = if let Control::Alive { news, .. } = &control { news.bytes() } else { 0 };
                 self.stats.received.add(bytes, Parts { payload: 0, news });
                 match control {
-                    Control::Alive { news } => {
+                    Control::Alive { news, presence, frames } => {
                         self.learn(now, &news);
+                        self.presences.alive(number, presence, frames.into());
                         None
                     }
-                    Control::Bye { frames } => {
+                    Control::Bye { frames, reason } => {
                         self.state = State::Closed;
-                        Some(Event::PeerLeft { frames: Some(frames.into()) })
+                        Some(Event::PeerLeft { frames: Some(frames.into()), reason })
                     }
                 }
             }
@@ -278,13 +329,17 @@ impl Call {
         codec: Codec,
         depth: u8,
         frames_per_packet: u8,
+        ringing: bool,
     ) -> Event<'static> {
         self.state = State::Open;
         if !self.caller {
             self.round_trip = now.saturating_duration_since(self.began);
         }
         (self.last_heard, self.last_sent) = (now, now);
-        Event::Connected { peer, codec, depth, frames_per_packet }
+        if self.presences.is_news() {
+            self.alive(now);
+        }
+        Event::Connected { peer, codec, depth, frames_per_packet, ringing }
     }
 
     fn media<'d>(&mut self, now: Instant, number: u64, media: Media<'d>, bytes: usize) -> Option<Event<'d>> {
@@ -347,7 +402,8 @@ impl Call {
     /// the frames that begin with the one for which `context` was given out. Frame numbers must grow from call to call.
     ///
     /// # Errors
-    /// If the call does not stand, the packet before was not taken, or the run does not fit a packet or the context.
+    /// If the call does not stand or still rings, the packet before was not taken, or the run does not fit a packet or the
+    /// context.
     pub fn send_frames(&mut self, now: Instant, context: &Context, run: &Run<'_>) -> Result<(), SendError> {
         let Run { count, depth, copies, copy_depth, payload } = *run;
         self.ready()?;
@@ -384,7 +440,7 @@ impl Call {
     }
 
     /// Tells that nobody speaks, from frame `number` on: to be called every 400 ms or so, with the number of the last frame
-    /// captured, until somebody does.
+    /// captured, until somebody does. Ends no hold of this side, if it is sent while it holds: so numbers may go on.
     ///
     /// # Errors
     /// As [`send_frames`](Self::send_frames).
@@ -396,12 +452,19 @@ impl Call {
         let media = Media::Silence { noise, news: self.news(now) };
         self.seal(now, number, &media)?;
         self.end = number + 1;
+        if self.presences.ours().held {
+            // Goes before it, and says that the hold begins after it.
+            self.alive(now);
+        }
         Ok(())
     }
 
     fn ready(&self) -> Result<(), SendError> {
         if self.state != State::Open {
             return Err(SendError::NotOpen);
+        }
+        if self.presences.ringing() {
+            return Err(SendError::Ringing);
         }
         if self.media.datagram.is_empty() { Ok(()) } else { Err(SendError::NotDrained) }
     }
@@ -420,11 +483,40 @@ impl Call {
         self.body.clear();
         control.encode(&mut self.body);
         self.control.datagram.clear();
-        let news = if let Control::Alive { news } = control { news.bytes() } else { 0 };
+        let news = if let Control::Alive { news, .. } = control { news.bytes() } else { 0 };
         self.control.parts = Parts { payload: 0, news };
         // Nothing but a session that is over refuses this.
         let _ = self.session.seal_control(&self.body, &mut self.control.datagram);
         self.last_sent = now;
+    }
+
+    fn alive(&mut self, now: Instant) {
+        let (news, presence) = (self.news(now), self.presences.say(now));
+        let frames = if presence.held { self.end as u32 } else { 0 };
+        self.say(now, &Control::Alive { news, presence, frames });
+    }
+
+    /// What this side is like from now on. The peer is told at once, three times more within 400 ms, and then with every sign
+    /// of life; if the call does not stand yet, once it does. Ringing only ends, where it was answered so
+    /// ([`answer`](Self::answer)): it never begins again.
+    ///
+    /// A side that holds the call sends no frames, as these would tell that it is back. If its frame numbers go on meanwhile, it
+    /// sends silence every minute or so, as a number must not be more than 28672 after the one before (9.5 minutes).
+    pub fn set_presence(&mut self, now: Instant, presence: Presence) {
+        self.presences.set(presence);
+        if self.state == State::Open && self.presences.is_news() {
+            self.alive(now);
+        }
+    }
+
+    /// What this side is like.
+    pub fn presence(&self) -> Presence {
+        self.presences.ours()
+    }
+
+    /// What the peer is like, as far as it is known.
+    pub fn peer_presence(&self) -> Presence {
+        self.presences.theirs()
     }
 
     /// Gives the next datagram to be sent to [`address`](Self::address), in place of what `datagram` held; false if there is
@@ -453,8 +545,9 @@ impl Call {
             State::Joining => session.into_iter().chain([self.last_heard + 2 * PATIENCE]).min(),
             State::Open => {
                 let ends = [self.last_sent + ALIVE_EVERY, self.last_heard + PATIENCE];
-                session.into_iter().chain(self.observer.pressing()).chain(ends).min()
+                session.into_iter().chain(self.observer.pressing()).chain(self.presences.due()).chain(ends).min()
             }
+            State::Parting { until, .. } => Some(until),
             State::Leaving { next, .. } => Some(next),
             State::Closed => None,
         }
@@ -478,33 +571,41 @@ impl Call {
                 self.state = State::Closed;
                 return Some(Event::TimedOut);
             }
-            State::Open
-                if now >= self.last_sent + ALIVE_EVERY || self.observer.pressing().is_some_and(|due| now >= due) =>
-            {
-                let news = self.news(now);
-                self.say(now, &Control::Alive { news });
+            State::Open => {
+                let pressing = self.observer.pressing().into_iter().chain(self.presences.due()).min();
+                if now >= self.last_sent + ALIVE_EVERY || pressing.is_some_and(|due| now >= due) {
+                    self.alive(now);
+                }
             }
-            State::Leaving { byes, next } if now >= next => self.bye(byes, now),
+            State::Parting { until, .. } if now >= until => {
+                self.session.close();
+                self.state = State::Closed;
+            }
+            State::Leaving { byes, next, reason } if now >= next => self.bye(byes, reason, now),
             _ => {}
         }
         None
     }
 
-    /// Ends the call from this side. Byes are sent over the next 60 ms; then [`is_over`](Self::is_over).
-    pub fn hang_up(&mut self, now: Instant) {
+    /// Ends the call from this side, and says why. Byes are sent over the next 60 ms; then [`is_over`](Self::is_over). Before
+    /// the call stands, a caller just falls silent; who answers waits for the caller to be there, for two seconds at most, and
+    /// then says goodbye: datagrams are to be handed over as before.
+    pub fn hang_up(&mut self, now: Instant, reason: Goodbye) {
         match self.state {
-            State::Joining => {
+            State::Joining if self.caller => {
                 self.session.close();
                 self.state = State::Closed;
             }
-            State::Open => self.bye(BYES, now),
-            State::Leaving { .. } | State::Closed => {}
+            State::Joining => self.state = State::Parting { reason, until: now + PARTING },
+            State::Open => self.bye(BYES, reason, now),
+            State::Parting { .. } | State::Leaving { .. } | State::Closed => {}
         }
     }
 
-    fn bye(&mut self, left: u8, now: Instant) {
-        self.say(now, &Control::Bye { frames: self.end as u32 });
-        self.state = if left <= 1 { State::Closed } else { State::Leaving { byes: left - 1, next: now + BYE_PAUSE } };
+    fn bye(&mut self, left: u8, reason: Goodbye, now: Instant) {
+        self.say(now, &Control::Bye { frames: self.end as u32, reason });
+        let next = now + BYE_PAUSE;
+        self.state = if left <= 1 { State::Closed } else { State::Leaving { byes: left - 1, next, reason } };
     }
 
     /// Whether the call is over. What is left to send still comes out of [`poll_transmit`](Self::poll_transmit).
@@ -512,7 +613,8 @@ impl Call {
         self.state == State::Closed
     }
 
-    /// Whether speech may be sent.
+    /// Whether the call stands. Speech may be sent then, unless it rings on one side
+    /// ([`presence`](Self::presence), [`peer_presence`](Self::peer_presence)).
     pub fn is_open(&self) -> bool {
         self.state == State::Open
     }

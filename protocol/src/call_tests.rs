@@ -10,6 +10,8 @@ mod handshake;
 mod network;
 #[path = "call_tests/peers.rs"]
 mod peers;
+#[path = "call_tests/presence.rs"]
+mod presence;
 #[path = "call_tests/rules.rs"]
 mod rules;
 
@@ -64,6 +66,11 @@ struct Seen {
     silences: Vec<u64>,
     moves: Vec<(SocketAddr, SocketAddr)>,
     ended: Vec<&'static str>,
+    /// Whether it rang when the call stood.
+    ringing: Vec<bool>,
+    presences: Vec<Presence>,
+    /// Why the peer left.
+    reason: Option<Goodbye>,
     /// What the peer said that it sent.
     total: Option<u64>,
     /// Frames of context, summed over packets.
@@ -102,6 +109,8 @@ struct World {
     door: Door,
     ours: Offer,
     busy: bool,
+    /// Whether the listener's answer is that it rings.
+    ring: bool,
     /// What the listener answers in place of what it should.
     answer: Option<Answer>,
     listener: Option<Call>,
@@ -154,6 +163,7 @@ impl Setting {
             door: Door::new(&identity(2), [8; 32], now),
             ours: self.ours,
             busy: false,
+            ring: false,
             answer: None,
             listener: None,
             ways: vec![(address(1), Path::new(self.there, now))],
@@ -262,7 +272,7 @@ impl World {
             self.listener = Some(Call::new(session, self.ours.clone(), Some(answer), Limits::new(6, 3), self.now));
             return;
         }
-        match Call::answer(caller.session, &caller.offer, &self.ours, Limits::new(6, 3), self.now) {
+        match Call::answer(caller.session, &caller.offer, &self.ours, Limits::new(6, 3), self.ring, self.now) {
             Ok(call) => self.listener = Some(call),
             Err(session) => self.door.dismiss(session),
         }
@@ -298,7 +308,11 @@ impl World {
         }
         let call = if side == CALLER { Some(&mut self.caller) } else { self.listener.as_mut() };
         let mouth = &mut self.mouths[side];
+        let rings = |call: &Call| call.presence().ringing || call.peer_presence().ringing;
         let Some(call) = call.filter(|call| call.is_open()) else { return };
+        if rings(call) {
+            return mouth.skip();
+        }
         let (plan, bytes) = match mouth.speech {
             Speech::Mute => return mouth.skip(),
             Speech::Quiet => {
@@ -351,8 +365,13 @@ fn take(seen: &mut Seen, mouth: &mut Mouth, event: Option<Event<'_>>) -> Option<
             seen.silences.push(number);
             None
         }
-        Some(Event::Connected { peer, codec, .. }) => {
+        Some(Event::Connected { peer, codec, ringing, .. }) => {
             seen.connected.push((peer, codec));
+            seen.ringing.push(ringing);
+            None
+        }
+        Some(Event::Presence(presence)) => {
+            seen.presences.push(presence);
             None
         }
         Some(Event::Moved { from, to }) => {
@@ -368,9 +387,9 @@ fn take(seen: &mut Seen, mouth: &mut Mouth, event: Option<Event<'_>>) -> Option<
             });
             None
         }
-        Some(Event::PeerLeft { frames }) => {
+        Some(Event::PeerLeft { frames, reason }) => {
             seen.ended.push("left");
-            seen.total = frames;
+            (seen.total, seen.reason) = (frames, Some(reason));
             None
         }
         Some(Event::TimedOut) => {

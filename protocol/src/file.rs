@@ -1,11 +1,15 @@
-//! Token files (`.ptk`), version 1. `docs/file.md` has the byte diagrams; this module is their only implementation.
+//! Token files (`.ptk`). `docs/file.md` has the byte diagrams; this module is their only implementation.
+//!
+//! Version 1, which is here, is one stream of whole frames; version 2, in [`streams`], several, with what became of each frame.
 //!
 //! A file is a header, blocks of frames, and an end mark, each with its own checksum. It is written from front to back and
 //! read so too, through pipes as well: nothing is ever gone back to. Reading takes bounded memory whatever the bytes are.
 
+pub mod streams;
+
 use parlo_tokens::{BundleId, MAX_DEPTH};
 
-/// Version of the format.
+/// Version of the format of one stream.
 pub const VERSION: u8 = 1;
 
 /// First bytes of every file. As in PNG (RFC 2083 section 3.1), they show damage done by text conversion.
@@ -105,8 +109,14 @@ pub enum FileError {
     #[error("it is not a Parlo token file (.ptk)")]
     NotTokens,
     /// A later format.
-    #[error("it has version {0} of the file format, and this program reads version {VERSION}: a newer Parlo wrote it")]
+    #[error(
+        "it has version {0} of the file format, and this program reads up to {newest}: a newer Parlo wrote it",
+        newest = streams::VERSION
+    )]
     Version(u8),
+    /// The format of the other reader: [`FileReader`] reads version 1, [`streams::Reader`] version 2.
+    #[error("it has {} where {} was expected", kind_of(*.0), other_kind(*.0))]
+    OtherVersion(u8),
     /// A header that no writer makes.
     #[error("its header is damaged: {0}")]
     Header(&'static str),
@@ -162,22 +172,8 @@ pub struct FileWriter {
 impl FileWriter {
     /// Begins a file: appends its header to `out`. A name longer than 255 bytes is cut.
     pub fn begin(header: &Header, out: &mut Vec<u8>) -> Self {
-        let start = out.len();
-        let mut cut = header.bundle_name.len().min(255);
-        while !header.bundle_name.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        let name = &header.bundle_name.as_bytes()[..cut];
-        out.extend_from_slice(&MAGIC);
-        out.push(VERSION);
-        out.extend_from_slice(&((FIXED_HEADER_BYTES + name.len()) as u16).to_be_bytes());
-        out.extend_from_slice(header.bundle.as_bytes());
-        out.extend_from_slice(&header.sample_rate.to_be_bytes());
-        out.extend_from_slice(&header.frame_samples.to_be_bytes());
-        out.extend_from_slice(&[header.depth, header.coding as u8, name.len() as u8]);
-        out.extend_from_slice(name);
-        let checksum = crc32c::crc32c(&out[start..]);
-        out.extend_from_slice(&checksum.to_be_bytes());
+        let name = name_bytes(header);
+        append_header(VERSION, header, name, &[], (FIXED_HEADER_BYTES + name.len()) as u16, out);
         Self::default()
     }
 
@@ -201,6 +197,31 @@ impl FileWriter {
         totals[8..].copy_from_slice(&samples.to_be_bytes());
         append_block(KIND_END, 0, &totals, out);
     }
+}
+
+/// The bundle's name, as much of it as fits.
+fn name_bytes(header: &Header) -> &[u8] {
+    let mut cut = header.bundle_name.len().min(255);
+    while !header.bundle_name.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    &header.bundle_name.as_bytes()[..cut]
+}
+
+/// Appends a header of `length` bytes of fields: those that all versions have, and `more`.
+fn append_header(version: u8, header: &Header, name: &[u8], more: &[u8], length: u16, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&MAGIC);
+    out.push(version);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(header.bundle.as_bytes());
+    out.extend_from_slice(&header.sample_rate.to_be_bytes());
+    out.extend_from_slice(&header.frame_samples.to_be_bytes());
+    out.extend_from_slice(&[header.depth, header.coding as u8, name.len() as u8]);
+    out.extend_from_slice(name);
+    out.extend_from_slice(more);
+    let checksum = crc32c::crc32c(&out[start..]);
+    out.extend_from_slice(&checksum.to_be_bytes());
 }
 
 fn append_block(kind: u8, count: u16, payload: &[u8], out: &mut Vec<u8>) {
@@ -326,8 +347,10 @@ impl FileReader {
         let Some(&[version, a, b]) = self.bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
             return Ok(None);
         };
-        if version != VERSION {
-            return Err(FileError::Version(version));
+        match version {
+            VERSION => {}
+            streams::VERSION => return Err(FileError::OtherVersion(version)),
+            _ => return Err(FileError::Version(version)),
         }
         let length = usize::from(u16::from_be_bytes([a, b]));
         if !(FIXED_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&length) {
@@ -341,7 +364,7 @@ impl FileReader {
         if !checksum_fits(&self.bytes[..whole]) {
             return Err(FileError::Header("the checksum differs"));
         }
-        let header = parse_fields(&self.bytes[start..start + length])?;
+        let (header, _) = parse_fields(&self.bytes[start..start + length])?;
         self.used = whole;
         self.header = Some(header.clone());
         Ok(Some(header))
@@ -376,13 +399,24 @@ fn totals(payload: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(*frames), u64::from_be_bytes(*samples)))
 }
 
-fn parse_fields(fields: &[u8]) -> Result<Header, FileError> {
+/// What a file of this version is called in messages.
+fn kind_of(version: u8) -> &'static str {
+    if version == streams::VERSION { "several streams (version 2)" } else { "a single stream (version 1)" }
+}
+
+/// What a file of the other version is called.
+fn other_kind(version: u8) -> &'static str {
+    kind_of(if version == VERSION { streams::VERSION } else { VERSION })
+}
+
+/// Reads the fields that all versions have; gives what follows them too.
+fn parse_fields(fields: &[u8]) -> Result<(Header, &[u8]), FileError> {
     let short = || FileError::Header("its fields are cut short");
     let (bundle, rest) = fields.split_first_chunk::<32>().ok_or_else(short)?;
     let (rate, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
     let (samples, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
     let (&[depth, coding, name], rest) = rest.split_first_chunk::<3>().ok_or_else(short)?;
-    let name = rest.get(..usize::from(name)).ok_or_else(short)?;
+    let (name, rest) = rest.split_at_checked(usize::from(name)).ok_or_else(short)?;
     let (sample_rate, frame_samples) = (u32::from_be_bytes(*rate), u32::from_be_bytes(*samples));
     if !(4_000..=192_000).contains(&sample_rate) || frame_samples == 0 || frame_samples > sample_rate {
         return Err(FileError::Header("its sample rate or frame length is not possible"));
@@ -393,7 +427,7 @@ fn parse_fields(fields: &[u8]) -> Result<Header, FileError> {
     let coding = Coding::try_from(coding)?;
     let bundle_name = str::from_utf8(name).map_err(|_| FileError::Header("its model's name is no text"))?.to_owned();
     let bundle = BundleId::from_bytes(*bundle);
-    Ok(Header { bundle, bundle_name, sample_rate, frame_samples, depth, coding })
+    Ok((Header { bundle, bundle_name, sample_rate, frame_samples, depth, coding }, rest))
 }
 
 #[cfg(test)]

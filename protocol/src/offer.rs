@@ -9,6 +9,8 @@ pub const MAX_BUNDLES: usize = 4;
 
 /// Flag: Opus will do.
 const OPUS: u8 = 1;
+/// Flag of an answer: nobody has picked up yet.
+const RINGING: u8 = 1;
 /// In place of a bundle's place: Opus.
 const CHOSE_OPUS: u8 = 0xFF;
 
@@ -43,6 +45,8 @@ pub struct Answer {
     pub depth: u8,
     /// Frames in each of its packets while the path is good.
     pub frames_per_packet: u8,
+    /// It rings there: the call stands, but nobody has picked up yet.
+    pub ringing: bool,
 }
 
 impl Offer {
@@ -73,13 +77,15 @@ impl Offer {
     }
 
     /// The best codec that both sides have: of the models the first of this offer that `ours` has too, else Opus. `None` if
-    /// there is none.
+    /// there is none. The answer rings nowhere: that is for who gives it to say.
     pub fn shared(&self, ours: &Self) -> Option<Answer> {
         let bundle = self.bundles.iter().position(|bundle| ours.bundles.contains(bundle));
         let (depth, frames_per_packet) = (ours.depth, ours.frames_per_packet);
         match bundle {
-            Some(place) => Some(Answer { bundle: Some(place as u8), depth, frames_per_packet }),
-            None => (self.opus && ours.opus).then_some(Answer { bundle: None, depth, frames_per_packet }),
+            Some(place) => Some(Answer { bundle: Some(place as u8), depth, frames_per_packet, ringing: false }),
+            None => {
+                (self.opus && ours.opus).then_some(Answer { bundle: None, depth, frames_per_packet, ringing: false })
+            }
         }
     }
 
@@ -93,19 +99,21 @@ impl Offer {
 }
 
 impl Answer {
-    /// Three bytes.
-    pub fn to_bytes(&self) -> [u8; 3] {
-        [self.bundle.unwrap_or(CHOSE_OPUS), self.depth, self.frames_per_packet]
+    /// Place of the bundle, depth, frames, and flags.
+    pub fn to_bytes(&self) -> [u8; 4] {
+        let flags = u8::from(self.ringing) * RINGING;
+        [self.bundle.unwrap_or(CHOSE_OPUS), self.depth, self.frames_per_packet, flags]
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) makes. Bytes after it are of later versions, and no error.
+    /// Reads what [`to_bytes`](Self::to_bytes) makes. Other flags, and bytes after it, are of later versions, and no error.
     ///
     /// # Errors
     /// If the bytes are no answer.
     pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
         let mut fields = Fields::new(bytes);
         let bundle = Some(fields.u8()?).filter(|&place| place != CHOSE_OPUS);
-        Ok(Self { bundle, depth: fields.depth()?, frames_per_packet: fields.frames()? })
+        let (depth, frames_per_packet) = (fields.depth()?, fields.frames()?);
+        Ok(Self { bundle, depth, frames_per_packet, ringing: fields.u8()? & RINGING != 0 })
     }
 }
 
@@ -127,15 +135,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offers_and_answers_survive(offer in offer(), bundle in prop::option::of(0..4_u8), more: [u8; 3]) {
+        fn offers_and_answers_survive(
+            offer in offer(), bundle in prop::option::of(0..4_u8), ringing: bool, more: [u8; 3], flags in 0..128_u8,
+        ) {
             let bytes = offer.to_bytes();
             prop_assert!(bytes.len() <= Offer::MAX_BYTES);
             prop_assert_eq!(Offer::parse(&bytes), Ok(offer.clone()));
             prop_assert_eq!(Offer::parse(&[&bytes[..], &more].concat()), Ok(offer.clone()), "later versions may say more");
             prop_assert!((0..bytes.len()).all(|cut| Offer::parse(&bytes[..cut]).is_err()));
-            let answer = Answer { bundle, depth: offer.depth, frames_per_packet: offer.frames_per_packet };
-            prop_assert_eq!(Answer::parse(&answer.to_bytes()), Ok(answer));
-            prop_assert!(Answer::parse(&answer.to_bytes()[..2]).is_err());
+            let answer = Answer { bundle, depth: offer.depth, frames_per_packet: offer.frames_per_packet, ringing };
+            let mut bytes = answer.to_bytes();
+            prop_assert_eq!(Answer::parse(&bytes), Ok(answer));
+            prop_assert!((0..bytes.len()).all(|cut| Answer::parse(&bytes[..cut]).is_err()));
+            bytes[3] |= flags << 1;
+            prop_assert_eq!(Answer::parse(&[&bytes[..], &more].concat()), Ok(answer), "later versions may say more");
         }
 
         #[test]
@@ -158,7 +171,8 @@ mod tests {
         assert_eq!(chosen(&side(&[a], true), &side(&[c], true)), Some(Codec::Opus));
         assert_eq!(chosen(&side(&[a], false), &side(&[c], true)), None);
         let offer = side(&[a], false);
-        assert_eq!(offer.codec(&Answer { bundle: Some(1), depth: 1, frames_per_packet: 1 }), None);
-        assert_eq!(offer.codec(&Answer { bundle: None, depth: 1, frames_per_packet: 1 }), None);
+        let answer = |bundle| Answer { bundle, depth: 1, frames_per_packet: 1, ringing: false };
+        assert_eq!(offer.codec(&answer(Some(1))), None);
+        assert_eq!(offer.codec(&answer(None)), None);
     }
 }

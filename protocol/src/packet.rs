@@ -8,7 +8,7 @@ use parlo_tokens::{ComfortNoise, MAX_DEPTH};
 use crate::{feedback::Feedback, report::Report};
 
 /// Version of the protocol. Peers of different versions do not talk.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The most frames that a packet holds: 240 ms.
 pub const MAX_FRAMES: u8 = 12;
@@ -46,6 +46,15 @@ const SILENCE: u8 = 15;
 
 const CONTROL_BYE: u8 = 1;
 const CONTROL_ALIVE: u8 = 2;
+
+/// Of an alive's flags: a report follows.
+const ALIVE_REPORTS: u8 = 0x01;
+/// Feedback follows.
+const ALIVE_FEEDS_BACK: u8 = 0x02;
+/// It rings where this comes from.
+const ALIVE_RINGING: u8 = 0x04;
+/// The call is held there.
+const ALIVE_HELD: u8 = 0x08;
 
 /// What a side tells of what it receives, on any packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -207,6 +216,54 @@ impl<'a> Media<'a> {
     }
 }
 
+/// What a side of a call is like, besides being there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// It rings, and nobody has picked up yet.
+    pub ringing: bool,
+    /// Somebody has put the call aside for a while.
+    pub held: bool,
+}
+
+/// Why a side ends a call that stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Goodbye {
+    /// All is said.
+    HungUp,
+    /// Nobody wants to pick up.
+    Declined,
+    /// Who is called is in another call.
+    Busy,
+    /// It has rung for long enough.
+    NoAnswer,
+    /// A reason of later versions, by its number: no less an end.
+    Other(u8),
+}
+
+impl From<u8> for Goodbye {
+    fn from(code: u8) -> Self {
+        match code {
+            0 => Self::HungUp,
+            1 => Self::Declined,
+            2 => Self::Busy,
+            3 => Self::NoAnswer,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl From<Goodbye> for u8 {
+    fn from(reason: Goodbye) -> Self {
+        match reason {
+            Goodbye::HungUp => 0,
+            Goodbye::Declined => 1,
+            Goodbye::Busy => 2,
+            Goodbye::NoAnswer => 3,
+            Goodbye::Other(code) => code,
+        }
+    }
+}
+
 /// What is not media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -214,11 +271,18 @@ pub enum Control {
     Bye {
         /// Number of the frame after the last, lower 32 bits: what is missing before it was lost.
         frames: u32,
+        /// Why.
+        reason: Goodbye,
     },
-    /// "I am still here", when there is nothing else to say.
+    /// "I am still here", when there is nothing else to say, or something to say of it.
     Alive {
         /// Of what comes the other way.
         news: News,
+        /// What this side is like.
+        presence: Presence,
+        /// If it is held: number of the frame after the last before that, lower 32 bits. So a packet that was sent before and
+        /// comes late does not end it. 0 if it is not held.
+        frames: u32,
     },
 }
 
@@ -230,13 +294,16 @@ impl Control {
     pub fn parse(body: &[u8]) -> Result<Self, PacketError> {
         let mut fields = Fields::new(body);
         let control = match fields.u8()? {
-            CONTROL_BYE => Self::Bye { frames: u32::from_be_bytes(fields.take()?) },
+            CONTROL_BYE => Self::Bye { frames: fields.u32()?, reason: fields.u8()?.into() },
             CONTROL_ALIVE => {
                 let flags = fields.u8()?;
-                if flags & !3 != 0 {
+                if flags & !(ALIVE_REPORTS | ALIVE_FEEDS_BACK | ALIVE_RINGING | ALIVE_HELD) != 0 {
                     return Err(PacketError::Field { field: "flags", value: flags.into() });
                 }
-                Self::Alive { news: News::parse(&mut fields, flags & 1 != 0, flags & 2 != 0)? }
+                let presence = Presence { ringing: flags & ALIVE_RINGING != 0, held: flags & ALIVE_HELD != 0 };
+                let frames = if presence.held { fields.u32()? } else { 0 };
+                let news = News::parse(&mut fields, flags & ALIVE_REPORTS != 0, flags & ALIVE_FEEDS_BACK != 0)?;
+                Self::Alive { news, presence, frames }
             }
             other => return Err(PacketError::Field { field: "control", value: other.into() }),
         };
@@ -247,13 +314,21 @@ impl Control {
     /// Appends the packet's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Bye { frames } => {
+            Self::Bye { frames, reason } => {
                 out.push(CONTROL_BYE);
                 out.extend_from_slice(&frames.to_be_bytes());
+                out.push((*reason).into());
             }
-            Self::Alive { news } => {
-                let flags = u8::from(news.report.is_some()) | u8::from(news.feedback.is_some()) << 1;
+            Self::Alive { news, presence, frames } => {
+                let flag = |is: bool, flag| if is { flag } else { 0 };
+                let flags = flag(news.report.is_some(), ALIVE_REPORTS)
+                    | flag(news.feedback.is_some(), ALIVE_FEEDS_BACK)
+                    | flag(presence.ringing, ALIVE_RINGING)
+                    | flag(presence.held, ALIVE_HELD);
                 out.extend_from_slice(&[CONTROL_ALIVE, flags]);
+                if presence.held {
+                    out.extend_from_slice(&frames.to_be_bytes());
+                }
                 news.encode(out);
             }
         }
@@ -293,6 +368,10 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn u16(&mut self) -> Result<u16, PacketError> {
         self.take().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, PacketError> {
+        self.take().map(u32::from_be_bytes)
     }
 
     pub(crate) fn depth(&mut self) -> Result<u8, PacketError> {

@@ -24,6 +24,17 @@ fn noise() -> impl Strategy<Value = ComfortNoise> {
     (0..=127_u8, any::<[u8; 8]>()).prop_map(|(level, reflection)| ComfortNoise::new(level, reflection))
 }
 
+fn control() -> impl Strategy<Value = Control> {
+    let reason = any::<u8>().prop_map(Goodbye::from);
+    prop_oneof![
+        (any::<u32>(), reason).prop_map(|(frames, reason)| Control::Bye { frames, reason }),
+        (news(), any::<bool>(), any::<bool>(), any::<u32>()).prop_map(|(news, ringing, held, frames)| {
+            let frames = if held { frames } else { 0 };
+            Control::Alive { news, presence: Presence { ringing, held }, frames }
+        }),
+    ]
+}
+
 fn sealed(media: &Media<'_>) -> (u8, Vec<u8>) {
     let mut body = Vec::new();
     let header = media.encode(&mut body);
@@ -50,21 +61,36 @@ proptest! {
     }
 
     #[test]
-    fn silence_and_control_survive_and_nothing_else_does(noise in noise(), news in news(), frames: u32, more: u8) {
+    fn silence_and_control_survive_and_nothing_else_does(noise in noise(), news in news(), control in control(), more: u8) {
         let media = Media::Silence { noise, news };
         let (header, mut body) = sealed(&media);
         prop_assert_eq!(Media::parse(header, &body), Ok(media));
         prop_assert!((0..body.len()).all(|cut| Media::parse(header, &body[..cut]).is_err()));
         body.push(more);
         prop_assert!(Media::parse(header, &body).is_err());
-        for control in [Control::Bye { frames }, Control::Alive { news }] {
-            let mut bytes = Vec::new();
-            control.encode(&mut bytes);
-            prop_assert_eq!(Control::parse(&bytes), Ok(control));
-            prop_assert!((0..bytes.len()).all(|cut| Control::parse(&bytes[..cut]).is_err()));
-            bytes.push(more);
-            prop_assert!(Control::parse(&bytes).is_err());
+        let mut bytes = Vec::new();
+        control.encode(&mut bytes);
+        prop_assert_eq!(Control::parse(&bytes), Ok(control));
+        prop_assert!((0..bytes.len()).all(|cut| Control::parse(&bytes[..cut]).is_err()));
+        bytes.push(more);
+        prop_assert!(Control::parse(&bytes).is_err());
+    }
+
+    #[test]
+    fn alives_that_say_what_nobody_knows_are_refused(control in control(), unknown in 4..8_u32) {
+        let mut bytes = Vec::new();
+        control.encode(&mut bytes);
+        if let Control::Alive { .. } = control {
+            bytes[1] |= 1 << unknown;
+            let flags = Err(PacketError::Field { field: "flags", value: bytes[1].into() });
+            prop_assert_eq!(Control::parse(&bytes), flags);
         }
+    }
+
+    #[test]
+    fn reasons_of_later_versions_survive(code: u8) {
+        prop_assert_eq!(u8::from(Goodbye::from(code)), code);
+        prop_assert_eq!(matches!(Goodbye::from(code), Goodbye::Other(_)), code > 3);
     }
 
     #[test]
@@ -126,9 +152,12 @@ fn the_document_shows_the_truth() {
         let (header, body) = sealed(&media);
         assert_eq!(vector(name), [&[header][..], &body].concat(), "{name}");
     }
+    let (none, news) = (News::default(), News { report: after, feedback: Some(feedback) });
     let controls = [
-        ("bye", Control::Bye { frames: 0x1234 }),
-        ("alive", Control::Alive { news: News { report: after, feedback: Some(feedback) } }),
+        ("bye", Control::Bye { frames: 0x1234, reason: Goodbye::NoAnswer }),
+        ("alive", Control::Alive { news, presence: Presence::default(), frames: 0 }),
+        ("alive-ringing", Control::Alive { news: none, presence: Presence { ringing: true, held: false }, frames: 0 }),
+        ("alive-held", Control::Alive { news, presence: Presence { ringing: false, held: true }, frames: 0x1234 }),
     ];
     for (name, control) in controls {
         let mut bytes = Vec::new();

@@ -47,7 +47,7 @@ fn a_call_in_full_swing_allocates_nothing() {
         assert!(caller.poll_transmit(&mut datagram));
         listener = door
             .handle(now, here, &mut datagram, 9)
-            .map(|caller| Call::answer(caller.session, &caller.offer, &offer, limits, now).unwrap());
+            .map(|caller| Call::answer(caller.session, &caller.offer, &offer, limits, false, now).unwrap());
         while door.poll_transmit(&mut datagram).is_some() {
             caller.handle(now, there, &mut datagram);
         }

@@ -75,9 +75,9 @@ fn connected(now: Instant) -> [Call; 2] {
                     let _ = call.handle(now, address(1), &mut datagram);
                 }
                 None => {
-                    listener = door
-                        .handle(now, address(1), &mut datagram, 2)
-                        .and_then(|caller| Call::answer(caller.session, &caller.offer, &offer, limits, now).ok());
+                    listener = door.handle(now, address(1), &mut datagram, 2).and_then(|caller| {
+                        Call::answer(caller.session, &caller.offer, &offer, limits, false, now).ok()
+                    });
                 }
             }
         }

@@ -345,7 +345,7 @@ fn take(
     }
     if let Some(caller) = door.handle(now, from, datagram, 11)
         && listener.is_none()
-        && let Ok(call) = Call::answer(caller.session, &caller.offer, answer, limits, now)
+        && let Ok(call) = Call::answer(caller.session, &caller.offer, answer, limits, false, now)
     {
         *listener = Some(call);
     }

@@ -117,12 +117,20 @@ pub struct Choice {
 
 impl Choice {
     /// Begins with the limits' depth and bundles, without copies.
-    pub fn new(mut limits: Limits, costs: Costs) -> Self {
-        let most = u8::try_from(costs.bits.len().clamp(1, 32)).unwrap_or(32);
+    pub fn new(limits: Limits, costs: Costs) -> Self {
+        let plan = Plan { depth: 1, frames: 1, copies: 0, copy_depth: 1 };
+        let mut choice = Self { limits, costs, plan, gain: 0.8 };
+        choice.set_limits(limits);
+        choice
+    }
+
+    /// Begins anew with these limits' depth and bundles, without copies.
+    pub fn set_limits(&mut self, mut limits: Limits) {
+        let most = u8::try_from(self.costs.bits.len().clamp(1, 32)).unwrap_or(32);
         limits.depth = limits.depth.clamp(1, most);
         limits.frames = limits.frames.clamp(1, MAX_FRAMES);
-        let plan = Plan { depth: limits.depth, frames: limits.frames, copies: 0, copy_depth: 1 };
-        Self { limits, costs, plan, gain: 0.8 }
+        self.plan = Plan { depth: limits.depth, frames: limits.frames, copies: 0, copy_depth: 1 };
+        self.limits = limits;
     }
 
     /// What to send.

@@ -50,6 +50,16 @@ impl Adapter {
         Self { rate, choice, loss: LOSS_ASSUMED, seen: 0.0, adapts }
     }
 
+    /// Changes the limits; what is known of the path stays.
+    pub fn set_limits(&mut self, limits: Limits, adapts: bool) {
+        self.adapts = adapts;
+        self.choice.set_limits(limits);
+        self.rate.set_most(self.choice.most_bits(), limits.bits);
+        if adapts {
+            self.choice.choose(self.rate.target(), self.loss, self.rate.is_thin());
+        }
+    }
+
     /// Takes the news of the path.
     pub fn take(&mut self, news: &PathNews) {
         if news.sent > 0 {

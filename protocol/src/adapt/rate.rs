@@ -105,6 +105,12 @@ impl Rate {
         }
     }
 
+    /// Changes what the sender can use at most, and what it is allowed; what is known of the path stays.
+    pub fn set_most(&mut self, most: f64, allowed: Option<f64>) {
+        (self.most, self.allowed) = (most, allowed);
+        self.estimate = self.estimate.clamp(LEAST.min(most), most);
+    }
+
     /// Takes the news of the path; `loss` is the share of packets lost lately, `excess` how many bits more a packet has than the
     /// shortest: on a thin link these take time to be sent, which is no queue.
     pub fn take(&mut self, news: &PathNews, loss: f64, excess: f64) {

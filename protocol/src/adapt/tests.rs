@@ -136,3 +136,16 @@ fn the_users_limits_hold() {
     call(&mut Link::new(4000.0, 150), &mut fixed, 20);
     assert_eq!(fixed.plan(), Plan { depth: 6, frames: 3, copies: 0, copy_depth: 1 });
 }
+
+#[test]
+fn limits_changed_in_mid_call_hold_at_once_and_what_is_known_of_the_path_stays() {
+    let mut adapter = Adapter::new(Limits::new(6, 3), Costs::tokens([10; 12]), true, Duration::from_millis(40));
+    let before = adapter.target();
+    adapter.set_limits(Limits::new(2, 1), true);
+    let plan = adapter.plan();
+    assert!(plan.depth <= 2 && plan.frames >= 1, "{plan:?}");
+    assert!(adapter.target() <= before, "no more than can be used");
+    adapter.set_limits(Limits::new(12, 4), false);
+    let plan = adapter.plan();
+    assert_eq!((plan.depth, plan.frames, plan.copies), (12, 4, 0), "one that does not adapt sends as it is told");
+}

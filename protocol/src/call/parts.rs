@@ -7,14 +7,15 @@ use parlo_tokens::{ComfortNoise, FrameSet};
 use crate::{
     identity::PublicKey,
     offer::Codec,
-    packet::Media,
+    packet::{Goodbye, Media, Presence},
     session::{self, Reason},
 };
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The call stands: speech may be sent. On the side that answers, the first frames may come just before this.
+    /// The call stands: speech may be sent, unless it rings. On the side that answers, the first frames may come just before
+    /// this.
     Connected {
         /// Who is there.
         peer: PublicKey,
@@ -24,7 +25,12 @@ pub enum Event<'a> {
         depth: u8,
         /// Frames in each of its packets while its path is good.
         frames_per_packet: u8,
+        /// Nobody has picked up yet: what the answer said. On the side that answers it is what this side said itself.
+        ringing: bool,
     },
+    /// The peer is like this now, which it was not before: it has picked up, holds the call, or is back. If media tells of it,
+    /// that comes just before this; [`peer_presence`](crate::call::Call::peer_presence) has it at once.
+    Presence(Presence),
     /// Speech came.
     Frames {
         /// Number of the first frame.
@@ -63,6 +69,8 @@ pub enum Event<'a> {
     PeerLeft {
         /// Number of the frame after its last, if it said so: what is missing before it was lost.
         frames: Option<u64>,
+        /// Why.
+        reason: Goodbye,
     },
     /// The peer did not answer, or fell silent, for ten seconds. The call is over.
     TimedOut,
@@ -125,6 +133,8 @@ pub struct CallStats {
     pub copies: u64,
     /// Media packets received that build upon frames of which it is not known any more which they are: so late are they.
     pub unknown_context: u64,
+    /// Media packets received while this side still rings: nobody is there to hear them.
+    pub early: u64,
     /// Sealed by the peer, but no packets of this version.
     pub malformed: u64,
     /// Times that the peer moved to another address.
@@ -153,6 +163,9 @@ pub enum SendError {
     /// The call does not stand yet, or no longer.
     #[error("the call does not stand")]
     NotOpen,
+    /// It still rings: until somebody picks up nobody may send.
+    #[error("nobody has picked up yet")]
+    Ringing,
     /// A run of frames that no packet can hold.
     #[error("{count} frames of {depth} codes in {bytes} bytes do not fit a packet")]
     DoesNotFit {

@@ -17,8 +17,8 @@ fn a_perfect_network_carries_every_frame_and_one_goodbye_and_bytes_are_counted_e
         world.run(2000);
         let (count, total) = (world.mouths[CALLER].sent.len() as u64, world.mouths[CALLER].next);
         let hung_up = world.now;
-        world.caller.hang_up(hung_up);
-        world.caller.hang_up(hung_up);
+        world.caller.hang_up(hung_up, Goodbye::HungUp);
+        world.caller.hang_up(hung_up, Goodbye::HungUp);
         world.run(200);
 
         let seen = &world.seen[LISTENER];
@@ -34,7 +34,7 @@ fn a_perfect_network_carries_every_frame_and_one_goodbye_and_bytes_are_counted_e
         assert_eq!(sent.payload_bytes, 100 * 24 + 5 * 9);
         assert_eq!(sent.packets - before.sent.packets, 100 + 5 + 3);
         // The listener says nothing of media, so nothing is told of it.
-        let (media, silence, bye) = (14 + 24, 14 + 9, 13 + 1 + 5);
+        let (media, silence, bye) = (14 + 24, 14 + 9, 13 + 1 + 6);
         assert_eq!(sent.bytes - before.sent.bytes, 100 * media + 5 * silence + 3 * bye);
         assert_eq!(sent.news_bytes, 0);
         let received = world.listener().stats().received;
@@ -106,7 +106,7 @@ fn who_hangs_up_before_there_is_an_answer_stays_hung_up() {
             world.run(wait);
             let now = world.now;
             let joined = world.caller.is_open();
-            world.caller.hang_up(now);
+            world.caller.hang_up(now, Goodbye::HungUp);
             world.run(40_000);
             assert!(world.caller.is_over() && world.seen[CALLER].ended.is_empty(), "{wait}");
             assert!(joined || world.seen[CALLER].connected.is_empty(), "{wait}");
@@ -122,7 +122,7 @@ fn an_answer_that_names_nothing_offered_ends_the_call_on_both_sides() {
     for known in [true, false] {
         let key = known.then(|| identity(2).public());
         let mut world = Setting { key, theirs: offer(&[3], false), ..Setting::new() }.world();
-        world.answer = Some(Answer { bundle: Some(3), depth: 6, frames_per_packet: 3 });
+        world.answer = Some(Answer { bundle: Some(3), depth: 6, frames_per_packet: 3, ringing: false });
         world.run(1000);
         assert_eq!(world.seen[CALLER].ended, ["no shared bundle"]);
         assert_eq!(world.seen[LISTENER].ended, ["left"]);

@@ -13,7 +13,7 @@ fn talk(world: &mut World, time: u64) {
         }
     }
     let now = world.now;
-    world.caller.hang_up(now);
+    world.caller.hang_up(now, Goodbye::HungUp);
     world.speak([Speech::Mute, Speech::Fixed(2, 4)]);
     world.run(20_000);
 }

@@ -80,8 +80,8 @@ fn a_peer_that_falls_silent_is_noticed_after_ten_seconds_and_one_that_is_quiet_i
 fn both_may_hang_up_at_once() {
     let mut world = Setting::over("delay=100ms").world().connect();
     let now = world.now;
-    world.caller.hang_up(now);
-    world.listener.as_mut().unwrap().hang_up(now);
+    world.caller.hang_up(now, Goodbye::HungUp);
+    world.listener.as_mut().unwrap().hang_up(now, Goodbye::HungUp);
     world.run(1000);
     assert!(world.caller.is_over() && world.listener().is_over());
     assert!(world.seen.iter().all(|seen| seen.ended.len() <= 1));
@@ -92,7 +92,7 @@ fn a_goodbye_survives_the_loss_of_two() {
     let mut world = Setting::new().world().connect();
     let now = world.now;
     world.ways[0].1 = Path::new("outage=0s+50ms".parse().unwrap(), now);
-    world.caller.hang_up(now);
+    world.caller.hang_up(now, Goodbye::HungUp);
     world.run(100);
     assert_eq!(world.seen[LISTENER].ended, ["left"]);
     assert_eq!(world.ways[0].1.stats().cut, 2);

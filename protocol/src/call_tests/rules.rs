@@ -44,7 +44,7 @@ fn what_fits_no_packet_is_refused() {
     }
     assert_eq!(call.send_frames(now, &Context::alone(19), &run(1, 1, &longest[1..])), Ok(()), "the longest packet");
     assert!(call.poll_transmit(&mut out) && out.len() <= MAX_DATAGRAM);
-    call.hang_up(now);
+    call.hang_up(now, Goodbye::HungUp);
     assert_eq!(call.send_frames(now, &Context::alone(20), &run(1, 1, &[0])), Err(SendError::NotOpen));
     assert_eq!(call.send_silence(now, 20, noise()), Err(SendError::NotOpen));
 }
@@ -75,10 +75,10 @@ fn frame_numbers_go_on_past_sixteen_bits_and_epochs() {
         assert!(listener.poll_event().is_none());
     }
     assert_eq!(without, 0, "and contexts go on, too");
-    caller.hang_up(now);
+    caller.hang_up(now, Goodbye::HungUp);
     assert!(caller.poll_transmit(&mut out));
     let left = listener.handle(now, address(1), &mut out);
-    assert_eq!(left, Some(Event::PeerLeft { frames: Some(200_004) }));
+    assert_eq!(left, Some(Event::PeerLeft { frames: Some(200_004), reason: Goodbye::HungUp }));
 }
 
 #[test]

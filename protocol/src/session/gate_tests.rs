@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    Gate, Knock, Session,
+    Gate, Knock, Session, VERSION,
     limit::ROWS,
     testing::{Dice, answerer_address, answerer_identity, caller_address, caller_identity},
 };
@@ -33,7 +33,7 @@ fn with_cookie(gate: &mut Gate, from: SocketAddr, known: bool, seed: u8, now: In
     let mut caller = dial(known, seed, now);
     let first = taken(&mut caller);
     let Knock::Reply(mut retry) = gate.knock(now, from, &first, 1) else { panic!("a cookie") };
-    assert_eq!((retry.len(), &retry[..4]), (20, &[0x42, 2, 0xAB, 0xCD][..]));
+    assert_eq!((retry.len(), &retry[..4]), (20, &[0x42, VERSION, 0xAB, 0xCD][..]));
     assert_eq!(caller.handle(now, answerer_address(), &mut retry), None);
     taken(&mut caller)
 }
@@ -95,9 +95,9 @@ fn other_versions_are_told_and_short_ones_are_not() {
     let now = Instant::now();
     let mut gate = gate(now);
     let mut initiation = taken(&mut dial(false, 1, now));
-    initiation[1] = 3;
+    initiation[1] = VERSION + 1;
     let Knock::Reply(reply) = gate.knock(now, caller_address(), &initiation, 1) else { panic!("a refusal") };
-    assert_eq!(reply, [0x45, 2, 0xAB, 0xCD, 3]);
+    assert_eq!(reply, [0x45, VERSION, 0xAB, 0xCD, 3]);
     initiation.pop();
     assert!(matches!(gate.knock(now, caller_address(), &initiation, 1), Knock::Junk));
     assert_eq!((gate.stats().versions, gate.stats().malformed), (1, 1));

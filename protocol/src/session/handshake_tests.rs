@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    AcceptError, DialError, Event, MAX_OFFER, Reason, SealError, Session,
+    AcceptError, DialError, Event, MAX_OFFER, Reason, SealError, Session, VERSION,
     testing::{
         ANSWER, OFFER, Weather, World, answerer_address, answerer_identity, caller_address, caller_identity, owned,
     },
@@ -167,7 +167,7 @@ fn a_forged_refusal_or_retry_does_not_stop_a_handshake() {
     for known in [true, false] {
         let mut world = World::new(1, known, Weather::default());
         let [high, low] = world.caller.index().to_be_bytes();
-        let mut forged = vec![vec![0x45, 2, high, low, 1], vec![0x42, 2, high, low]];
+        let mut forged = vec![vec![0x45, VERSION, high, low, 1], vec![0x42, VERSION, high, low]];
         forged[1].extend_from_slice(&[7; 16]);
         for mut datagram in forged {
             assert_eq!(world.caller.handle(world.now, answerer_address(), &mut datagram), None);
@@ -222,7 +222,7 @@ fn a_recorded_initiation_is_worth_nothing_elsewhere_or_later() {
         let mut patched = recorded.clone();
         patched[5..21].copy_from_slice(&reply[4..]);
         let super::Knock::Reply(reply) = world.gate.knock(now, from, &patched, 1) else { panic!("a refusal") };
-        assert_eq!(reply, [0x45, 2, recorded[2], recorded[3], 5]);
+        assert_eq!(reply, [0x45, VERSION, recorded[2], recorded[3], 5]);
     }
     assert_eq!(world.gate.stats().sessions, sessions);
 }

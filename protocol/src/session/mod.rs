@@ -88,8 +88,11 @@ pub enum Event<'a> {
         /// As it was given.
         body: &'a [u8],
     },
-    /// A message of [`Session::seal_control`] came.
+    /// A message of [`Session::seal_control`] came, for the first time.
     Control {
+        /// Its place among all control packets of its sender, the session's own among them: the higher is the newer. They may
+        /// come in any order.
+        number: u64,
         /// As it was given.
         body: &'a [u8],
     },

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::{
-    Event, MAX_DATAGRAM, OVERHEAD, SealError, Session,
+    Event, MAX_DATAGRAM, OVERHEAD, SealError, Session, VERSION,
     seal::{OpenError, Opened, Opener, Sealer, Space},
     testing::{World, answerer_address, caller_address},
     wire::{Outer, Sealed},
@@ -158,8 +158,10 @@ fn media_and_control_go_both_ways() {
     for known in [true, false] {
         let (caller, answerer, now) = World::open(1, known);
         let mut ends = [(caller, caller_address()), (answerer, answerer_address())];
+        let mut last = [None; 2];
         for number in 0..600_u64 {
             ends.swap(0, 1);
+            last.swap(0, 1);
             let [(from, address), (to, _)] = &mut ends;
             let body = vec![number as u8; number as usize];
             let header = (number % 128) as u8;
@@ -168,7 +170,12 @@ fn media_and_control_go_both_ways() {
             let event = to.handle(now, *address, &mut datagram);
             assert_eq!(event, Some(Event::Media { number: number * 3, header, body: &body }));
             let mut datagram = control(from, &body);
-            assert_eq!(to.handle(now, *address, &mut datagram), Some(Event::Control { body: &body }));
+            let Some(Event::Control { number, body: came }) = to.handle(now, *address, &mut datagram) else {
+                panic!("words")
+            };
+            assert_eq!(came, body);
+            assert!(last[0] < Some(number), "numbers tell the order in which they were sent");
+            last[0] = Some(number);
             assert_eq!(to.poll_event(), None);
         }
         assert_eq!(ends[0].0.stats().media, 300);
@@ -226,12 +233,12 @@ fn who_sends_newer_packets_from_elsewhere_has_moved() {
     assert_eq!(handle(&mut answerer, 4, mapped), (true, None));
     // A control packet of the session itself moves it too, and then the event comes at once.
     let mut words = control(&mut caller, b"words");
-    assert_eq!(answerer.handle(now, third, &mut words), Some(Event::Control { body: b"words" }));
+    assert!(matches!(answerer.handle(now, third, &mut words), Some(Event::Control { body: b"words", .. })));
     assert_eq!(answerer.poll_event(), Some(Event::Moved { from: away, to: third }));
     // A handshake message from elsewhere is a stranger's.
     let strangers = answerer.stats().strangers;
     let [high, low] = answerer.index().to_be_bytes();
-    assert_eq!(answerer.handle(now, home, &mut [0x45, 2, high, low, 1]), None);
+    assert_eq!(answerer.handle(now, home, &mut [0x45, VERSION, high, low, 1]), None);
     assert_eq!(answerer.stats().strangers, strangers + 1);
 }
 
@@ -285,7 +292,7 @@ fn junk_changes_nothing_and_is_counted() {
         if n % 2 == 0 && junk.len() > 4 {
             junk[0] = [0x40, 0x80, 0xFF, 0x41, 0x42, 0x43, 0x44, 0x45][dice.roll() as usize % 8];
             if junk[0] > 0x40 && junk[0] < 0x80 {
-                junk[1] = 2;
+                junk[1] = VERSION;
                 junk[2..4].copy_from_slice(&[high, low]);
             } else {
                 junk[1..3].copy_from_slice(&[high, low]);

@@ -261,7 +261,7 @@ impl Session {
             }
             APPLICATION => {
                 self.heard();
-                return Some(Event::Control { body });
+                return Some(Event::Control { number: opened.number, body });
             }
             // A kind of later versions counts as a sign of life.
             _ => self.heard(),

@@ -1,0 +1,320 @@
+use parlo_tokens::{BundleId, ComfortNoise};
+use proptest::prelude::*;
+
+use super::*;
+use crate::file::{self, BLOCK_HEADER, CHECKSUM, Coding, FileError, FileReader};
+
+fn header() -> Header {
+    Header {
+        tokens: file::Header {
+            bundle: BundleId::from_bytes(std::array::from_fn(|n| n as u8)),
+            bundle_name: "test".into(),
+            sample_rate: 24_000,
+            frame_samples: 480,
+            depth: 4,
+            coding: Coding::Plain,
+        },
+        created_ms: 1_800_000_000_000,
+        streams: vec![Stream { id: 0, name: "said".into() }, Stream { id: 200, name: "heard".into() }],
+        metadata: vec![("peer".into(), "Bücher".into())],
+    }
+}
+
+/// A run that can be kept.
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    mark: Mark,
+    count: usize,
+    codes: Option<(u8, Vec<u8>)>,
+    noise: Option<ComfortNoise>,
+}
+
+impl Kept {
+    fn run(&self) -> Run<'_> {
+        let codes = self.codes.as_ref().map(|(depth, payload)| Codes { depth: *depth, payload });
+        Run { mark: self.mark, count: self.count, codes, noise: self.noise }
+    }
+
+    fn of(run: Run<'_>) -> Self {
+        let codes = run.codes.map(|codes| (codes.depth, codes.payload.to_vec()));
+        Self { mark: run.mark, count: run.count, codes, noise: run.noise }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    stream: u8,
+    time_ms: u32,
+    runs: Vec<Kept>,
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let mark = prop_oneof![
+        Just(Mark::Real),
+        Just(Mark::Unsent),
+        Just(Mark::Coarse),
+        Just(Mark::Predicted),
+        Just(Mark::Faded),
+        Just(Mark::Silent),
+        Just(Mark::Held),
+        Just(Mark::Waiting),
+        Just(Mark::Gap),
+        (9..64_u8).prop_map(Mark::Other),
+    ];
+    let codes = prop::option::of((1..=4_u8, prop::collection::vec(any::<u8>(), 0..300)));
+    let noise =
+        prop::option::of((0..128_u8, 0..255_u8).prop_map(|(level, value)| ComfortNoise::new(level, [value; 8])));
+    let run =
+        (mark, 1..=160_usize, codes, noise).prop_map(|(mark, count, codes, noise)| Kept { mark, count, codes, noise });
+    let stream = prop_oneof![Just(0_u8), Just(200_u8)];
+    (stream, any::<u32>(), prop::collection::vec(run, 1..4)).prop_map(|(stream, time_ms, runs)| Part {
+        stream,
+        time_ms,
+        runs,
+    })
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    prop::collection::vec(part(), 0..6)
+}
+
+/// A whole file, and where each of its parts ends.
+fn file(parts: &[Part]) -> (Vec<u8>, Vec<usize>, u32) {
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&header(), &mut out).unwrap();
+    let mut ends = Vec::new();
+    for part in parts {
+        let runs: Vec<Run<'_>> = part.runs.iter().map(Kept::run).collect();
+        writer.block(part.stream, part.time_ms, &runs, &mut out).unwrap();
+        ends.push(out.len());
+    }
+    let duration = writer.duration_ms();
+    writer.end(&mut out);
+    (out, ends, duration)
+}
+
+/// Everything that a reader gives when the bytes come in pieces of this size.
+fn read(bytes: &[u8], piece: usize) -> (Option<Header>, Vec<Part>, Result<u32, FileError>) {
+    let (mut reader, mut found, mut parts, mut duration) = (Reader::new(), None, Vec::new(), None);
+    for piece in bytes.chunks(piece.max(1)) {
+        reader.push(piece);
+        loop {
+            match reader.next_item() {
+                Ok(None) => break,
+                Ok(Some(Item::Header(header))) => found = Some(header),
+                Ok(Some(Item::Block(block))) => {
+                    let runs: Vec<Kept> = block.runs().map(Kept::of).collect();
+                    assert_eq!(block.count, runs.iter().map(|run| run.count).sum::<usize>());
+                    parts.push(Part { stream: block.stream, time_ms: block.time_ms, runs });
+                }
+                Ok(Some(Item::End { duration_ms })) => duration = Some(duration_ms),
+                Err(error) => return (found, parts, Err(error)),
+            }
+        }
+    }
+    let end = reader.finish().map(|()| duration.expect("a whole file has an end"));
+    (found, parts, end)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_is_written_is_read_however_it_is_cut(parts in parts(), piece in 1_usize..300) {
+        let (bytes, _, duration) = file(&parts);
+        let (found, given, end) = read(&bytes, piece);
+        prop_assert_eq!(found, Some(header()));
+        prop_assert_eq!(given, parts);
+        prop_assert_eq!(end, Ok(duration));
+        prop_assert_eq!(end_of(bytes.last_chunk().unwrap()), Some(duration));
+    }
+
+    #[test]
+    fn a_cut_file_gives_exactly_its_whole_blocks(parts in parts(), cut: prop::sample::Index, piece in 1_usize..300) {
+        let (bytes, ends, _) = file(&parts);
+        let cut = cut.index(bytes.len());
+        let (_, given, end) = read(&bytes[..cut], piece);
+        let whole = ends.iter().filter(|&&end| end <= cut).count();
+        prop_assert_eq!(&given[..], &parts[..whole]);
+        match end {
+            Err(FileError::Empty) => prop_assert_eq!(cut, 0),
+            Err(FileError::Truncated { offset, .. }) => prop_assert_eq!(offset, cut as u64),
+            other => prop_assert!(false, "{:?}", other),
+        }
+        if let Some(last) = bytes[..cut].last_chunk() {
+            prop_assert_eq!(end_of(last), None);
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_is_noticed(parts in parts(), at: prop::sample::Index, bit in 0..8_u8) {
+        let (mut bytes, ends, _) = file(&parts);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1_u8 << bit;
+        let (_, given, end) = read(&bytes, 64);
+        prop_assert!(end.is_err());
+        let whole = ends.iter().filter(|&&end| end <= at).count();
+        prop_assert_eq!(&given[..], &parts[..whole.min(given.len())]);
+        prop_assert!(given.len() <= whole);
+    }
+
+    #[test]
+    fn any_bytes_are_an_error_in_bounded_memory(mut bytes: Vec<u8>, whole_header: bool, piece in 1_usize..100) {
+        if whole_header {
+            let mut start = Vec::new();
+            Writer::begin(&header(), &mut start).unwrap();
+            start.append(&mut bytes);
+            bytes = start;
+        }
+        prop_assert!(read(&bytes, piece).2.is_err());
+    }
+
+    #[test]
+    fn any_payload_with_a_right_checksum_is_an_error_or_as_many_frames_as_it_says(
+        payload in prop::collection::vec(any::<u8>(), 0..60), count in 0..600_u16,
+    ) {
+        let mut bytes = Vec::new();
+        Writer::begin(&header(), &mut bytes).unwrap();
+        file::append_block(file::KIND_FRAMES, count, &payload, &mut bytes);
+        // `read` compares the count.
+        let (_, parts, end) = read(&bytes, 100);
+        prop_assert!(parts.len() <= 1 && end.is_err());
+    }
+
+    #[test]
+    fn any_header_fields_with_a_right_checksum_are_an_error_or_good(more in prop::collection::vec(any::<u8>(), 0..60)) {
+        let tokens = header().tokens;
+        let (mut bytes, name) = (Vec::new(), file::name_bytes(&tokens));
+        let length = (FIXED_HEADER_BYTES + name.len() + more.len()) as u16;
+        file::append_header(VERSION, &tokens, name, &more, length, &mut bytes);
+        match read(&bytes, 100) {
+            (Some(header), _, _) => prop_assert_eq!(header.tokens, tokens),
+            (None, _, end) => prop_assert!(matches!(end, Err(FileError::Header(_)))),
+        }
+    }
+}
+
+#[test]
+fn versions_are_told_apart() {
+    let (bytes, ..) = file(&[]);
+    let mut reader = FileReader::new();
+    reader.push(&bytes);
+    let error = reader.next_item().unwrap_err();
+    assert_eq!(error, FileError::OtherVersion(2));
+    assert_eq!(error.to_string(), "it has several streams (version 2) where a single stream (version 1) was expected");
+    let mut old = Vec::new();
+    file::FileWriter::begin(&header().tokens, &mut old).end(0, &mut old);
+    assert_eq!(read(&old, 10).2, Err(FileError::OtherVersion(1)));
+    let mut newer = bytes;
+    newer[8] = 3;
+    assert_eq!(read(&newer, 10).2, Err(FileError::Version(3)));
+    assert_eq!(read(b"RIFF....WAVE", 1).2, Err(FileError::NotTokens));
+    assert_eq!(read(b"", 1).2, Err(FileError::Empty));
+}
+
+#[test]
+fn fields_kinds_and_streams_of_later_versions_are_passed_over() {
+    let one = Part { stream: 0, time_ms: 7, runs: vec![Kept { mark: Mark::Real, count: 3, codes: None, noise: None }] };
+    let (bytes, ends, _) = file(std::slice::from_ref(&one));
+    let start = ends[0] - (BLOCK_HEADER + BLOCK_FIELDS + 2 + CHECKSUM);
+    let mut later = bytes[..start - CHECKSUM].to_vec();
+    append_field(99, &[b"news"], &mut later);
+    let length = u16::from_be_bytes([later[9], later[10]]) + 7;
+    later[9..11].copy_from_slice(&length.to_be_bytes());
+    let checksum = crc32c::crc32c(&later).to_be_bytes();
+    later.extend_from_slice(&checksum);
+    file::append_block(77, 3, b"what is this", &mut later);
+    // An index, as it may come.
+    file::append_block(3, 0, &[0; 24], &mut later);
+    later.extend_from_slice(&bytes[start..ends[0]]);
+    // A stream that is announced elsewhere. Its frames count.
+    file::append_block(KIND_FRAMES, 2, &[9, 0, 0, 0, 0, 0, 2], &mut later);
+    let totals = [&5_u64.to_be_bytes()[..], &67_u32.to_be_bytes(), &[0; 8], b"more"].concat();
+    file::append_block(KIND_END, 0, &totals, &mut later);
+    assert_eq!(read(&later, 5), (Some(header()), vec![one], Ok(67)));
+}
+
+#[test]
+fn what_no_writer_makes_is_noticed() {
+    // Too deep; no frames in a run; a level of noise that is none; a cut run; more frames than said.
+    for (count, runs) in [
+        (1_u16, vec![0x80, 1, 5, 0]),
+        (1, vec![0x80, 1, 0, 0]),
+        (0, vec![0, 0]),
+        (1, [&[0x45, 1, 200][..], &[0; 8]].concat()),
+        (1, vec![0x80, 1, 4, 3, 0]),
+        (1, vec![0, 2]),
+        (1, vec![0x80]),
+    ] {
+        let mut bytes = Vec::new();
+        Writer::begin(&header(), &mut bytes).unwrap();
+        file::append_block(KIND_FRAMES, count, &[&[0; 5][..], &runs].concat(), &mut bytes);
+        assert!(matches!(read(&bytes, 50).2, Err(FileError::Block { .. })), "{runs:?}");
+    }
+    // An end mark that does not fit its file.
+    for (frames, duration) in [(1_u64, 0_u32), (0, 1)] {
+        let mut bytes = Vec::new();
+        Writer::begin(&header(), &mut bytes).unwrap();
+        let payload = [&frames.to_be_bytes()[..], &duration.to_be_bytes(), &[0; 8]];
+        file::append_block(KIND_END, 0, &payload.concat(), &mut bytes);
+        assert!(matches!(read(&bytes, 50).2, Err(FileError::Block { .. })), "{frames} frames, {duration} ms");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_not_written() {
+    let mut out = Vec::new();
+    let long = Header { metadata: vec![("notes".into(), "x".repeat(MAX_HEADER_BYTES))], ..header() };
+    assert!(Writer::begin(&long, &mut out).is_err());
+    let long = Header { metadata: vec![("k".repeat(256), String::new())], ..header() };
+    assert!(Writer::begin(&long, &mut out).is_err() && out.is_empty());
+    let mut writer = Writer::begin(&header(), &mut out).unwrap();
+    let length = out.len();
+    let run = |count, codes| Run { mark: Mark::Real, count, codes, noise: None };
+    let payload = vec![0; 33_000];
+    for runs in [
+        vec![],
+        vec![run(0, None)],
+        vec![run(300, None), run(201, None)],
+        vec![run(1, Some(Codes { depth: 2, payload: &payload }))],
+        vec![run(1, Some(Codes { depth: 0, payload: &[] }))],
+        vec![run(1, Some(Codes { depth: 2, payload: &payload[..30_000] })); 3],
+    ] {
+        assert!(writer.block(0, 0, &runs, &mut out).is_err());
+        assert_eq!((out.len(), writer.duration_ms()), (length, 0));
+    }
+}
+
+#[test]
+fn a_clock_at_its_end_stays_there() {
+    let run = Kept { mark: Mark::Gap, count: 500, codes: None, noise: None };
+    let (bytes, _, duration) = file(&[Part { stream: 0, time_ms: u32::MAX, runs: vec![run] }]);
+    assert_eq!((duration, read(&bytes, 10).2), (u32::MAX, Ok(u32::MAX)));
+}
+
+/// The vector in the document is what this code makes.
+#[test]
+fn the_document_shows_the_truth() {
+    let document = include_str!("../../../docs/file.md");
+    let hex: String = document.split("```streams").nth(1).and_then(|rest| rest.split("```").next()).unwrap().into();
+    let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    let mut header = header();
+    header.tokens.depth = 2;
+    header.streams[1].id = 1;
+    header.metadata = vec![("peer".into(), "ann".into())];
+    let mut made = Vec::new();
+    let mut writer = Writer::begin(&header, &mut made).unwrap();
+    let codes = Codes { depth: 2, payload: &[0x12, 0x34, 0x56, 0x78, 0x9A] };
+    let said = Run { mark: Mark::Real, count: 2, codes: Some(codes), noise: None };
+    writer.block(0, 40, &[said], &mut made).unwrap();
+    let coarse = Codes { depth: 1, payload: &[0x12, 0x00] };
+    let heard = [
+        Run { mark: Mark::Waiting, count: 3, codes: None, noise: None },
+        Run { mark: Mark::Coarse, count: 1, codes: Some(coarse), noise: None },
+        Run { mark: Mark::Silent, count: 200, codes: None, noise: Some(ComfortNoise::new(60, [127; 8])) },
+    ];
+    writer.block(1, 95, &heard, &mut made).unwrap();
+    writer.end(&mut made);
+    let shown: String = made.iter().map(|byte| format!("{byte:02X} ")).collect();
+    assert_eq!(bytes, made, "{shown}");
+}
