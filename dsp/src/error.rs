@@ -11,6 +11,9 @@ pub enum DspError {
     /// A frame or block without samples, or of more than 2^20.
     #[error("blocks of {0} samples are not possible; 1 to 1048576 are")]
     Block(usize),
+    /// A rate that the stages before the encoder do not take.
+    #[error("the stages before the encoder take 16000, 32000 or 48000 Hz, not {0} Hz; resample first")]
+    StageRate(u32),
     /// The resampling library refused.
     #[error("cannot convert {from} Hz to {to} Hz: {reason}")]
     Resampler {

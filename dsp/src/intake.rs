@@ -32,11 +32,24 @@ impl Intake {
     /// # Errors
     /// If a rate is not within 4 to 384 kHz, there are not 1 to 64 channels, or `frame` is not within 1 to 2^20.
     pub fn new(from_hz: u32, channels: u16, to_hz: u32, frame: usize) -> Result<Self, DspError> {
+        Self::build(Resampler::new(from_hz, to_hz)?, from_hz, channels, frame)
+    }
+
+    /// As [`new`](Self::new), for a device whose clock is followed by [`set_ratio_ppm`](Self::set_ratio_ppm), even if the
+    /// rates are equal.
+    ///
+    /// # Errors
+    /// As those of [`new`](Self::new).
+    pub fn steerable(from_hz: u32, channels: u16, to_hz: u32, frame: usize) -> Result<Self, DspError> {
+        Self::build(Resampler::steerable(from_hz, to_hz)?, from_hz, channels, frame)
+    }
+
+    fn build(resampler: Resampler, from_hz: u32, channels: u16, frame: usize) -> Result<Self, DspError> {
         check_channels(channels)?;
         check_block(frame)?;
         Ok(Self {
             channels: usize::from(channels),
-            resampler: Resampler::new(from_hz, to_hz)?,
+            resampler,
             mono: [0.0; BLOCK],
             frame: vec![0.0; frame],
             filled: 0,

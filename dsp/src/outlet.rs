@@ -20,9 +20,21 @@ impl Outlet {
     /// # Errors
     /// If a rate is not within 4 to 384 kHz, there are not 1 to 64 channels, or `max_push` is not within 1 to 2^20.
     pub fn new(from_hz: u32, to_hz: u32, channels: u16, max_push: usize) -> Result<Self, DspError> {
+        Self::build(Resampler::new(from_hz, to_hz)?, from_hz, to_hz, channels, max_push)
+    }
+
+    /// As [`new`](Self::new), for a device whose clock is followed by [`set_ratio_ppm`](Self::set_ratio_ppm), even if the
+    /// rates are equal.
+    ///
+    /// # Errors
+    /// As those of [`new`](Self::new).
+    pub fn steerable(from_hz: u32, to_hz: u32, channels: u16, max_push: usize) -> Result<Self, DspError> {
+        Self::build(Resampler::steerable(from_hz, to_hz)?, from_hz, to_hz, channels, max_push)
+    }
+
+    fn build(resampler: Resampler, from_hz: u32, to_hz: u32, channels: u16, max_push: usize) -> Result<Self, DspError> {
         check_channels(channels)?;
         check_block(max_push)?;
-        let resampler = Resampler::new(from_hz, to_hz)?;
         let frames = (max_push as u64 * u64::from(to_hz)).div_ceil(u64::from(from_hz));
         let frames = usize::try_from(frames).unwrap_or(usize::MAX).clamp(1, 1 << 20);
         Ok(Self { channels: usize::from(channels), resampler, interleaved: vec![0.0; frames * usize::from(channels)] })

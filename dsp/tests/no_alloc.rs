@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use counting_alloc::{Counting, allocations};
-use parlo_dsp::{Activity, Intake, NoiseAnalyser, NoiseGenerator, Outlet, Pace, Stretcher};
+use parlo_dsp::{
+    Activity, Gain, Intake, Limiter, NoiseAnalyser, NoiseGenerator, Outlet, Pace, Stages, Stretcher, Switches,
+};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -57,4 +59,40 @@ fn speech_is_stretched_and_silence_found_described_and_rendered_without_an_alloc
     }
     assert_eq!(allocations() - before, 0);
     assert!(given > 0 && given as u64 == stretcher.given());
+}
+
+#[test]
+fn stages_limiter_and_gain_do_not_allocate_but_for_the_library_s_echo_canceller() {
+    for rate in [16_000_u32, 32_000, 48_000] {
+        let size = rate as usize / 100;
+        let all = Switches::ALL;
+        let run = |switches: Switches| {
+            let mut stages = Stages::new(rate, switches).unwrap();
+            let mut limiter = Limiter::new(rate);
+            let mut gain = Gain::new(rate);
+            let mut block = vec![0.0_f32; size];
+            let far = vec![0.1; size];
+            let before = allocations();
+            for n in 0..400_u16 {
+                for (at, sample) in block.iter_mut().enumerate() {
+                    *sample = f32::from(n % 50) * 0.03 * (at as f32 * 0.1).sin();
+                }
+                // Switches change on the way.
+                stages.set(if n % 100 < 20 { Switches::NONE } else { switches });
+                gain.set_db(f32::from(n % 7));
+                gain.mute(n % 90 == 0);
+                stages.far(&far);
+                stages.near(&mut block);
+                let _ = stages.readings();
+                gain.process(&mut block);
+                limiter.process(&mut block);
+            }
+            (allocations() - before) as f64 / 400.0
+        };
+        assert_eq!(run(Switches { echo: false, ..all }), 0.0, "{rate} Hz");
+        // Eleven lists a block of 4 ms, two and a half blocks each 10 ms, and four blocks in five with the canceller on.
+        let a_block = run(all);
+        println!("{rate} Hz: {a_block} allocations each 10 ms");
+        assert!(a_block < 40.0, "{rate} Hz: {a_block} allocations each 10 ms");
+    }
 }
