@@ -14,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parlo_dsp::{Intake, Outlet};
 use parlod::audio::{
-    AudioError, Captured, Played, Sink, Source,
+    AudioError, Captured, Format, Played, Sink, Source,
     device::{Backend, DeviceChoice, DeviceSink, DeviceSource, Direction, check, list},
 };
 use support::{pulse::Pulse, purity, tone};
@@ -215,4 +216,221 @@ fn child_finds_nothing() {
             assert!(text.contains(word) && !text.contains('\n'), "{text}");
         }
     }
+}
+
+/// A tone through a steered outlet, in blocks of 10 ms of the house as the desk gives them; the notices of changes, the greatest
+/// distance of a block from the time it was due at, and all that was told of the ring.
+struct Talk {
+    notices: Vec<(Instant, String)>,
+    late: Duration,
+    rings: Vec<Duration>,
+    ppm: Vec<f64>,
+}
+
+fn talk(sink: &mut dyn Sink, hz: f64, time: Duration) -> Talk {
+    const HOUSE: u32 = 24_000;
+    let outlet = |format: Format| Outlet::steerable(HOUSE, format.rate, format.channels, 240).unwrap();
+    let (mut out, start, mut n) = (outlet(sink.format()), Instant::now(), 0_u32);
+    let mut talk = Talk { notices: Vec::new(), late: Duration::ZERO, rings: Vec::new(), ppm: Vec::new() };
+    while start.elapsed() < time {
+        let block: Vec<f32> = (n..n + 240)
+            .map(|k| (0.5 * (std::f64::consts::TAU * hz * f64::from(k) / f64::from(HOUSE)).sin()) as f32)
+            .collect();
+        n += 240;
+        out.set_ratio_ppm(sink.steer_ppm());
+        let mut changed = false;
+        out.push(&block, |samples| {
+            if let (false, Played::Changed { notice, .. }) = (changed, sink.write(samples).unwrap()) {
+                talk.notices.push((Instant::now(), notice));
+                changed = true;
+            }
+        });
+        if changed {
+            out = outlet(sink.format());
+        }
+        let due = start + n / 240 * Duration::from_millis(10);
+        talk.late = talk.late.max(Instant::now().saturating_duration_since(due));
+        talk.rings.push(sink.figures().ring);
+        talk.ppm.push(sink.steer_ppm());
+        if env::var_os("PARLO_SERIES").is_some() && n / 240 % 50 == 0 {
+            println!("{:.1} {:.0} {:?}", start.elapsed().as_secs_f64(), sink.steer_ppm(), sink.figures());
+        }
+    }
+    talk
+}
+
+#[test]
+fn devices_of_any_rate_and_channels_keep_the_houses_time() {
+    let pulse = Pulse::start();
+    pulse.add_sink("wide", 44_100, 2);
+    pulse.add_sink("narrow", 16_000, 1);
+    let environment = pulse.environment();
+    let child = thread::spawn(move || in_child("child_converts", &environment));
+    child.join().unwrap();
+}
+
+#[test]
+#[ignore = "run by devices_of_any_rate_and_channels_keep_the_houses_time"]
+fn child_converts() {
+    for (name, rate, channels) in [("wide", 44_100, 2), ("narrow", 16_000, 1)] {
+        // The microphone hears what the loudspeaker of the same name plays.
+        let mut sink = DeviceSink::open(Backend::Pulse, &DeviceChoice::Named(name.into())).unwrap();
+        let monitor = DeviceChoice::Named(format!("{name}.monitor"));
+        let mut source = DeviceSource::open(Backend::Pulse, &monitor).unwrap();
+        for format in [sink.format(), source.format()] {
+            assert_eq!((format.rate, format.channels), (rate, channels));
+        }
+        assert!(sink.is_device() && sink.name().is_some_and(|told| told.contains(name)));
+        assert!(source.is_device() && source.name().is_some_and(|told| told.contains(name)));
+        let talker = thread::spawn(move || {
+            let talk = talk(&mut sink, 500.0, Duration::from_secs(6));
+            (talk.notices, sink.figures())
+        });
+        // As long as a server may take to begin.
+        thread::sleep(Duration::from_secs(3));
+        let mut intake = Intake::steerable(rate, channels, 24_000, 240).unwrap();
+        let (mut heard, start, mut buffer) = (Vec::new(), Instant::now(), vec![0.0; 9600]);
+        source.begin();
+        while start.elapsed() < Duration::from_millis(2500) {
+            if let Captured::Samples { samples, .. } = source.read(&mut buffer).unwrap() {
+                intake.set_ratio_ppm(source.steer_ppm());
+                intake.push(&buffer[..samples], |frame| heard.extend_from_slice(frame));
+            }
+        }
+        let (notices, figures) = talker.join().unwrap();
+        assert!(notices.is_empty(), "{notices:?}");
+        let pure = heard.chunks_exact(2400).filter(|part| purity(part, 500.0, 24_000) > 0.95).count();
+        println!("{name}: {pure} of {}, {figures:?}, {:?}", heard.len() / 2400, source.figures());
+        assert!(pure * 10 >= heard.len() / 2400 * 7, "{name}: {pure} of {} parts are the tone", heard.len() / 2400);
+        assert!(figures.ring > Duration::from_millis(5) && figures.ring < Duration::from_millis(120), "{figures:?}");
+        assert!(figures.drift_ppm.abs() < 1000.0 && figures.latency > Duration::from_millis(5), "{figures:?}");
+    }
+}
+
+#[test]
+fn what_becomes_the_default_is_followed() {
+    let pulse = Pulse::start();
+    pulse.add_sink("other", 44_100, 1);
+    let environment = pulse.environment();
+    in_child("child_follows", &environment);
+}
+
+#[test]
+#[ignore = "run by what_becomes_the_default_is_followed"]
+fn child_follows() {
+    let mut source = DeviceSource::open(Backend::Pulse, &DeviceChoice::Default).unwrap();
+    let mut sink = DeviceSink::open(Backend::Pulse, &DeviceChoice::Default).unwrap();
+    let talker = thread::spawn(move || (talk(&mut sink, 300.0, Duration::from_secs(6)).notices, sink.name()));
+    let change = thread::spawn(|| {
+        thread::sleep(Duration::from_secs(3));
+        let changed = Instant::now();
+        pactl(&["set-default-sink", "other"]);
+        pactl(&["set-default-source", "other.monitor"]);
+        changed
+    });
+    let (_, heard) = listen(&mut source, Duration::from_secs(6));
+    let (played, name) = talker.join().unwrap();
+    let changed = change.join().unwrap();
+    for (what, notices) in [("microphone", heard), ("loudspeaker", played)] {
+        assert_eq!(notices.len(), 1, "{what}: {notices:?}");
+        let (at, notice) = &notices[0];
+        let took = at.saturating_duration_since(changed);
+        println!("{what}: {took:?}: {notice}");
+        assert!(took < Duration::from_secs(2), "{what}: {took:?}");
+        assert!(notice.contains(&format!("the default {what} is now")) && notice.contains("other"), "{notice}");
+    }
+    for name in [source.name(), name] {
+        assert!(name.as_ref().is_some_and(|name| name.contains("other")), "{name:?}");
+    }
+    // The server may have changed the rate of the idle device meanwhile: what it is now is told, and sound flows.
+    let (samples, notices) = listen(&mut source, Duration::from_millis(500));
+    assert!(notices.is_empty() && samples.len() > source.format().rate as usize / 4, "{notices:?} {}", samples.len());
+}
+
+#[test]
+fn a_named_device_that_comes_back_is_used_again() {
+    let pulse = Pulse::start();
+    let mut environment = pulse.environment().to_vec();
+    environment.push(("HEADSET_MODULE", pulse.add_sink("headset", 44_100, 1)));
+    in_child("child_returns", &environment);
+}
+
+#[test]
+#[ignore = "run by a_named_device_that_comes_back_is_used_again"]
+fn child_returns() {
+    let mut sink = DeviceSink::open(Backend::Pulse, &DeviceChoice::Named("headset".into())).unwrap();
+    let replug = thread::spawn(|| {
+        thread::sleep(Duration::from_secs(3));
+        pactl(&["unload-module", &env::var("HEADSET_MODULE").unwrap()]);
+        thread::sleep(Duration::from_secs(3));
+        pactl(&["load-module", "module-null-sink", "sink_name=headset", "rate=44100", "channels=1"]);
+    });
+    let notices: Vec<String> =
+        talk(&mut sink, 300.0, Duration::from_secs(9)).notices.into_iter().map(|(_, notice)| notice).collect();
+    replug.join().unwrap();
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert!(notices[0].contains("went away") && notices[0].contains("spk"), "{notices:?}");
+    assert!(notices[1].contains("headset") && notices[1].contains("is back"), "{notices:?}");
+    assert_eq!(sink.format().rate, 44_100);
+}
+
+fn pactl(arguments: &[&str]) {
+    let done = Command::new("pactl").args(arguments).output().unwrap();
+    assert!(done.status.success(), "pactl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// For people: plays and captures for a minute (or `PARLO_SECONDS`) beside whatever the machine does, and prints what the rings
+/// did. `cargo test -p parlod --test audio_devices measure -- --ignored --nocapture`
+#[test]
+#[ignore = "a minute, and nothing to fail; for the tables of the documentation"]
+fn measure_a_null_sink() {
+    let pulse = Pulse::start();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child_measures", "--ignored", "--nocapture", "--test-threads=1"])
+        .envs(pulse.environment())
+        .output()
+        .unwrap();
+    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "run by measure_a_null_sink"]
+fn child_measures() {
+    let time = env::var("PARLO_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let time = Duration::from_secs(time);
+    let mut source = DeviceSource::open(Backend::Pulse, &DeviceChoice::Default).unwrap();
+    let mut sink = DeviceSink::open(Backend::Pulse, &DeviceChoice::Default).unwrap();
+    let talker = thread::spawn(move || {
+        println!("priority: {:?}", parlod::realtime::promote(48_000, 480));
+        let talk = talk(&mut sink, 300.0, time);
+        (talk, sink.figures())
+    });
+    println!("priority: {:?}", parlod::realtime::promote(48_000, 480));
+    let (mut buffer, start, mut ppm) = (vec![0.0; 9600], Instant::now(), Vec::new());
+    while start.elapsed() < time {
+        source.read(&mut buffer).unwrap();
+        ppm.push(source.steer_ppm());
+    }
+    let (talk, figures) = talker.join().unwrap();
+    let of = |mut values: Vec<f64>, part: f64| {
+        values.sort_by(f64::total_cmp);
+        values.get(((values.len() - 1) as f64 * part) as usize).copied().unwrap_or_default()
+    };
+    let settled = |values: &[f64]| values[values.len() / 3..].to_vec();
+    let rings: Vec<f64> = talk.rings.iter().map(|ring| 1e3 * ring.as_secs_f64()).collect();
+    println!("loudspeaker: ring p50 {:.1} ms, p99 {:.1} ms", of(settled(&rings), 0.5), of(settled(&rings), 0.99));
+    println!(
+        "  ppm p1 {:.0}, p50 {:.0}, p99 {:.0}",
+        of(settled(&talk.ppm), 0.01),
+        of(settled(&talk.ppm), 0.5),
+        of(settled(&talk.ppm), 0.99)
+    );
+    println!("  {figures:?}, late {:?}", talk.late);
+    println!(
+        "microphone: ppm p1 {:.0}, p50 {:.0}, p99 {:.0}",
+        of(settled(&ppm), 0.01),
+        of(settled(&ppm), 0.5),
+        of(settled(&ppm), 0.99)
+    );
+    println!("  {:?}", source.figures());
 }

@@ -151,12 +151,16 @@ fn device(backend: Backend, direction: Direction) -> Finding {
 
 fn real_time() -> Finding {
     // On a thread of its own: this one must not keep the priority.
-    let granted = std::thread::spawn(|| realtime::promote(48_000, 960)).join();
+    let granted = std::thread::spawn(|| realtime::promote(48_000, 480)).join();
     match granted {
-        Ok(Ok(())) => Ok("codec threads get real-time priority".into()),
-        _ => Err(Fault {
-            what: "codec threads run at normal priority, and may be late when the machine is busy".into(),
-            mend: "as root, add a line \"@audio - rtprio 20\" to /etc/security/limits.conf, join the group audio, log in anew",
+        Ok(Ok(way)) => Ok(format!("codec threads get real-time priority, {way}")),
+        refused => Err(Fault {
+            what: match refused {
+                Ok(Err(reason)) => reason,
+                _ => "it was not found out whether codec threads get real-time priority".into(),
+            },
+            mend: "install the package rtkit (it needs D-Bus's system bus); or, as root, add a line \"@audio - rtprio 20\" to \
+                   /etc/security/limits.conf, join the group audio, log in anew",
             fatal: false,
         }),
     }

@@ -76,6 +76,19 @@ pub enum Played {
 /// How long [`Source::read`] waits at most for something to happen.
 pub const PATIENCE: Duration = Duration::from_millis(100);
 
+/// What one end of the sound has counted and measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct EndFigures {
+    /// Times that sound was lost because nobody took it, or that there was none to play, since it was opened.
+    pub xruns: u64,
+    /// Sound that waits between the device's callbacks and the owner, on average: what the ring is held at.
+    pub ring: Duration,
+    /// How much faster the device's clock runs than the machine's, as learned so far, in parts per million.
+    pub drift_ppm: f64,
+    /// From the microphone to the owner, or from the owner to the loudspeaker, as near as the sound system tells.
+    pub latency: Duration,
+}
+
 /// Somewhere sound comes from. Owned by one codec thread.
 pub trait Source: Send {
     /// Layout of what the next [`read`](Self::read) brings.
@@ -92,9 +105,30 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot go on: a file that breaks off or is no audio, no device left that could take over.
     fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError>;
+
+    /// What to give to [`Intake::set_ratio_ppm`](parlo_dsp::Intake::set_ratio_ppm) before the next block, so that sound keeps the house's time (the machine's
+    /// monotonic clock), in parts per million; 0 for what is paced by that clock anyway (files).
+    fn steer_ppm(&self) -> f64 {
+        0.0
+    }
+
+    /// Whether it has a clock of its own, so that its owner must follow it by a steerable intake.
+    fn is_device(&self) -> bool {
+        false
+    }
+
+    /// What it is called, if it is a device that is there now.
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    /// What it has counted and measured.
+    fn figures(&self) -> EndFigures {
+        EndFigures::default()
+    }
 }
 
-/// Somewhere sound goes. Owned by one codec thread; its clock paces that thread.
+/// Somewhere sound goes. Owned by one codec thread, which it paces by the machine's clock.
 pub trait Sink: Send {
     /// Layout that [`write`](Self::write) takes.
     fn format(&self) -> Format;
@@ -110,6 +144,27 @@ pub trait Sink: Send {
     /// Times that the sink ran dry since it was opened.
     fn underruns(&self) -> u64 {
         0
+    }
+
+    /// What to give to [`Outlet::set_ratio_ppm`](parlo_dsp::Outlet::set_ratio_ppm) before the next block, so that sound keeps the house's time (the machine's
+    /// monotonic clock), in parts per million; 0 for what is paced by that clock anyway (files).
+    fn steer_ppm(&self) -> f64 {
+        0.0
+    }
+
+    /// Whether it has a clock of its own, so that its owner must follow it by a steerable outlet.
+    fn is_device(&self) -> bool {
+        false
+    }
+
+    /// What it is called, if it is a device that is there now.
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    /// What it has counted and measured.
+    fn figures(&self) -> EndFigures {
+        EndFigures::default()
     }
 
     /// Plays or writes out what is left; a file appears under its name only now.

@@ -10,28 +10,26 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, Captured, Format, PATIENCE, Source},
-    Backend, DeviceChoice, Direction, Health, Opened, Replacement, open, unsupported, with_sample_type,
+    super::{AudioError, Captured, EndFigures, Format, PATIENCE, Source},
+    Backend, DeviceChoice, Direction, Opened,
+    follow::Follow,
+    health::Health,
+    open,
+    standby::{Role, Standby, Stream},
+    unsupported, with_sample_type,
 };
 
-/// A microphone, and whatever becomes the default when it goes away.
+/// A microphone, and whatever takes its place.
 pub struct DeviceSource {
     format: Format,
-    stream: State,
-    xruns: u64,
-}
-
-enum State {
-    Open(Open),
-    /// The device of this name went away.
-    Lost {
-        name: String,
-        replacement: Replacement<Open>,
-    },
+    standby: Standby<Open>,
+    /// What was told last: it stays while there is no device.
+    ppm: f64,
 }
 
 struct Open {
     ring: HeapCons<f32>,
+    follow: Follow,
     device: Opened,
 }
 
@@ -41,14 +39,19 @@ impl DeviceSource {
     /// # Errors
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let open = Open::new(backend, choice)?;
-        Ok(Self { format: open.device.format, stream: State::Open(open), xruns: 0 })
+        let standby = Standby::<Open>::open(backend, choice)?;
+        let format = standby.stream().map_or(Format { rate: 1, channels: 1 }, |open| open.device.format);
+        Ok(Self { format, standby, ppm: 0.0 })
     }
 
     /// Times that sound was lost because nobody took it.
     pub fn overruns(&self) -> u64 {
-        let now = if let State::Open(open) = &self.stream { open.overruns() } else { 0 };
-        self.xruns + now
+        self.standby.xruns()
+    }
+
+    fn changed(&mut self, notice: String) -> Captured {
+        self.format = self.standby.stream().map_or(self.format, |open| open.device.format);
+        Captured::Changed { format: self.format, notice }
     }
 }
 
@@ -58,44 +61,58 @@ impl Source for DeviceSource {
     }
 
     fn begin(&mut self) {
-        if let State::Open(open) = &mut self.stream {
+        if let Some(open) = self.standby.stream_mut() {
             open.ring.clear();
+            open.follow.begin();
         }
     }
 
     fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError> {
-        match &mut self.stream {
-            State::Open(open) => match open.wait(buffer) {
-                Some(captured) => Ok(captured),
-                None => {
-                    self.xruns += open.overruns();
-                    let name = open.device.name.clone();
-                    let backend = open.device.backend;
-                    let replacement = Replacement::find(move || Open::new(backend, &DeviceChoice::Default));
-                    let old = std::mem::replace(&mut self.stream, State::Lost { name, replacement });
-                    // Closing a dead stream can wait for its server: not on this thread.
-                    std::thread::spawn(move || drop(old));
-                    Ok(Captured::Nothing)
-                }
-            },
-            State::Lost { name, replacement } => match replacement.wait(PATIENCE) {
-                None => Ok(Captured::Nothing),
-                Some(open) => {
-                    let notice =
-                        format!("the microphone \"{name}\" went away; now listening to \"{}\"", open.device.name);
-                    self.format = open.device.format;
-                    self.stream = State::Open(open);
-                    Ok(Captured::Changed { format: self.format, notice })
-                }
-            },
+        if let Some(notice) = self.standby.follow() {
+            return Ok(self.changed(notice));
         }
+        let Some(open) = self.standby.stream_mut() else {
+            return Ok(match self.standby.wait(PATIENCE) {
+                None => Captured::Nothing,
+                Some(notice) => self.changed(notice),
+            });
+        };
+        let captured = open.wait(buffer);
+        self.ppm = open.follow.steer().ppm();
+        Ok(captured.unwrap_or_else(|| {
+            self.standby.lose();
+            Captured::Nothing
+        }))
+    }
+
+    fn steer_ppm(&self) -> f64 {
+        self.ppm
+    }
+
+    fn is_device(&self) -> bool {
+        true
+    }
+
+    fn name(&self) -> Option<String> {
+        self.standby.stream().map(|open| open.device.name.clone())
+    }
+
+    fn figures(&self) -> EndFigures {
+        let xruns = self.standby.xruns();
+        let Some(open) = self.standby.stream() else { return EndFigures { xruns, ..EndFigures::default() } };
+        let ring = open.follow.average();
+        let latency = open.device.health.latency();
+        // What is given too slowly is stretched: the other way round.
+        EndFigures { xruns, ring, drift_ppm: 0.0 - open.follow.steer().drift_ppm(), latency }
     }
 }
 
-impl Open {
-    fn new(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
+impl Stream for Open {
+    const DIRECTION: Direction = Direction::Input;
+
+    fn open(backend: Backend, role: &Role) -> Result<Self, AudioError> {
         let mut ring = None;
-        let device = open(backend, choice, Direction::Input, |device, format, config, health| {
+        let device = open(backend, role, Direction::Input, |device, format, config, health| {
             // A second of sound: whoever is later than that has other worries.
             let room = config.sample_rate as usize * usize::from(config.channels);
             let (producer, consumer) = HeapRb::new(room).split();
@@ -105,13 +122,15 @@ impl Open {
         // A device that opened has had its ring made.
         let missing = || unsupported(Direction::Input, &device.name, SampleFormat::F32);
         let ring = ring.ok_or_else(missing)?;
-        Ok(Self { ring, device })
+        Ok(Self { ring, follow: Follow::new(device.format.rate), device })
     }
 
-    fn overruns(&self) -> u64 {
-        self.device.health.xruns.load(std::sync::atomic::Ordering::Relaxed)
+    fn device(&self) -> &Opened {
+        &self.device
     }
+}
 
+impl Open {
     /// Waits for sound; `None` if the device is lost.
     fn wait(&mut self, buffer: &mut [f32]) -> Option<Captured> {
         let channels = usize::from(self.device.format.channels.max(1));
@@ -122,7 +141,10 @@ impl Open {
                 let take = there.min(buffer.len() / channels * channels);
                 let samples = self.ring.pop_slice(&mut buffer[..take]);
                 let left = (there - samples) as f64 / channels as f64 / f64::from(self.device.format.rate);
-                let now = Instant::now();
+                let (now, health) = (Instant::now(), &self.device.health);
+                let age_of_stream = health.age();
+                let since = age_of_stream.saturating_sub(health.last_callback().unwrap_or(age_of_stream));
+                self.follow.gave(age_of_stream, samples / channels, (there - samples) / channels, since);
                 let age = Duration::from_secs_f64(left) + self.device.health.latency();
                 return Some(Captured::Samples { samples, at: now.checked_sub(age).unwrap_or(now) });
             }
@@ -152,14 +174,14 @@ where
         config,
         move |samples: &[T], info: &InputCallbackInfo| {
             let timestamp = info.timestamp();
-            on_data.called(timestamp.callback.saturating_duration_since(timestamp.capture));
             // Whole sample frames only, so that channels never change places. What does not fit is the newest, and lost:
             // the reader alone may take out the oldest.
             let room = ring.vacant_len() / channels * channels;
             ring.push_iter(samples.iter().take(room).map(|&sample| f32::from_sample_(sample)));
             if room < samples.len() {
-                on_data.xruns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                on_data.xrun();
             }
+            on_data.called(samples.len() / channels, timestamp.callback.saturating_duration_since(timestamp.capture));
         },
         move |error| on_error.failed(&error),
         Some(Duration::from_secs(2)),

@@ -1,20 +1,24 @@
 //! Sound cards, by cpal: through PulseAudio (or PipeWire in its place) if such a server answers, else through ALSA.
 //!
-//! The sound system's callbacks touch a wait-free ring and atomics, and nothing else; the codec thread sleeps until the
-//! ring has what it wants. A device that goes away is replaced by the default one, while the thread goes on.
+//! The sound system's callbacks touch a wait-free ring and atomics, and nothing else. A device that goes away is replaced by
+//! the default one, while the thread goes on; one that was asked for by name and comes back is taken again; and where the default
+//! was asked for, what becomes the default is followed.
 //!
-//! What a block of sound waits for, at most: 10 ms until the callback brings it; on the way out 20 ms in the ring, its own
+//! No device has the machine's clock: captured sound is handed on as it comes, and played sound is taken when it is due by the
+//! machine's clock; each tells its owner how to steer a resampler so that neither ever has too much or too little. What a block of
+//! sound waits for: 10 ms until the callback brings it; on the way out some milliseconds in the ring (how many is learned), its own
 //! length, and 10 ms in the callback's buffer.
 
 mod capture;
+mod follow;
+mod health;
+mod pace;
 mod playback;
+mod standby;
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 pub use capture::DeviceSource;
@@ -22,24 +26,14 @@ use cpal::{
     BufferSize, Device, ErrorKind, Host, HostId, SampleFormat, StreamConfig, SupportedStreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
 };
-use crossbeam_channel::{Receiver, bounded};
+use health::Health;
 pub use playback::DeviceSink;
+use standby::Role;
 
 use super::{AudioError, Format};
 
 /// Length of the buffers asked for. Servers give what they like; the ring between makes up for that.
 const PERIOD: Duration = Duration::from_millis(10);
-
-/// A stream that brings nothing for so long has lost its device. Some sound servers are silent for up to two seconds after
-/// a stream's start, which is waited for once.
-const STALL: Duration = Duration::from_secs(1);
-const STALL_AT_START: Duration = Duration::from_secs(3);
-
-/// Pause between two tries to open a device while there is none.
-const RETRY: Duration = Duration::from_millis(250);
-
-/// How often it is looked whether a device is still there.
-const WATCH: Duration = Duration::from_millis(500);
 
 /// Which sound system to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,24 +126,50 @@ pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
 /// # Errors
 /// If it is not, as opening it would say.
 pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(), AudioError> {
-    let (name, device, _) = find(backend, choice, direction)?;
+    let (host, backend) = host(backend, direction)?;
+    let (name, device, _) = find(&host, backend, choice, direction)?;
     // ALSA lists a default device on machines without any; only that it has no format shows it.
     config(&device, direction).map(drop).map_err(|error| refused(direction, &name, &error))
 }
 
 /// The sound system, and which it is.
-///
-/// The connection to a sound server is made once and kept for the process: cpal gives neither the thread nor the server's
-/// client slot of a connection back, and a server has few. It is made anew when the server has gone and come again.
 fn host(backend: Backend, direction: Direction) -> Result<(Arc<Host>, Backend), AudioError> {
-    static SERVER: Mutex<Option<Arc<Host>>> = Mutex::new(None);
+    reach(backend, direction, None)
+}
+
+/// A connection to PulseAudio. It is made once and kept for the process: cpal gives neither the thread nor the server's client slot
+/// of a connection back, and a server has few. It is made anew when the server has gone and come again.
+///
+/// Playback streams of one connection are taken for synchronised ones by the server (cpal gives them all the same number), which
+/// must all play to the same sink: so a stream that is opened while another plays has a connection of its own.
+struct Connection {
+    host: Arc<Host>,
+    /// Held by the playback stream that uses it.
+    playing: Weak<()>,
+}
+
+/// The same; with `playing`, on a connection where nothing else plays.
+fn reach(
+    backend: Backend,
+    direction: Direction,
+    playing: Option<&Arc<()>>,
+) -> Result<(Arc<Host>, Backend), AudioError> {
+    static SERVER: Mutex<Vec<Connection>> = Mutex::new(Vec::new());
     let pulse = || -> Result<(Arc<Host>, Backend), cpal::Error> {
         let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = match server.take().filter(|host| host.devices().is_ok()) {
-            Some(host) => host,
-            None => Arc::new(cpal::host_from_id(HostId::PulseAudio)?),
-        };
-        *server = Some(Arc::clone(&host));
+        let free = |connection: &Connection| playing.is_none() || connection.playing.strong_count() == 0;
+        while let Some(index) = server.iter().position(free) {
+            if server[index].host.devices().is_ok() {
+                if let Some(playing) = playing {
+                    server[index].playing = Arc::downgrade(playing);
+                }
+                return Ok((Arc::clone(&server[index].host), Backend::Pulse));
+            }
+            server.swap_remove(index);
+        }
+        let host = Arc::new(cpal::host_from_id(HostId::PulseAudio)?);
+        let playing = playing.map_or_else(Weak::new, Arc::downgrade);
+        server.push(Connection { host: Arc::clone(&host), playing });
         Ok((host, Backend::Pulse))
     };
     let alsa = || cpal::host_from_id(HostId::Alsa).map(|host| (Arc::new(host), Backend::Alsa));
@@ -199,23 +219,23 @@ fn default(host: &Host, direction: Direction) -> Option<Device> {
 
 /// The device that is chosen, what to call it, and the sound system that it belongs to.
 fn find(
+    host: &Host,
     backend: Backend,
     choice: &DeviceChoice,
     direction: Direction,
 ) -> Result<(String, Device, Backend), AudioError> {
-    let (host, backend) = host(backend, direction)?;
     let full = |name: String, id: &str| if id.is_empty() || id == name { name } else { format!("{name} [{id}]") };
     let DeviceChoice::Named(wanted) = choice else {
-        let device = default(&host, direction).ok_or_else(|| AudioError::NoDevice {
+        let device = default(host, direction).ok_or_else(|| AudioError::NoDevice {
             direction: direction.word(),
             reason: format!("{} has no default {} device", host.id().name(), direction.word()),
         })?;
         let id = device.id().ok();
         return Ok((full(device.to_string(), id.as_ref().map_or("", |id| id.id())), device, backend));
     };
-    let mut devices = named(&host, direction);
+    let mut devices = named(host, direction);
     let names: Vec<(&str, &str)> = devices.iter().map(|device| (device.name.as_str(), device.id.as_str())).collect();
-    let offset = if direction == Direction::Output { named(&host, Direction::Input).len() } else { 0 };
+    let offset = if direction == Direction::Output { named(host, Direction::Input).len() } else { 0 };
     match choose(&names, wanted, offset) {
         Some(index) => {
             let Named { name, id, device, .. } = devices.swap_remove(index);
@@ -286,110 +306,34 @@ fn unsupported(direction: Direction, name: &str, format: SampleFormat) -> AudioE
     AudioError::Device { direction: direction.word(), name: name.to_owned(), reason }
 }
 
-/// What a stream's callbacks tell the codec thread. All of it atomic: a callback never waits.
-#[derive(Debug)]
-struct Health {
-    epoch: Instant,
-    lost: AtomicBool,
-    /// Callbacks that found the ring full (capture) or empty (playback).
-    xruns: AtomicU64,
-    /// When the last callback ran, in microseconds since `epoch`; 0 if none did.
-    last_callback: AtomicU64,
-    /// How old captured sound is, or how long sound waits to be heard, as the sound system says, in microseconds.
-    latency: AtomicU64,
-}
-
-impl Health {
-    fn new() -> Self {
-        Self {
-            epoch: Instant::now(),
-            lost: AtomicBool::new(false),
-            xruns: AtomicU64::new(0),
-            last_callback: AtomicU64::new(0),
-            latency: AtomicU64::new(0),
-        }
-    }
-
-    /// To be called from the data callback.
-    fn called(&self, latency: Duration) {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.last_callback.store(micros(self.epoch.elapsed()).max(1), Ordering::Relaxed);
-        // Sound systems err; nothing real is two seconds away.
-        self.latency.store(micros(latency).min(2_000_000), Ordering::Relaxed);
-    }
-
-    /// To be called from the error callback.
-    fn failed(&self, error: &cpal::Error) {
-        match error.kind() {
-            ErrorKind::Xrun => {
-                self.xruns.fetch_add(1, Ordering::Relaxed);
-            }
-            // Not a fault of the stream.
-            ErrorKind::RealtimeDenied | ErrorKind::DeviceChanged => {}
-            _ => self.lost.store(true, Ordering::Release),
-        }
-    }
-
-    fn latency(&self) -> Duration {
-        Duration::from_micros(self.latency.load(Ordering::Relaxed))
-    }
-
-    fn is_lost(&self) -> bool {
-        if self.lost.load(Ordering::Acquire) {
-            return true;
-        }
-        let last = Duration::from_micros(self.last_callback.load(Ordering::Relaxed));
-        let age = self.epoch.elapsed();
-        let patience = if age < STALL_AT_START + STALL { STALL_AT_START } else { STALL };
-        age.saturating_sub(last) > patience
-    }
-}
-
-/// Looks, on a thread of its own, whether the device is still there, as long as anybody holds `health`. PulseAudio moves a
-/// stream whose sink goes away to another one by itself, and cpal does not say so; but the user is to be told, and the
-/// stream to have the new device's own rate. (ALSA's streams fail by themselves, and listing its devices is slow.)
-fn watch(device: &Device, direction: Direction, health: &Arc<Health>) {
-    let Ok(id) = device.id() else { return };
-    if id.host() != HostId::PulseAudio {
-        return;
-    }
-    let health = Arc::downgrade(health);
-    let look = move || loop {
-        std::thread::sleep(WATCH);
-        let Some(health) = health.upgrade() else { return };
-        let there = host(Backend::Pulse, direction).is_ok_and(|(host, _)| {
-            named(&host, direction).iter().any(|found| found.device.id().is_ok_and(|found| found == id))
-        });
-        if !there {
-            health.lost.store(true, Ordering::Release);
-            return;
-        }
-    };
-    // Without the thread the device is just not watched.
-    let _ = std::thread::Builder::new().name("parlo-watch".into()).spawn(look);
-}
-
 /// A stream that runs, and what was found out on the way to it.
 struct Opened {
     /// Name and id: several devices may share a name.
     name: String,
+    /// What finds this very device again.
+    key: String,
     /// The sound system that it belongs to, which is where another is looked for when it goes away.
     backend: Backend,
     format: Format,
     health: Arc<Health>,
     // Dropped last: it ends the callbacks.
     _stream: cpal::Stream,
+    // Only then is its connection free for another.
+    _playing: Option<Arc<()>>,
 }
 
 /// Opens the chosen device: `build` makes a stream of the configuration that it is given, which is the device's own, first with a
 /// short buffer and then with any.
 fn open(
     backend: Backend,
-    choice: &DeviceChoice,
+    role: &Role,
     direction: Direction,
     mut build: impl FnMut(&Device, SampleFormat, StreamConfig, Arc<Health>) -> Option<Result<cpal::Stream, cpal::Error>>,
 ) -> Result<Opened, AudioError> {
-    let (name, device, backend) = find(backend, choice, direction)?;
+    let playing = (direction == Direction::Output).then(|| Arc::new(()));
+    let (host, backend) = reach(backend, direction, playing.as_ref())?;
+    let (name, device, backend) = find(&host, backend, role.choice(), direction)?;
+    let key = device.id().map_or_else(|_| device.to_string(), |id| id.id().to_owned());
     let wrong = |error: &cpal::Error| refused(direction, &name, error);
     let supported = config(&device, direction).map_err(|error| wrong(&error))?;
     let mut last = None;
@@ -398,8 +342,16 @@ fn open(
         let Some(stream) = build(&device, supported.sample_format(), attempt, Arc::clone(&health)) else { break };
         match stream.and_then(|stream| stream.play().map(|()| stream)) {
             Ok(stream) => {
-                watch(&device, direction, &health);
-                return Ok(Opened { name, backend, format: format_of(&supported), health, _stream: stream });
+                standby::watch(&device, direction, role, &health);
+                return Ok(Opened {
+                    name,
+                    key,
+                    backend,
+                    format: format_of(&supported),
+                    health,
+                    _stream: stream,
+                    _playing: playing,
+                });
             }
             Err(error) => last = Some(error),
         }
@@ -425,44 +377,6 @@ macro_rules! with_sample_type {
     };
 }
 use with_sample_type;
-
-/// A thread that opens the default device as soon as there is one: opening can wait for a server, and a codec thread
-/// must not.
-struct Replacement<T> {
-    found: Receiver<T>,
-    /// Gone when nobody wants the device any more; the thread then ends.
-    _wanted: Arc<()>,
-}
-
-impl<T: Send + 'static> Replacement<T> {
-    fn find(open: impl Fn() -> Result<T, AudioError> + Send + 'static) -> Self {
-        let (send, found) = bounded(1);
-        let wanted = Arc::new(());
-        let still_wanted = Arc::downgrade(&wanted);
-        // Without the thread none is found, and the user is told of that by the silence.
-        let _ = std::thread::Builder::new().name("parlo-replace".into()).spawn(move || {
-            while still_wanted.strong_count() > 0 {
-                if let Ok(stream) = open() {
-                    let _ = send.send(stream);
-                    return;
-                }
-                std::thread::sleep(RETRY);
-            }
-        });
-        Self { found, _wanted: wanted }
-    }
-
-    /// The device, if it is found in this time.
-    fn wait(&self, time: Duration) -> Option<T> {
-        let start = Instant::now();
-        let found = self.found.recv_timeout(time).ok();
-        if found.is_none() {
-            // If the thread could not be had, the pause is still as long as it should be.
-            std::thread::sleep(time.saturating_sub(start.elapsed()));
-        }
-        found
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -10,34 +10,33 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, Format, Played, Sink},
-    Backend, DeviceChoice, Direction, Health, Opened, PERIOD, Replacement, open, unsupported, with_sample_type,
+    super::{AudioError, EndFigures, Format, Played, Sink},
+    Backend, DeviceChoice, Direction, Opened, PERIOD,
+    health::Health,
+    open,
+    pace::{Pace, Seen},
+    standby::{Role, Standby, Stream},
+    unsupported, with_sample_type,
 };
 
-/// Sound that waits in the ring at most when a block is added to it: two callbacks' worth.
-const WAITING: Duration = Duration::from_millis(20);
-
-/// How long the sound system is given to play the last of it.
+/// How long what waits in the ring is given to be taken at the end, and how long the sound system is given to play the last of it.
+const MAX_WAIT: Duration = Duration::from_millis(200);
 const MAX_DRAIN: Duration = Duration::from_millis(300);
 
-/// A loudspeaker, and whatever becomes the default when it goes away.
+/// A loudspeaker, and whatever takes its place.
+///
+/// It takes 10 ms of sound at once, and the next when they are due by the machine's clock. How its ring is held at its fill by
+/// that, see [`Pace`]; an owner who does not steer is paced by the device's clock instead, at the same fill.
 pub struct DeviceSink {
     format: Format,
-    stream: State,
-    xruns: u64,
-}
-
-enum State {
-    Open(Open),
-    /// The device of this name went away.
-    Lost {
-        name: String,
-        replacement: Replacement<Open>,
-    },
+    standby: Standby<Open>,
+    /// What was told last: it stays while there is no device.
+    ppm: f64,
 }
 
 struct Open {
     ring: HeapProd<f32>,
+    pace: Pace,
     device: Opened,
 }
 
@@ -47,20 +46,14 @@ impl DeviceSink {
     /// # Errors
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let open = Open::new(backend, choice)?;
-        Ok(Self { format: open.device.format, stream: State::Open(open), xruns: 0 })
+        let standby = Standby::<Open>::open(backend, choice)?;
+        let format = standby.stream().map_or(Format { rate: 1, channels: 1 }, |open| open.device.format);
+        Ok(Self { format, standby, ppm: 0.0 })
     }
 
-    fn lose(&mut self) {
-        if let State::Open(open) = &self.stream {
-            self.xruns += open.underruns();
-            let name = open.device.name.clone();
-            let backend = open.device.backend;
-            let replacement = Replacement::find(move || Open::new(backend, &DeviceChoice::Default));
-            let old = std::mem::replace(&mut self.stream, State::Lost { name, replacement });
-            // Closing a dead stream can wait for its server: not on this thread.
-            std::thread::spawn(move || drop(old));
-        }
+    fn changed(&mut self, notice: String) -> Played {
+        self.format = self.standby.stream().map_or(self.format, |open| open.device.format);
+        Played::Changed { format: self.format, notice }
     }
 }
 
@@ -70,57 +63,77 @@ impl Sink for DeviceSink {
     }
 
     fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError> {
-        match &mut self.stream {
-            State::Open(open) => match open.write(samples) {
-                Some(played) => Ok(played),
-                None => {
-                    self.lose();
-                    Ok(Played::Away)
-                }
-            },
-            State::Lost { name, replacement } => {
-                // As long as the samples would have lasted: whoever plays on is paced as before.
-                let frames = samples.len() as f64 / f64::from(self.format.channels.max(1));
-                let time = Duration::from_secs_f64(frames / f64::from(self.format.rate.max(1)));
-                match replacement.wait(time) {
-                    None => Ok(Played::Away),
-                    Some(open) => {
-                        let notice =
-                            format!("the loudspeaker \"{name}\" went away; now playing to \"{}\"", open.device.name);
-                        self.format = open.device.format;
-                        self.stream = State::Open(open);
-                        Ok(Played::Changed { format: self.format, notice })
-                    }
-                }
-            }
+        if let Some(notice) = self.standby.follow() {
+            return Ok(self.changed(notice));
         }
+        let Some(open) = self.standby.stream_mut() else {
+            // As long as the samples would have lasted: whoever plays on is paced as before.
+            let frames = samples.len() as f64 / f64::from(self.format.channels.max(1));
+            let time = Duration::from_secs_f64(frames / f64::from(self.format.rate.max(1)));
+            return Ok(match self.standby.wait(time) {
+                None => Played::Away,
+                Some(notice) => self.changed(notice),
+            });
+        };
+        let played = open.write(samples);
+        self.ppm = open.pace.steer().ppm();
+        Ok(played.unwrap_or_else(|| {
+            self.standby.lose();
+            Played::Away
+        }))
     }
 
     fn underruns(&self) -> u64 {
-        let now = if let State::Open(open) = &self.stream { open.underruns() } else { 0 };
-        self.xruns + now
+        self.standby.xruns()
+    }
+
+    fn steer_ppm(&self) -> f64 {
+        self.ppm
+    }
+
+    fn is_device(&self) -> bool {
+        true
+    }
+
+    fn name(&self) -> Option<String> {
+        self.standby.stream().map(|open| open.device.name.clone())
+    }
+
+    fn figures(&self) -> EndFigures {
+        let xruns = self.standby.xruns();
+        let Some(open) = self.standby.stream() else { return EndFigures { xruns, ..EndFigures::default() } };
+        let health = &open.device.health;
+        let period = health.period();
+        let ring = open.pace.average(period);
+        let callback = Duration::from_secs_f64(period as f64 / f64::from(self.format.rate.max(1)));
+        // The first sample of a block finds what is held beyond blocks and callbacks, and the callback's own sound, before it.
+        let latency = open.pace.held() + callback + health.latency();
+        EndFigures { xruns, ring, drift_ppm: open.pace.steer().drift_ppm(), latency }
     }
 
     fn finish(self: Box<Self>) -> Result<(), AudioError> {
-        if let State::Open(open) = &self.stream {
+        if let Some(open) = self.standby.stream() {
+            let health = &open.device.health;
             // What waits is still heard, if the device plays it in reasonable time.
-            let deadline = Instant::now() + 4 * WAITING + open.device.health.latency();
-            while !open.ring.is_empty() && Instant::now() < deadline && !open.device.health.is_lost() {
+            let deadline = Instant::now() + MAX_WAIT + health.latency();
+            while !open.ring.is_empty() && Instant::now() < deadline && !health.is_lost() {
                 std::thread::sleep(Duration::from_millis(2));
             }
             // The last of it is on its way through the sound system now.
-            if !open.device.health.is_lost() {
-                std::thread::sleep((open.device.health.latency() + PERIOD).min(MAX_DRAIN));
+            if !health.is_lost() {
+                std::thread::sleep((health.latency() + PERIOD).min(MAX_DRAIN));
             }
         }
         Ok(())
     }
 }
 
-impl Open {
-    fn new(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
+impl Stream for Open {
+    const DIRECTION: Direction = Direction::Output;
+
+    fn open(backend: Backend, role: &Role) -> Result<Self, AudioError> {
         let mut ring = None;
-        let device = open(backend, choice, Direction::Output, |device, format, config, health| {
+        let device = open(backend, role, Direction::Output, |device, format, config, health| {
             // A second of sound: whoever is later than that has other worries.
             let room = config.sample_rate as usize * usize::from(config.channels);
             let (producer, consumer) = HeapRb::new(room).split();
@@ -130,32 +143,58 @@ impl Open {
         // A device that opened has had its ring made.
         let missing = || unsupported(Direction::Output, &device.name, SampleFormat::F32);
         let ring = ring.ok_or_else(missing)?;
-        Ok(Self { ring, device })
+        Ok(Self { ring, pace: Pace::new(device.format.rate), device })
     }
 
-    fn underruns(&self) -> u64 {
-        self.device.health.xruns.load(std::sync::atomic::Ordering::Relaxed)
+    fn device(&self) -> &Opened {
+        &self.device
     }
+}
 
-    /// Waits for room and adds the samples; `None` if the device is lost.
+impl Open {
+    /// Waits until the samples are due and takes them; `None` if the device is lost.
     fn write(&mut self, samples: &[f32]) -> Option<Played> {
         let channels = usize::from(self.device.format.channels.max(1));
-        let second = f64::from(self.device.format.rate) * channels as f64;
-        let most = (WAITING.as_secs_f64() * second) as usize;
+        let rate = f64::from(self.device.format.rate.max(1));
+        let health = &self.device.health;
         loop {
-            let waiting = self.ring.occupied_len();
-            if waiting == 0 || (waiting <= most && self.ring.vacant_len() >= samples.len()) {
-                let time = Duration::from_secs_f64(waiting as f64 / second) + self.device.health.latency();
-                // A block longer than the ring is cut to it.
-                self.ring.push_slice(samples);
-                return Some(Played::At(Instant::now() + time));
-            }
-            if self.device.health.is_lost() {
+            if health.is_lost() {
                 return None;
             }
-            let excess = Duration::from_secs_f64(waiting.saturating_sub(most) as f64 / second);
-            std::thread::sleep(excess.clamp(Duration::from_micros(500), Duration::from_millis(5)));
+            let wait = self.pace.wait(health.age());
+            if wait.is_zero() {
+                break;
+            }
+            std::thread::sleep(wait.min(PERIOD));
         }
+        if self.pace.begins() {
+            let now = health.age();
+            let seen = Seen {
+                waiting: self.ring.occupied_len() / channels,
+                since_callback: health.last_callback().map(|last| now.saturating_sub(last)),
+                dry: health.take_dry(),
+                settled: health.has_settled(),
+            };
+            if let Some(slack) = health.take_slack() {
+                self.pace.left(now, slack);
+            }
+            let silence = self.pace.begin(now, seen) * channels;
+            self.ring.push_iter(std::iter::repeat_n(0.0, silence));
+        }
+        let waiting = (self.ring.occupied_len() / channels) as f64 / rate;
+        let now = health.age();
+        // The callback's own sound goes before what waits; it began when the callback said.
+        let (ahead, passed) = match health.last_callback() {
+            Some(last) => (health.period() as f64 / rate, now.saturating_sub(last)),
+            None => (0.0, Duration::ZERO),
+        };
+        let ahead = Duration::from_secs_f64(waiting + ahead) + health.latency();
+        let skipped = self.pace.take(samples.len() / channels) * channels;
+        // Whole sample frames only, and what is longer than the ring is cut to it.
+        let room = self.ring.vacant_len() / channels * channels;
+        let given = samples.get(skipped..).unwrap_or_default();
+        self.ring.push_slice(&given[..given.len().min(room)]);
+        Some(Played::At(Instant::now() + ahead.saturating_sub(passed)))
     }
 }
 
@@ -166,12 +205,12 @@ fn build<T: SizedSample + FromSample<f32>>(
     health: Arc<Health>,
 ) -> Result<cpal::Stream, cpal::Error> {
     let (on_data, on_error) = (Arc::clone(&health), health);
+    let channels = usize::from(config.channels.max(1));
     let (mut playing, mut dry) = (false, false);
     device.build_output_stream::<T, _, _>(
         config,
         move |samples: &mut [T], info: &OutputCallbackInfo| {
             let timestamp = info.timestamp();
-            on_data.called(timestamp.playback.saturating_duration_since(timestamp.callback));
             let mut filled = 0;
             for (place, sample) in samples.iter_mut().zip(ring.pop_iter()) {
                 *place = T::from_sample_(sample);
@@ -180,10 +219,16 @@ fn build<T: SizedSample + FromSample<f32>>(
             samples[filled..].fill(T::EQUILIBRIUM);
             // Counted when sound comes again: silence before the first, and after the last, is not a fault.
             if filled > 0 && dry {
-                on_data.xruns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                on_data.xrun();
             }
             playing |= filled > 0;
             dry = playing && filled < samples.len();
+            if filled < samples.len() {
+                on_data.ran_dry();
+            } else {
+                on_data.left(ring.occupied_len() / channels);
+            }
+            on_data.called(samples.len() / channels, timestamp.playback.saturating_duration_since(timestamp.callback));
         },
         move |error| on_error.failed(&error),
         Some(Duration::from_secs(2)),
