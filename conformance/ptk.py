@@ -118,12 +118,12 @@ class TokenFile:
                     raise Damaged("bytes follow the end mark")
                 return file
 
-    def header(self, later_fields=b""):
+    def header(self, later_fields=b"", version=1):
         """The header's bytes; `later_fields` stand for those of a later version."""
         fields = self.bundle + self.sample_rate.to_bytes(4, "big") + self.frame_samples.to_bytes(4, "big")
         name = self.name.encode()
         fields += bytes([self.depth, self.coding, len(name)]) + name + later_fields
-        return with_checksum(MAGIC + b"\x01" + len(fields).to_bytes(2, "big") + fields)
+        return with_checksum(MAGIC + bytes([version]) + len(fields).to_bytes(2, "big") + fields)
 
     def end(self):
         """The end mark's bytes."""
@@ -132,6 +132,139 @@ class TokenFile:
 
     def to_bytes(self):
         return self.header() + b"".join(block(FRAMES, *parts) for parts in self.blocks) + self.end()
+
+
+MARKS = ("real", "unsent", "coarse", "predicted", "faded", "silent", "held", "waiting", "gap")
+CREATED, STREAM, METADATA = 1, 2, 3
+
+
+@dataclass
+class Run:
+    """Frames in a row of which the same is to be said. `payload` is None without codes, `noise` None if none is told."""
+
+    mark: str
+    count: int
+    depth: int = 0
+    payload: bytes | None = None
+    noise: bytes | None = None
+
+    def to_bytes(self):
+        codes, noise = self.payload is not None, self.noise is not None
+        data = bytes([MARKS.index(self.mark) | codes << 7 | noise << 6]) + _short(self.count)
+        if codes:
+            data += bytes([self.depth]) + _short(len(self.payload)) + self.payload
+        return data + (self.noise if noise else b"")
+
+
+@dataclass
+class StreamsFile:
+    """What a file of version 2 holds. Blocks are triples of stream, milliseconds, and runs."""
+
+    tokens: TokenFile
+    created_ms: int = 0
+    streams: dict = field(default_factory=dict)
+    metadata: dict = field(default_factory=dict)
+    blocks: list = field(default_factory=list)
+    duration_ms: int = 0
+
+    def frames(self, stream, sizes):
+        """Pairs of mark and codes (None without) of all frames of the stream of this name, in coding 0."""
+        frames = []
+        for number, _, runs in self.blocks:
+            if self.streams[number] != stream:
+                continue
+            for run in runs:
+                codes = [None] * run.count
+                if run.payload is not None:
+                    codes = unpack(run.payload, run.count, run.depth, sizes)
+                frames += [(run.mark, frame) for frame in codes]
+        return frames
+
+    @classmethod
+    def parse(cls, data):
+        reader = _Reader(data)
+        if reader.take(8) != MAGIC:
+            raise Damaged("the magic differs")
+        if reader.number(1) != 2:
+            raise Damaged("not version 2")
+        end = reader.number(2) + reader.at
+        fields, reader.at = reader.at, end
+        reader.checksum(0)
+        after, reader.at = reader.at, fields
+        bundle, rate, samples = reader.take(32), reader.number(4), reader.number(4)
+        depth, coding, length = reader.number(1), reader.number(1), reader.number(1)
+        file = cls(TokenFile(bundle, rate, samples, depth, reader.take(length).decode(), coding))
+        while reader.at < end:
+            tag, field_ = reader.number(1), _Reader(reader.take(reader.number(2)))
+            if tag == CREATED:
+                file.created_ms = field_.number(8)
+            elif tag == STREAM:
+                number = field_.number(1)
+                file.streams[number] = field_.rest().decode()
+            elif tag == METADATA:
+                key = field_.take(field_.number(1)).decode()
+                file.metadata[key] = field_.rest().decode()
+        if reader.at > end:
+            raise Damaged("a field runs over the end of the header")
+        reader.at = after
+        total = latest = 0
+        while True:
+            start = reader.at
+            kind, count, length = reader.number(1), reader.number(2), reader.number(4)
+            payload = _Reader(reader.take(length))
+            reader.checksum(start)
+            if kind == FRAMES:
+                stream, time_ms, runs = payload.number(1), payload.number(4), []
+                while payload.at < length:
+                    runs.append(payload.run(depth))
+                if not 1 <= count <= 500 or count != sum(run.count for run in runs):
+                    raise Damaged("a block does not hold the frames that it says")
+                total += count
+                latest = max(latest, time_ms + -(-1000 * count * samples // rate))
+                if stream in file.streams:
+                    file.blocks.append((stream, time_ms, runs))
+            elif kind == END:
+                frames, file.duration_ms, _ = payload.number(8), payload.number(4), payload.number(8)
+                if (frames, file.duration_ms) != (total, latest):
+                    raise Damaged("the end mark counts other frames than there are")
+                if reader.at != len(data):
+                    raise Damaged("bytes follow the end mark")
+                return file
+
+    def header(self):
+        """The header's bytes."""
+        more = _field(CREATED, self.created_ms.to_bytes(8, "big"))
+        for number, name in self.streams.items():
+            more += _field(STREAM, bytes([number]) + name.encode())
+        for key, value in self.metadata.items():
+            more += _field(METADATA, bytes([len(key.encode())]) + key.encode() + value.encode())
+        return self.tokens.header(more, version=2)
+
+    def parts(self):
+        """The bytes of each block."""
+        for stream, time_ms, runs in self.blocks:
+            payload = bytes([stream]) + time_ms.to_bytes(4, "big") + b"".join(run.to_bytes() for run in runs)
+            yield block(FRAMES, sum(run.count for run in runs), payload)
+
+    def end(self):
+        """The end mark's bytes."""
+        counts = [sum(run.count for run in runs) for _, _, runs in self.blocks]
+        length, rate = self.tokens.frame_samples, self.tokens.sample_rate
+        ends = [time_ms + -(-1000 * count * length // rate) for (_, time_ms, _), count in zip(self.blocks, counts)]
+        totals = sum(counts).to_bytes(8, "big") + max(ends, default=0).to_bytes(4, "big")
+        return block(END, 0, totals + bytes(8))
+
+    def to_bytes(self):
+        return self.header() + b"".join(self.parts()) + self.end()
+
+
+def _short(number):
+    """A number of a run: one byte below 128, else two."""
+    return bytes([number]) if number < 0x80 else (number | 0x8000).to_bytes(2, "big")
+
+
+def _field(tag, content):
+    return bytes([tag]) + len(content).to_bytes(2, "big") + content
 
 
 def block(kind, count, payload):
@@ -155,6 +288,31 @@ class _Reader:
 
     def number(self, count):
         return int.from_bytes(self.take(count), "big")
+
+    def rest(self):
+        return self.take(len(self.data) - self.at)
+
+    def short(self):
+        """A number of a run."""
+        first = self.number(1)
+        return first if first < 0x80 else (first & 0x7F) << 8 | self.number(1)
+
+    def run(self, most):
+        """A run whose frames have at most so many codes."""
+        first, count, depth, payload, noise = self.number(1), self.short(), 0, None, None
+        if count == 0:
+            raise Damaged("a run of no frames")
+        if first & 0x80:
+            depth = self.number(1)
+            payload = self.take(self.short())
+            if not 1 <= depth <= most:
+                raise Damaged(f"frames of {depth} codes where {most} is the most")
+        if first & 0x40:
+            noise = self.take(9)
+            if noise[0] > 127 or 255 in noise[1:]:
+                raise Damaged("a noise that is none")
+        mark = first & 0x3F
+        return Run(MARKS[mark] if mark < len(MARKS) else str(mark), count, depth, payload, noise)
 
     def checksum(self, start):
         expected = crc32c(self.data[start : self.at])

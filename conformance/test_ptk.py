@@ -8,7 +8,7 @@ import soundfile
 
 import ptk
 from conftest import ROOT
-from ptk import Damaged, TokenFile
+from ptk import Damaged, Run, StreamsFile, TokenFile
 
 
 def test_the_checksum_is_castagnolis():
@@ -29,6 +29,48 @@ def test_the_vector_of_the_page():
     # 0x123456789A, ten bits at a time.
     assert file.frames([1024, 1024]) == [[72, 837], [414, 154]]
     assert [file.header(), ptk.block(ptk.FRAMES, *file.blocks[0]), file.end()] == [header, block, end]
+
+
+def test_the_vector_of_version_2():
+    page = (ROOT / "docs/file.md").read_text()
+    lines = [bytes.fromhex(line) for line in re.search(r"```streams\n(.*?)```", page, re.S)[1].splitlines()]
+    file = StreamsFile.parse(b"".join(lines))
+    assert (file.tokens.bundle, file.tokens.name, file.tokens.depth) == (bytes(range(32)), "test", 2)
+    assert (file.created_ms, file.duration_ms) == (1_800_000_000_000, 95 + 204 * 20)
+    assert (file.streams, file.metadata) == ({0: "said", 1: "heard"}, {"peer": "ann"})
+    assert [block[:2] for block in file.blocks] == [(0, 40), (1, 95)]
+    assert file.frames("said", [1024, 1024]) == [("real", [72, 837]), ("real", [414, 154])]
+    heard = [("waiting", None)] * 3 + [("coarse", [72])] + [("silent", None)] * 200
+    assert file.frames("heard", [1024, 1024]) == heard
+    assert file.blocks[1][2][2].noise == bytes([60] + [127] * 8)
+    assert [file.header(), *file.parts(), file.end()] == lines
+    for at in range(len(b"".join(lines))):
+        damaged = bytearray(b"".join(lines))
+        damaged[at] ^= 0x10
+        with pytest.raises(Damaged):
+            StreamsFile.parse(bytes(damaged))
+
+
+def test_a_recording_sounds_as_its_tokens_do(parlo, bundle, plain, tmp_path):
+    path, file = plain
+    runs = [[Run("real", count, file.depth, payload)] for count, payload in file.blocks]
+    starts = np.cumsum([0] + [count for count, _ in file.blocks])
+    milliseconds = [int(start) * 1000 * file.frame_samples // file.sample_rate for start in starts]
+    blocks = [(7, time_ms, run) for time_ms, run in zip(milliseconds, runs)]
+    recording = StreamsFile(file, 0, {7: "said"}, {}, blocks)
+    (tmp_path / "call.ptk").write_bytes(recording.to_bytes())
+    for source, name in ((path, "alone.wav"), (tmp_path / "call.ptk", "call.wav")):
+        parlo.run("decode", "--bundle", bundle.folder, source, tmp_path / name)
+    alone, _ = soundfile.read(tmp_path / "alone.wav", dtype="int16")
+    call, _ = soundfile.read(tmp_path / "call.wav", dtype="int16")
+    assert len(call) >= len(alone) and (call[: len(alone)] == alone).all()
+    (tmp_path / "cut.ptk").write_bytes(recording.to_bytes()[:-40])
+    arguments = "--bundle", bundle.folder, tmp_path / "cut.ptk", tmp_path / "cut.wav"
+    assert "it breaks off" in parlo.refuses("decode", *arguments)
+    parlo.run("decode", "--keep-going", *arguments)
+    cut, _ = soundfile.read(tmp_path / "cut.wav", dtype="int16")
+    # The last block is missing, which in a short file may be all there is.
+    assert len(cut) < len(call) and (cut == call[: len(cut)]).all()
 
 
 def test_packing_is_undone_for_any_sizes():
@@ -90,7 +132,7 @@ def damaged(file, data):
 
     yield "empty", b""
     yield "something else", b"RIFF" + data[4:]
-    yield "a newer version", ptk.with_checksum(data[:8] + b"\x02" + data[9 : len(file.header()) - 4])
+    yield "a newer version", ptk.with_checksum(data[:8] + b"\x09" + data[9 : len(file.header()) - 4])
     yield "a bit of the header", data[:20] + bytes([data[20] ^ 1]) + data[21:]
     yield "a bit of a block", data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
     yield "a bit of a checksum", data[:-1] + bytes([data[-1] ^ 1])

@@ -1,0 +1,128 @@
+use std::time::SystemTime;
+
+use parlo_protocol::file::streams::{Item, Reader};
+
+use super::*;
+use crate::{call::Captured, recordings::Recordings};
+
+const FRAME: Duration = Duration::from_millis(20);
+
+fn shipped() -> Bundle {
+    Bundle::open(&parlo_model::locate_bundle(None).unwrap()).unwrap()
+}
+
+fn said(number: u64, start: Instant) -> Tell {
+    let unit = Unit::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
+    let at = start + FRAME * (number as u32 + 1);
+    Tell::Said { call: 3, frame: Captured { number, unit, silence: None }, at }
+}
+
+/// Time, mark and count of all runs.
+fn runs(bytes: &[u8]) -> Vec<(u32, Mark, usize)> {
+    let (mut reader, mut found) = (Reader::new(), Vec::new());
+    reader.push(bytes);
+    while let Some(item) = reader.next_item().unwrap() {
+        if let Item::Block(block) = item {
+            found.extend(block.runs().map(|run| (block.time_ms, run.mark, run.count)));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_the_thread_has_no_room_for_is_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = Recordings::new(folder.path());
+    let start = Instant::now();
+    let recorder = recordings.begin_at("busy", &shipped(), SystemTime::now(), start).unwrap();
+    // A thread needs far longer for a frame than this: the channel overflows soon.
+    let mut number = 0;
+    while recorder.missed[SAID].load(Ordering::Relaxed) < 20 {
+        recorder.take(&said(number, start));
+        number += 1;
+    }
+    let missed = recorder.missed[SAID].load(Ordering::Relaxed) as usize;
+    while !recorder.notes.as_ref().unwrap().is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    recorder.take(&said(number, start));
+    let path = recordings.tokens(recorder.name()).unwrap();
+    drop(recorder);
+    let duration = recordings.list()[0].duration_s;
+    assert!((duration - 0.02 * (number + 1) as f64).abs() < 1e-9, "frames left out have their time");
+    let runs = runs(&std::fs::read(path).unwrap());
+    let frames: usize = runs.iter().map(|run| run.2).sum();
+    let gaps: usize = runs.iter().filter(|run| run.1 == Mark::Gap).map(|run| run.2).sum();
+    assert_eq!(frames as u64, number + 1);
+    assert!(gaps >= missed && runs.last().unwrap().1 == Mark::Real);
+}
+
+#[test]
+fn a_hold_is_in_the_clock_and_not_in_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = Recordings::new(folder.path());
+    let start = Instant::now();
+    let recorder = recordings.begin_at("hold", &shipped(), SystemTime::UNIX_EPOCH, start).unwrap();
+    assert_eq!(recorder.name(), "1970-01-01-000000-hold");
+    (0..10).for_each(|n| recorder.take(&said(n, start)));
+    (10..70).for_each(|n| recorder.take(&said(n, start + Duration::from_secs(3600))));
+    let path = recordings.tokens(recorder.name()).unwrap();
+    drop(recorder);
+    let found = &recordings.list()[0];
+    assert_eq!((found.began_s, found.duration_s), (0.0, 3601.4));
+    let real = |at, count| (at, Mark::Real, count);
+    assert_eq!(runs(&std::fs::read(path).unwrap()), [real(0, 10), real(3_600_200, 48), real(3_601_160, 12)]);
+}
+
+#[test]
+fn codes_that_are_none_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = Recordings::new(folder.path());
+    let start = Instant::now();
+    let recorder = recordings.begin_at("codes", &shipped(), SystemTime::now(), start).unwrap();
+    let slot = Slot::Frame(Unit::Tokens(TokenFrame::new(&[u16::MAX; 2]).unwrap()));
+    recorder.take(&Tell::Heard { call: 3, number: Some(1), kind: Kind::Real, slot, at: start, level: 0.0 });
+    let path = recordings.tokens(recorder.name()).unwrap();
+    drop(recorder);
+    assert!(!recordings.list()[0].broken_off);
+    assert_eq!(runs(&std::fs::read(path).unwrap()), [(0, Mark::Real, 1)]);
+}
+
+/// What the thread writes into: a pipe, whose end closes while it runs.
+#[cfg(target_os = "linux")]
+#[test]
+fn writing_that_fails_is_told_once() {
+    use std::io::Read;
+
+    let (mut read, write) = io::pipe().unwrap();
+    let making = Arc::new(Making::default());
+    let begun = |file| Begun {
+        name: "x".to_owned(),
+        path: "x.ptk".into(),
+        file,
+        peer: "y".to_owned(),
+        created_ms: 0,
+        start: Instant::now(),
+    };
+    let file = File::from(std::os::fd::OwnedFd::from(write));
+    let recorder = Recorder::start(begun(file), &shipped(), &making).unwrap();
+    let mut header = [0; 64];
+    read.read_exact(&mut header).unwrap();
+    assert_eq!(&header[1..4], b"PTK");
+    drop(read);
+    let start = Instant::now();
+    (0..60).for_each(|n| recorder.take(&said(n, start)));
+    let failure = loop {
+        match recorder.failure() {
+            Some(failure) => break failure,
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    assert!(failure.to_string().starts_with("cannot write x.ptk: "), "{failure}");
+    recorder.take(&said(60, start));
+    assert!(recorder.failure().is_none());
+    // A full disk is told at the start already.
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let error = Recorder::start(begun(full), &shipped(), &making).unwrap_err();
+    assert!(matches!(error, RecordingError::Unwritable { .. }));
+}

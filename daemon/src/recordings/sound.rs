@@ -1,0 +1,312 @@
+//! From a recording to sound, as it was heard.
+
+use std::{fs::File, io, path::Path};
+
+use parlo_dsp::{NoiseGenerator, Pace, Stretcher};
+use parlo_model::{Bundle, CodingError, Decoder, ModelError, Runtime};
+use parlo_protocol::file::{
+    Coding, FileError, Header as Tokens,
+    streams::{Item, Mark, Reader},
+};
+use parlo_tokens::{ComfortNoise, Slot};
+
+use super::{
+    RecordingError, Side,
+    blocks::{BlockCoder, Frame},
+    read_pieces,
+    recorder::STREAMS,
+    survey,
+};
+
+/// How far a stream's sound may lag behind its clock before silence is put in, seconds; below that it is slowed down.
+const HOLE: f64 = 0.06;
+
+/// How far it may be off before it is slowed down or hurried.
+const OFF: f64 = 0.01;
+
+/// Bytes of a WAV file's header.
+const WAV_HEADER: usize = 44;
+
+/// The most samples that a WAV file holds, whose lengths are of 32 bits.
+const MOST_SAMPLES: usize = (u32::MAX as usize - WAV_HEADER) / 2;
+
+/// Where two sides that are loud together begin to be bent, full scale being 1.
+const KNEE: f32 = 0.7;
+
+/// Why rendering stopped.
+enum Stopped {
+    Read(io::Error),
+    File(FileError),
+    Tokens { seconds: f64, error: CodingError },
+    Model(ModelError),
+    OtherModel(Box<Tokens>),
+    TooLong,
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<ModelError> for Stopped {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
+    }
+}
+
+/// The WAV file of a recording. `keep_going`: damage ends it as if it had broken off there.
+pub(super) fn wav(
+    name: &str,
+    path: &Path,
+    side: Side,
+    keep_going: bool,
+    runtime: &Runtime,
+    bundle: &Bundle,
+) -> Result<Vec<u8>, RecordingError> {
+    let file = || path.to_owned();
+    let told = |stopped| match stopped {
+        Stopped::Read(error) => RecordingError::Unreadable { file: file(), error },
+        Stopped::File(error) => RecordingError::Damaged { file: file(), error },
+        Stopped::Tokens { seconds, error } => RecordingError::Tokens { file: file(), seconds, error },
+        Stopped::Model(error) => RecordingError::Model(error),
+        Stopped::TooLong => RecordingError::TooLong(name.to_owned()),
+        Stopped::OtherModel(tokens) => RecordingError::OtherModel {
+            name: name.to_owned(),
+            made: tokens.bundle_name,
+            made_id: tokens.bundle.short(),
+            given: bundle.manifest().name.clone(),
+            given_id: bundle.id().short(),
+        },
+    };
+    let sound = match side {
+        Side::Said => render(path, STREAMS[0], keep_going, runtime, bundle).map_err(told)?,
+        Side::Heard => render(path, STREAMS[1], keep_going, runtime, bundle).map_err(told)?,
+        Side::Both => {
+            let said = render(path, STREAMS[0], keep_going, runtime, bundle).map_err(told)?;
+            mix(said, &render(path, STREAMS[1], keep_going, runtime, bundle).map_err(told)?)
+        }
+    };
+    Ok(file_of(&sound, bundle.manifest().audio.sample_rate))
+}
+
+/// The sound of a stream of this name, from the start of the clock on, 16 bits. A file that broke off gives what is whole of it.
+fn render(
+    path: &Path,
+    stream: &str,
+    keep_going: bool,
+    runtime: &Runtime,
+    bundle: &Bundle,
+) -> Result<Vec<i16>, Stopped> {
+    // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.
+    let whole = !keep_going && survey::ended(&mut File::open(path)?)?.is_some();
+    let mut reader = Reader::new();
+    let mut renderer: Option<Renderer> = None;
+    let (mut frames, mut wanted) = (Vec::new(), None);
+    read_pieces(path, |piece| {
+        reader.push(piece);
+        loop {
+            let seconds = f64::from(reader.duration_ms()) / 1000.0;
+            match reader.next_item() {
+                Ok(None) => return Ok(true),
+                Ok(Some(Item::Header(header))) => {
+                    if header.tokens.bundle != bundle.id() {
+                        return Err(Stopped::OtherModel(Box::new(header.tokens)));
+                    }
+                    wanted = header.stream(stream);
+                    let delayed = stream == STREAMS[0];
+                    renderer = Some(Renderer::new(runtime, bundle, header.tokens.coding, delayed)?);
+                }
+                Ok(Some(Item::Block(block))) => {
+                    if let Some(renderer) = renderer.as_mut().filter(|_| wanted == Some(block.stream)) {
+                        frames.clear();
+                        let decoded = renderer.coder.decode(&block, &mut frames);
+                        decoded.map_err(|error| Stopped::Tokens { seconds, error })?;
+                        renderer.block(block.time_ms, &frames)?;
+                    }
+                }
+                Ok(Some(Item::End { .. })) => {}
+                Err(_) if renderer.is_some() && !whole => return Ok(false),
+                Err(error) => return Err(Stopped::File(error)),
+            }
+        }
+    })?;
+    match renderer {
+        Some(renderer) => Ok(renderer.sound),
+        // Not even a header.
+        None => Err(Stopped::File(reader.finish().err().unwrap_or(FileError::Empty))),
+    }
+}
+
+/// Makes a stream's sound, as [`Player`](crate::call::Player) did when it was heard.
+struct Renderer {
+    coder: BlockCoder,
+    decoder: Decoder,
+    stretcher: Stretcher,
+    noise: NoiseGenerator,
+    /// The noise that was played last, if it was.
+    silence: Option<ComfortNoise>,
+    frame: Vec<f32>,
+    background: Vec<f32>,
+    rate: f64,
+    /// Samples that the decoder is late, as far as the stream's clock does not have it in it.
+    delay: f64,
+    /// Samples at the start that lie before the clock's.
+    early: usize,
+    sound: Vec<i16>,
+}
+
+impl Renderer {
+    fn new(runtime: &Runtime, bundle: &Bundle, coding: Coding, delayed: bool) -> Result<Self, ModelError> {
+        let audio = &bundle.manifest().audio;
+        Ok(Self {
+            coder: BlockCoder::new(bundle, coding)?,
+            decoder: Decoder::new(runtime, bundle)?,
+            stretcher: Stretcher::new(audio.sample_rate, audio.frame_samples),
+            noise: NoiseGenerator::new(1),
+            silence: None,
+            frame: vec![0.0; audio.frame_samples],
+            background: vec![0.0; audio.frame_samples],
+            rate: f64::from(audio.sample_rate),
+            delay: if delayed { audio.delay_samples as f64 } else { 0.0 },
+            early: 0,
+            sound: Vec::new(),
+        })
+    }
+
+    /// Appends frames of which the first began at this time, milliseconds.
+    fn block(&mut self, time_ms: u32, frames: &[Frame]) -> Result<(), Stopped> {
+        let mut due = f64::from(time_ms) / 1000.0 * self.rate - self.delay;
+        if self.sound.is_empty() && due < 0.0 && self.early == 0 {
+            self.early = (-due).round() as usize;
+        }
+        if due - self.sound.len() as f64 > HOLE * self.rate || (self.sound.is_empty() && due > 0.0) {
+            let start = due.round() as usize;
+            if start > MOST_SAMPLES {
+                return Err(Stopped::TooLong);
+            }
+            self.sound.resize(start, 0);
+        }
+        for frame in frames {
+            if self.sound.len() + 2 * self.frame.len() > MOST_SAMPLES {
+                return Err(Stopped::TooLong);
+            }
+            self.play(frame)?;
+            let behind = due + self.early as f64 - self.sound.len() as f64;
+            // What was heard faster or slower is so again.
+            let pace = match behind / self.rate {
+                behind if behind > OFF => Pace::Slower,
+                behind if behind < -OFF => Pace::Faster,
+                _ => Pace::Normal,
+            };
+            let (sound, early) = (&mut self.sound, &mut self.early);
+            self.stretcher.push(&self.frame, pace, |part| {
+                let left_out = (*early).min(part.len());
+                *early -= left_out;
+                // A cast of NaN gives 0, and the clamp keeps the rest in range.
+                let sample = |sample: &f32| (sample * 32768.0).round().clamp(-32768.0, 32767.0) as i16;
+                sound.extend(part[left_out..].iter().map(sample));
+            });
+            due += self.frame.len() as f64;
+        }
+        Ok(())
+    }
+
+    /// Makes a frame's sound. Between speech and comfort noise one is faded into the other.
+    fn play(&mut self, frame: &Frame) -> Result<(), ModelError> {
+        if frame.mark == Mark::Waiting {
+            self.frame.fill(0.0);
+            return Ok(());
+        }
+        let before = self.silence;
+        let now = match (frame.tokens, frame.noise) {
+            (None, Some(noise)) => Some(noise),
+            // A gap in silence is silence: only speech is predicted.
+            (None, None) => before,
+            (Some(_), _) => None,
+        };
+        self.silence = now;
+        if let Some(noise) = now.or(before) {
+            self.noise.render(noise.level(), noise.reflection(), &mut self.background);
+        }
+        if before.is_some() && now.is_some() {
+            self.frame.copy_from_slice(&self.background);
+            return Ok(());
+        }
+        let slot = frame.tokens.map_or(Slot::Missing, Slot::Frame);
+        self.frame.copy_from_slice(self.decoder.play(&slot)?);
+        if before.is_some() || now.is_some() {
+            let step = 1.0 / self.frame.len() as f32;
+            for (n, (sample, noise)) in self.frame.iter_mut().zip(&self.background).enumerate() {
+                let share = (n + 1) as f32 * step;
+                let share = if now.is_some() { share } else { 1.0 - share };
+                *sample += share * (noise - *sample);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Both, one over the other, as loud as they are alone.
+fn mix(mut one: Vec<i16>, other: &[i16]) -> Vec<i16> {
+    if one.len() < other.len() {
+        one.resize(other.len(), 0);
+    }
+    for (sample, &other) in one.iter_mut().zip(other) {
+        if *sample != 0 && other != 0 {
+            let sum = (f32::from(*sample) + f32::from(other)) / 32768.0;
+            *sample = (32767.0 * bent(sum)).round() as i16;
+        } else {
+            *sample = sample.saturating_add(other);
+        }
+    }
+    one
+}
+
+/// As it is up to the knee, then ever closer to full scale, without an edge.
+fn bent(sum: f32) -> f32 {
+    let (loud, room) = (sum.abs(), 1.0 - KNEE);
+    if loud <= KNEE { sum } else { sum.signum() * (KNEE + room * ((loud - KNEE) / room).tanh()) }
+}
+
+/// A WAV file of 16 bits, mono.
+fn file_of(sound: &[i16], rate: u32) -> Vec<u8> {
+    let data = (2 * sound.len()) as u32;
+    let mut file = Vec::with_capacity(WAV_HEADER + 2 * sound.len());
+    file.extend_from_slice(b"RIFF");
+    file.extend_from_slice(&(data + WAV_HEADER as u32 - 8).to_le_bytes());
+    file.extend_from_slice(b"WAVEfmt ");
+    file.extend_from_slice(&16_u32.to_le_bytes());
+    // PCM, mono.
+    file.extend_from_slice(&[1, 0, 1, 0]);
+    file.extend_from_slice(&rate.to_le_bytes());
+    file.extend_from_slice(&rate.saturating_mul(2).to_le_bytes());
+    file.extend_from_slice(&[2, 0, 16, 0]);
+    file.extend_from_slice(b"data");
+    file.extend_from_slice(&data.to_le_bytes());
+    file.extend(sound.iter().flat_map(|sample| sample.to_le_bytes()));
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_loud_together_is_bent_and_nothing_else() {
+        let mixed = mix(vec![100, 30_000, -30_000, 32_767, 0], &[200, 30_000, -30_000, 0, -32_768, 7]);
+        assert_eq!((mixed[0], mixed[3], mixed[4], mixed[5]), (300, 32_767, -32_768, 7));
+        assert!((29_000..32_768).contains(&i32::from(mixed[1])) && mixed[2] == -mixed[1]);
+        let steps: Vec<f32> = (0..2000).map(|n| bent(n as f32 / 1000.0)).collect();
+        assert!(steps.windows(2).all(|pair| (0.0..=0.0011).contains(&(pair[1] - pair[0]))));
+        assert!(steps[1999] < 1.0);
+    }
+
+    #[test]
+    fn the_file_can_be_read() {
+        let file = file_of(&[1, -2, 3], 16_000);
+        let mut reader = hound::WavReader::new(&file[..]).unwrap();
+        assert_eq!((reader.spec().sample_rate, reader.spec().channels, reader.spec().bits_per_sample), (16_000, 1, 16));
+        assert_eq!(reader.samples::<i16>().map(Result::unwrap).collect::<Vec<_>>(), [1, -2, 3]);
+    }
+}
