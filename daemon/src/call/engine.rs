@@ -1,134 +1,49 @@
-//! From a configuration to a call and its report.
+//! A loaded model, a configuration and a key: what every call of this daemon is made with.
 
 use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
     path::Path,
     sync::Arc,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, bounded};
+use parlo_control::CallSettings;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime};
 use parlo_opus::{OpusDecoder, OpusEncoder, Protection};
 use parlo_protocol::{
     adapt::{Costs, Limits},
-    call::CallStats,
     identity::{Identity, PublicKey},
     jitter::JitterConfig,
     offer::{Codec, Offer},
     relay::Ticket,
-    session,
 };
 use tokio::sync::Notify;
 
 use super::{
-    capture::{Capture, CaptureFigures},
     error::{CallError, DEFAULT_PORT},
-    media::{CHANNEL_FRAMES, Incoming, Shared},
-    network,
-    outbound::{Captured, OutboundStats, Packing},
-    playback::{Playback, PlaybackFigures},
+    outbound::Packing,
     player::Player,
-    timeline::Timeline,
     voice::{Listener, OPUS_RATES, Speaker, VoiceError},
 };
 use crate::{
-    audio,
     config::Config,
+    desk::{House, Voice},
     keys::{self, KnownPeers},
-    report::{Frames, Junk, Report, Traffic},
 };
 
 /// Moments that a timeline has room for: an hour of frames.
 const TIMELINE_FRAMES: usize = 180_000;
 
-/// The other side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Where it is.
-    pub address: SocketAddr,
-    /// Its name in the file of known peers, if it has one.
-    pub name: Option<String>,
-    /// Its key.
-    pub key: PublicKey,
-    /// What both sides send.
-    pub codec: Codec,
-    /// Codebooks that it means to send at most.
-    pub depth: u8,
-    /// Frames in each of its packets while its path is good.
-    pub frames_per_packet: u8,
-}
+/// A loaded model, a configuration and a key, ready to place or take calls. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
 
-/// What happens, for those who watch.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// Calls are awaited here.
-    Listening(SocketAddr),
-    /// A peer is being called.
-    Calling(SocketAddr),
-    /// The call stands.
-    Connected(Peer),
-    /// A sentence for the user: a device changed.
-    Notice(String),
-    /// Once a second during a call.
-    Progress {
-        /// Since the call stands.
-        elapsed: Duration,
-        /// Frames played and lost so far.
-        played: u64,
-        /// Frames that were not there when due.
-        lost: u64,
-        /// Delay of the jitter buffer now.
-        jitter_delay: Duration,
-        /// Sent over the last second with every header, kbps.
-        wire_kbps: f64,
-        /// Share of the packets sent that are lost on the way, as the peer tells.
-        peer_loss: f64,
-        /// Codebooks, frames a packet and copies sent now.
-        plan: [u8; 3],
-        /// Bits that each frame sent over the last second holds, by the entropy model; none if there is no model or no
-        /// frame. How well the model knows the voice, and, where it falls, that nobody speaks.
-        bits_per_frame: Option<f64>,
-    },
-    /// The call is over, well or badly.
-    Ended(Box<Finished>),
-}
-
-/// A call that is over.
-#[derive(Debug)]
-pub struct Finished {
-    /// Its figures.
-    pub report: Report,
-    /// When frames were captured; empty unless asked for.
-    pub captured: Timeline,
-    /// When frames were heard; empty unless asked for.
-    pub played: Timeline,
-}
-
-/// Ends a call, or the waiting for one, from anywhere. Clones end the same.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<Notify>);
-
-impl Stop {
-    /// Asks for the end. The call hangs up properly.
-    pub fn request(&self) {
-        self.0.notify_one();
-    }
-
-    pub(super) async fn requested(&self) {
-        self.0.notified().await;
-    }
-}
-
-/// A loaded model and a configuration, ready to place or take calls.
-#[derive(Debug)]
-pub struct Engine {
-    pub(super) config: Config,
-    pub(super) known: KnownPeers,
-    pub(super) identity: Identity,
+struct Inner {
+    config: Config,
+    known: KnownPeers,
+    identity: Identity,
     runtime: Runtime,
     bundle: Bundle,
     entropy: Option<EntropyModel>,
@@ -136,11 +51,20 @@ pub struct Engine {
     timeline: bool,
 }
 
+/// A peer to be called: where it is, and who it is if that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) address: SocketAddr,
+    pub(crate) name: Option<String>,
+    pub(crate) key: Option<PublicKey>,
+    pub(crate) relay: Option<(SocketAddr, Ticket)>,
+}
+
 impl Engine {
     /// Loads the ONNX Runtime library and the bundle that the configuration names, and this user's key, which it makes if there
     /// is none yet.
     ///
-    /// `started` is when the program began, for the report's start-up time; `timeline` asks for the moments of frames.
+    /// `started` is when the program began, for reports and up-times; `timeline` asks for the moments of frames.
     ///
     /// # Errors
     /// If any of them cannot be had, or the bundle has fewer codebooks than the configuration asks for.
@@ -154,43 +78,75 @@ impl Engine {
         let entropy = bundle.entropy_model()?;
         let folder = keys::folder()?;
         let (identity, known) = (keys::identity(&folder)?, KnownPeers::new(&folder));
-        Ok(Self { config, known, identity, runtime, bundle, entropy, started, timeline })
+        Ok(Self(Arc::new(Inner { config, known, identity, runtime, bundle, entropy, started, timeline })))
     }
 
-    /// Calls `peer`, a name in the file of known peers, a `HOST:PORT` or a `HOST`, and stays until either side hangs up, the
-    /// source ends, or `stop` is requested. SIGINT and SIGTERM hang up too.
-    ///
-    /// # Errors
-    /// If the call cannot be placed, is refused, or breaks; of a call that stood, [`Event::Ended`] comes all the same.
-    pub fn call(&self, peer: &str, stop: &Stop, on_event: &mut dyn FnMut(Event)) -> Result<(), CallError> {
-        let peers = self.known.read()?;
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The peers that the user knows.
+    pub fn known(&self) -> &KnownPeers {
+        &self.0.known
+    }
+
+    /// This user's key.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// The library that runs the model.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// The model.
+    pub fn bundle(&self) -> &Bundle {
+        &self.0.bundle
+    }
+
+    /// When the program began.
+    pub fn started(&self) -> Instant {
+        self.0.started
+    }
+
+    /// How sound is inside: the bundle's rate and frames.
+    pub fn house(&self) -> House {
+        let audio = &self.0.bundle.manifest().audio;
+        House { sample_rate: audio.sample_rate, frame_samples: audio.frame_samples }
+    }
+
+    /// What a call may send, unless somebody says otherwise.
+    pub fn settings(&self) -> CallSettings {
+        let call = &self.0.config.call;
+        CallSettings {
+            depth: u8::try_from(call.depth).unwrap_or(u8::MAX),
+            frames_per_packet: call.frames_per_packet,
+            adapt: call.adapt,
+            latency_ms: call.latency_ms,
+            max_kbps: call.max_kbps,
+        }
+    }
+
+    /// Finds a peer: a name in the file of known peers, a `HOST:PORT` or a `HOST`; at a relay, if there is one. Asks the system's
+    /// resolver: slow.
+    pub(crate) fn find(&self, peer: &str, relay: &str, ticket: &str) -> Result<Found, CallError> {
+        let peers = self.0.known.read()?;
         let known = peers.by_name(peer).or_else(|| peers.by_address(peer));
-        let place = match &self.config.call.relay {
-            relay if relay.is_empty() => known.and_then(|known| known.address.as_deref()).unwrap_or(peer),
-            // The peer is reached at the relay, wherever it is.
-            relay => relay,
-        };
+        let direct = relay.is_empty();
+        // At a relay the peer is reached there, wherever it is.
+        let place = if direct { known.and_then(|known| known.address.as_deref()).unwrap_or(peer) } else { relay };
         let address = resolve(place)?;
+        let relay = if direct { None } else { Some((address, ticket.parse()?)) };
         // The same address in another form is the same peer; but at a relay anybody may be.
-        let direct = self.config.call.relay.is_empty();
         let known = known.or_else(|| peers.by_address(&address.to_string()).filter(|_| direct));
-        let key = known.map(|known| (known.name.clone(), known.key));
-        network::block_on(network::place(self, address, key, self.relay()?, stop, on_event))
+        Ok(Found { address, name: known.map(|known| known.name.clone()), key: known.map(|known| known.key), relay })
     }
 
-    /// Waits at the configured address for calls, one at a time, until `stop`, SIGINT or SIGTERM; only for the first if
-    /// `once`.
-    ///
-    /// # Errors
-    /// If the address cannot be used, or, with `once`, the call broke.
-    pub fn listen(&self, once: bool, stop: &Stop, on_event: &mut dyn FnMut(Event)) -> Result<(), CallError> {
-        let address = resolve(&self.config.call.listen)?;
-        network::block_on(network::wait(self, address, self.relay()?, once, stop, on_event))
-    }
-
-    /// The relay to meet at, if there is one.
-    fn relay(&self) -> Result<Option<(SocketAddr, Ticket)>, CallError> {
-        let call = &self.config.call;
+    /// The relay to wait at, if there is one.
+    pub(crate) fn relay(&self) -> Result<Option<(SocketAddr, Ticket)>, CallError> {
+        let call = &self.0.config.call;
         if call.relay.is_empty() {
             return Ok(None);
         }
@@ -198,33 +154,32 @@ impl Engine {
     }
 
     /// What this side offers a peer.
-    pub(super) fn offer(&self) -> Offer {
+    pub(crate) fn offer(&self, settings: &CallSettings) -> Offer {
         Offer {
-            bundles: vec![self.bundle.id()],
+            bundles: vec![self.0.bundle.id()],
             opus: true,
-            depth: u8::try_from(self.config.call.depth).unwrap_or(u8::MAX),
-            frames_per_packet: self.config.call.frames_per_packet,
+            depth: settings.depth,
+            frames_per_packet: settings.frames_per_packet,
         }
     }
 
     /// What the user lets a call send.
-    pub(super) fn limits(&self, headers: usize) -> Limits {
-        let call = &self.config.call;
+    pub(crate) fn limits(&self, settings: &CallSettings, headers: usize) -> Limits {
         Limits {
-            depth: u8::try_from(call.depth).unwrap_or(u8::MAX),
-            frames: call.frames_per_packet,
-            latency: Duration::from_millis(call.latency_ms),
-            bits: (call.max_kbps > 0.0).then_some(1000.0 * call.max_kbps),
-            frame: self.bundle.manifest().audio.frame_duration(),
+            depth: settings.depth,
+            frames: settings.frames_per_packet,
+            latency: Duration::from_millis(settings.latency_ms),
+            bits: (settings.max_kbps > 0.0).then_some(1000.0 * settings.max_kbps),
+            frame: self.0.bundle.manifest().audio.frame_duration(),
             headers,
         }
     }
 
     /// What frames of the codec cost. Of Opus what is called depth stands for its bitrates.
-    pub(super) fn costs(&self, codec: Codec) -> Costs {
+    pub(crate) fn costs(&self, codec: Codec) -> Costs {
         match codec {
             Codec::Tokens(_) => {
-                let layout = self.bundle.layout();
+                let layout = self.0.bundle.layout();
                 Costs::tokens((0..layout.depth()).map(|book| layout.bits(book)))
             }
             Codec::Opus => Costs {
@@ -237,67 +192,43 @@ impl Engine {
     }
 
     /// What turns units into payloads, or back.
-    pub(super) fn packing(&self, codec: Codec) -> Packing {
+    pub(crate) fn packing(&self, codec: Codec) -> Packing {
         match codec {
-            Codec::Tokens(_) => Packing::Tokens(PacketCoder::new(*self.bundle.layout(), self.entropy.as_ref())),
+            Codec::Tokens(_) => Packing::Tokens(PacketCoder::new(*self.0.bundle.layout(), self.0.entropy.as_ref())),
             Codec::Opus => Packing::Opus,
         }
     }
 
-    /// Opens the sound's two ends and makes both codecs: everything slow, and everything that can fail, before the call.
-    pub(super) fn prepare(&self, codec: Codec) -> Result<Prepared, CallError> {
-        let (speaker, player) = self.codec(codec)?;
-        let audio = &self.bundle.manifest().audio;
+    /// Makes a call's codec: everything slow, and everything that can fail, before the call.
+    pub(crate) fn voice(
+        &self,
+        call: u64,
+        codec: Codec,
+        settings: &CallSettings,
+        wake: Arc<Notify>,
+    ) -> Result<Voice, CallError> {
+        let audio = &self.0.bundle.manifest().audio;
         let (sample_rate, frame_samples, delay_samples) = match codec {
             Codec::Tokens(_) => (audio.sample_rate, audio.frame_samples, audio.delay_samples),
             Codec::Opus => (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES, parlo_opus::FRAME_SAMPLES),
         };
-        let source = audio::open_source(&self.config.audio, sample_rate)?;
-        let sink = audio::open_sink(&self.config.audio, sample_rate)?;
-        let (to_network, from_capture) = bounded(CHANNEL_FRAMES);
-        let (to_playback, from_network) = bounded(CHANNEL_FRAMES);
-        let (notices, notice) = bounded(16);
-        let room = if self.timeline { TIMELINE_FRAMES } else { 0 };
-        Ok(Prepared {
-            codec,
-            capture: Capture {
-                source,
-                speaker,
-                detects_silence: self.config.call.silence,
-                sample_rate,
-                frame_samples,
-                delay_samples,
-                frames: to_network,
-                notices: notices.clone(),
-                timeline: Timeline::with_room(room),
-            },
-            playback: Playback {
-                sink,
-                player,
-                sample_rate,
-                frame_samples,
-                frames: from_network,
-                notices,
-                timeline: Timeline::with_room(room),
-            },
-            captured: from_capture,
-            to_playback,
-            notices: notice,
-        })
+        let (speaker, player) = self.codec(codec, usize::from(settings.depth))?;
+        let timeline = if self.0.timeline { TIMELINE_FRAMES } else { 0 };
+        Ok(Voice { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake })
     }
 
-    fn codec(&self, codec: Codec) -> Result<(Speaker, Player), CallError> {
-        let audio = &self.bundle.manifest().audio;
-        let least = Duration::from_millis(self.config.call.jitter_ms);
+    fn codec(&self, codec: Codec, depth: usize) -> Result<(Speaker, Player), CallError> {
+        let audio = &self.0.bundle.manifest().audio;
+        let least = Duration::from_millis(self.0.config.call.jitter_ms);
         let usual = JitterConfig::default();
         let jitter = JitterConfig { frame: audio.frame_duration(), start: usual.start.max(least), least, ..usual };
         match codec {
             Codec::Tokens(_) => {
-                let model = EncoderConfig { depth: self.config.call.depth, beam: self.config.model.beam };
+                let model = EncoderConfig { depth, beam: self.0.config.model.beam };
                 // Two graphs of some megabytes each: loading them side by side halves the wait.
                 let (encoder, decoder) = std::thread::scope(|scope| {
-                    let decoder = scope.spawn(|| Decoder::new(&self.runtime, &self.bundle));
-                    let encoder = Encoder::new(&self.runtime, &self.bundle, model);
+                    let decoder = scope.spawn(|| Decoder::new(&self.0.runtime, &self.0.bundle));
+                    let encoder = Encoder::new(&self.0.runtime, &self.0.bundle, model);
                     (encoder, decoder.join())
                 });
                 give_back_memory();
@@ -307,7 +238,7 @@ impl Engine {
                 Ok((Speaker::Tokens(Box::new(encoder?)), player))
             }
             Codec::Opus => {
-                let depth = self.config.call.depth.clamp(1, OPUS_RATES.len());
+                let depth = depth.clamp(1, OPUS_RATES.len());
                 let encoder = OpusEncoder::new(OPUS_RATES[depth - 1], Protection::Fec).map_err(VoiceError::Opus)?;
                 let decoder = OpusDecoder::new().map_err(VoiceError::Opus)?;
                 let jitter = JitterConfig { frame: Duration::from_millis(20), ..jitter };
@@ -319,152 +250,9 @@ impl Engine {
     }
 
     /// The codec of a call with someone who holds the same model.
-    pub(super) fn usual_codec(&self) -> Codec {
-        Codec::Tokens(self.bundle.id())
+    pub(crate) fn usual_codec(&self) -> Codec {
+        Codec::Tokens(self.0.bundle.id())
     }
-
-    /// The report of a call from what its parts found.
-    pub(super) fn report(&self, parts: ReportParts) -> Finished {
-        let ReportParts { codec, capture, playback, outbound, overrun, stats, session, undecodable, headers } = parts;
-        let audio = &self.bundle.manifest().audio;
-        let frame = audio.frame_duration().as_secs_f64();
-        let seconds = (outbound.frames + outbound.silent) as f64 * frame;
-        let depth = self.config.call.depth;
-        let kbps = |bytes: u64| if seconds > 0.0 { bytes as f64 * 8.0 / seconds / 1000.0 } else { 0.0 };
-        let traffic = |count: &parlo_protocol::call::Count| Traffic {
-            packets: count.packets,
-            payload_bytes: count.payload_bytes,
-            news_bytes: count.news_bytes,
-            wire_bytes: count.wire_bytes(headers),
-        };
-        let (sent, received) = (traffic(&stats.sent), traffic(&stats.received));
-        let jitter = playback.player.jitter;
-        let report = Report {
-            bundle: self.bundle.id().to_string(),
-            codec: if codec == Codec::Opus { "opus" } else { "tokens" },
-            sample_rate: audio.sample_rate,
-            depth,
-            frames_per_packet: self.config.call.frames_per_packet,
-            frame_ms: 1000.0 * frame,
-            algorithmic_delay_ms: 1000.0 * audio.delay().as_secs_f64(),
-            media_seconds: seconds,
-            frames: Frames {
-                sent: outbound.frames,
-                unsent: outbound.silent,
-                copies: outbound.copies,
-                played: jitter.played,
-                coarse: jitter.coarse,
-                silent: jitter.silent,
-                lost: jitter.lost,
-                faded: playback.player.faded,
-                late: jitter.late,
-                skipped: jitter.skipped,
-                held: jitter.held,
-                overrun: capture.overrun + overrun + outbound.dropped,
-            },
-            sent,
-            received,
-            junk: Junk {
-                forged: session.forged,
-                replayed: session.replayed,
-                other: session.malformed + session.strangers + session.unexpected + stats.malformed + undecodable,
-            },
-            moves: stats.moves,
-            unknown_context: stats.unknown_context,
-            bits_per_frame: outbound.bits.filter(|_| outbound.frames > 0).map(|bits| bits / outbound.frames as f64),
-            raw_kbps: f64::from(self.bundle.layout().frame_bits(depth)) / frame / 1000.0,
-            coded_kbps: kbps(sent.payload_bytes),
-            wire_kbps: kbps(sent.wire_bytes),
-            encode_us: capture.encode.percentiles(),
-            decode_us: playback.decode.percentiles(),
-            underruns: playback.underruns,
-            startup_ms: capture.first_frame.map(|at| 1000.0 * (at - self.started).as_secs_f64()),
-            realtime: capture.realtime && playback.realtime,
-        };
-        Finished { report, captured: capture.timeline, played: playback.timeline }
-    }
-}
-
-/// Both codec threads, not yet running, and the network's ends of their channels.
-pub(super) struct Prepared {
-    pub(super) codec: Codec,
-    capture: Capture,
-    playback: Playback,
-    pub(super) captured: Receiver<Captured>,
-    pub(super) to_playback: crossbeam_channel::Sender<Incoming>,
-    pub(super) notices: Receiver<String>,
-}
-
-/// Both codec threads, running.
-pub(super) struct Running {
-    pub(super) shared: Arc<Shared>,
-    pub(super) captured: Receiver<Captured>,
-    pub(super) to_playback: crossbeam_channel::Sender<Incoming>,
-    pub(super) notices: Receiver<String>,
-    capture: JoinHandle<Result<CaptureFigures, CallError>>,
-    playback: JoinHandle<Result<PlaybackFigures, CallError>>,
-}
-
-impl Prepared {
-    pub(super) fn start(self) -> Result<Running, CallError> {
-        let shared = Shared::new();
-        let Self { capture, playback, captured, to_playback, notices, .. } = self;
-        let theirs = Arc::clone(&shared);
-        let capture = std::thread::Builder::new().name("parlo-capture".into()).spawn(move || capture.run(&theirs))?;
-        let theirs = Arc::clone(&shared);
-        let playback = std::thread::Builder::new().name("parlo-playback".into()).spawn(move || playback.run(&theirs));
-        if playback.is_err() {
-            shared.stop_capture();
-        }
-        Ok(Running { shared, captured, to_playback, notices, capture, playback: playback? })
-    }
-}
-
-impl Running {
-    pub(super) fn playback_finished(&self) -> bool {
-        self.playback.is_finished()
-    }
-
-    /// Ends both threads and takes what they found; the first error of either, if any, beside it.
-    pub(super) fn finish(self) -> (CaptureFigures, PlaybackFigures, Result<(), CallError>) {
-        self.shared.stop_capture();
-        self.shared.stop_playback();
-        let mut result = Ok(());
-        let capture = take(self.capture, "capture", &mut result);
-        let playback = take(self.playback, "playback", &mut result);
-        (capture, playback, result)
-    }
-}
-
-fn take<T: Default>(
-    thread: JoinHandle<Result<T, CallError>>,
-    name: &'static str,
-    result: &mut Result<(), CallError>,
-) -> T {
-    match thread.join().unwrap_or(Err(CallError::Crashed(name))) {
-        Ok(figures) => figures,
-        Err(error) => {
-            if result.is_ok() {
-                *result = Err(error);
-            }
-            T::default()
-        }
-    }
-}
-
-/// What a report is made of.
-pub(super) struct ReportParts {
-    pub(super) codec: Codec,
-    pub(super) capture: CaptureFigures,
-    pub(super) playback: PlaybackFigures,
-    pub(super) outbound: OutboundStats,
-    /// Frames received that the playback thread did not take.
-    pub(super) overrun: u64,
-    pub(super) stats: CallStats,
-    pub(super) session: session::Stats,
-    pub(super) undecodable: u64,
-    /// Bytes of IP and UDP headers.
-    pub(super) headers: usize,
 }
 
 /// Loading graphs leaves much free memory behind, which the allocator would keep: a third of what the daemon needs.

@@ -87,6 +87,12 @@ pub enum CallError {
     /// Nobody there.
     #[error("nobody answers at {0}; is `parlo listen` running there, and does the way there pass UDP?")]
     NoAnswer(SocketAddr),
+    /// It rang, and nobody came.
+    #[error("it rang at {0}, and nobody answered")]
+    NotPickedUp(SocketAddr),
+    /// A caller gave up, or was not answered.
+    #[error("missed a call of {0}")]
+    Missed(String),
     /// The peer said no.
     #[error("{peer} refused the call: {reason}")]
     Refused {
@@ -98,6 +104,9 @@ pub enum CallError {
     /// The peer fell silent.
     #[error("lost {0}: nothing has come from there for ten seconds")]
     Lost(SocketAddr),
+    /// No seat is free at the desk.
+    #[error("{0} calls at a time are the most; end one of them first")]
+    Full(usize),
     /// A thread panicked, which is a bug of ours.
     #[error("the {0} thread crashed; please report this with what it printed")]
     Crashed(&'static str),

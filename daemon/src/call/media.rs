@@ -35,7 +35,7 @@ pub struct Shared {
     drain: AtomicBool,
     total: AtomicU64,
     /// Wakes the network: frames are there, or a thread has ended.
-    pub wake: Notify,
+    pub wake: Arc<Notify>,
     /// Figures of the jitter buffer, for those who watch.
     pub live: Live,
     /// What the network asks of the encoder.
@@ -68,7 +68,7 @@ pub struct Live {
 /// What the network asks of the encoder.
 #[derive(Debug, Default)]
 pub struct Wish {
-    /// Depth of the plan; 0 before there is one.
+    /// Codebooks to code at most; of Opus, the depth of the plan. 0 before there is a plan.
     pub depth: AtomicU8,
     /// Share of packets lost, percent.
     pub loss: AtomicU8,
@@ -76,8 +76,8 @@ pub struct Wish {
 
 impl Shared {
     /// At the start of a call.
-    pub fn new() -> Arc<Self> {
-        Arc::default()
+    pub fn new(wake: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { wake, ..Self::default() })
     }
 
     /// Ends the capture thread.

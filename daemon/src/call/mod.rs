@@ -1,33 +1,25 @@
-//! One call at a time: the threads, the channels between them, and the socket.
-//!
-//! ```text
-//! source -> [capture thread: mix, resample, frame, encode] -> channel -> [network: pack, UDP]
-//! sink   <- [playback thread: jitter buffer, decode, resample] <- channel <- [network: unpack]
-//! ```
-//!
-//! The codec threads wait only for sound; the network runs on the caller's thread. Channels are bounded and hold plain
-//! values: nothing on the way of a frame allocates.
+//! What a call is made with and made of: the model and the configuration ([`Engine`]), from frames to packets ([`Outbound`]) and
+//! back ([`Inbound`]), and from what came to sound ([`Player`]). The sound of all calls is the [`desk`](crate::desk)'s, their
+//! network side the [`hub`](crate::hub)'s.
 
-mod capture;
 mod engine;
 mod error;
+mod events;
 mod inbound;
-mod line;
 pub mod media;
-mod meeting;
-mod network;
-mod outbound;
-mod playback;
+pub(crate) mod outbound;
+mod pauses;
 mod player;
-mod socket;
 mod timeline;
 mod voice;
 
-pub use capture::Pauses;
-pub use engine::{Engine, Event, Finished, Peer, Stop};
+pub use engine::Engine;
+pub(crate) use engine::{Found, resolve};
 pub use error::{CallError, DEFAULT_PORT};
+pub use events::{Event, Finished, Peer, Stop};
 pub use inbound::Inbound;
 pub use outbound::{Captured, Outbound, OutboundStats, Packing, Transmit, transmit};
+pub use pauses::Pauses;
 pub use player::{Heard, Kind, Player, PlayerStats};
 pub use timeline::{Moment, Timeline};
 pub use voice::{Listener, OPUS_RATES, Speaker, Unit, VoiceError};

@@ -42,6 +42,10 @@ pub struct OutboundStats {
     pub copies: u64,
     /// Frames that could not be sent.
     pub dropped: u64,
+    /// Codes of the frames sent.
+    pub frame_codes: u64,
+    /// Codes of the copies sent.
+    pub copy_codes: u64,
     /// What the frames hold by the entropy model, with copies, bits; none without a model.
     pub bits: Option<f64>,
 }
@@ -157,6 +161,15 @@ impl Outbound {
         }
     }
 
+    /// While nothing is sent for long, moves the numbers on, so that the peer knows later ones for those of this call: a silence,
+    /// told with a number that no frame to come is below.
+    pub fn keep_up(&mut self, now: Instant, call: &mut Call, number: u64, out: Transmit<'_>) {
+        if number >= self.next && call.send_silence(now, number, ComfortNoise::SILENCE).is_ok() {
+            self.next = number + 1;
+        }
+        transmit(call, &mut self.datagram, out);
+    }
+
     /// Sends what waits, full or not.
     pub fn flush(&mut self, now: Instant, call: &mut Call, out: Transmit<'_>) {
         if self.pending.is_empty() {
@@ -205,6 +218,8 @@ impl Outbound {
             return false;
         }
         self.stats.copies += copies as u64;
+        self.stats.frame_codes += (self.tokens.len() * depth) as u64;
+        self.stats.copy_codes += (copies * copy_depth) as u64;
         if let Some(bits) = coder.bits() {
             *self.stats.bits.get_or_insert(0.0) += bits;
         }

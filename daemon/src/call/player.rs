@@ -66,6 +66,7 @@ pub struct Player {
     /// The noise that was played last, if it was.
     silence: Option<ComfortNoise>,
     frame: Vec<f32>,
+    slot: Slot<Unit>,
     background: Vec<f32>,
     quiet: bool,
     missing: u64,
@@ -83,6 +84,7 @@ impl Player {
             noise: NoiseGenerator::new(1),
             silence: None,
             frame: vec![0.0; frame_samples],
+            slot: Slot::Missing,
             background: vec![0.0; frame_samples],
             quiet: true,
             missing: 0,
@@ -107,6 +109,7 @@ impl Player {
     /// # Errors
     /// If the decoder fails.
     pub fn next(&mut self, now: Instant, each: impl FnMut(&[f32])) -> Result<Option<Heard>, VoiceError> {
+        self.slot = Slot::Missing;
         let (heard, pace) = match self.jitter.pop(now, self.quiet) {
             Popped::Ended => return Ok(None),
             Popped::Waiting => {
@@ -119,6 +122,7 @@ impl Player {
                 (Heard { number: None, kind: Kind::Held }, Pace::Normal)
             }
             Popped::Slot { number, slot, pace } => {
+                self.slot = slot;
                 let kind = self.classify(&slot);
                 let later = if kind == Kind::Predicted { self.jitter.after(number, LOOK_AHEAD) } else { None };
                 self.render(&slot, later.map(|(there, unit)| (there - number, unit)))?;
@@ -132,6 +136,12 @@ impl Player {
         };
         self.stretcher.push(&self.frame, pace, each);
         Ok(Some(heard))
+    }
+
+    /// Lets the next frame's time pass without making its sound, for a call that is held: what comes meanwhile does not pile
+    /// up. Whether there is more to come.
+    pub fn skip(&mut self, now: Instant) -> bool {
+        !matches!(self.jitter.pop(now, true), Popped::Ended)
     }
 
     fn classify(&mut self, slot: &Slot<Unit>) -> Kind {
@@ -183,6 +193,11 @@ impl Player {
     /// The frame that was played last, before it was stretched or shortened.
     pub fn frame(&self) -> &[f32] {
         &self.frame
+    }
+
+    /// What there was of the frame that was played last; [`Slot::Missing`] also while play-out holds or waits.
+    pub fn slot(&self) -> Slot<Unit> {
+        self.slot
     }
 
     /// How much speech waits now.

@@ -48,11 +48,17 @@ impl Speaker {
         })
     }
 
-    /// Follows the call's plan: a model's frames are cut to their depth when they are sent, but Opus has to be told.
+    /// Follows what the call wants: codebooks at most, of which frames are cut to the plan's depth when they are sent; or the
+    /// depth that stands for one of Opus' bitrates, and the share of packets lost.
     ///
     /// # Errors
     /// If the codec fails.
     pub fn follow(&mut self, depth: u8, loss: f64) -> Result<(), VoiceError> {
+        if let Self::Tokens(encoder) = self
+            && encoder.depth() != usize::from(depth)
+        {
+            encoder.set_depth(usize::from(depth))?;
+        }
         if let Self::Opus(encoder, now) = self {
             if *now != depth {
                 let at = usize::from(depth).clamp(1, OPUS_RATES.len()) - 1;

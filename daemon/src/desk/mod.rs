@@ -9,30 +9,66 @@
 //! nothing, lock nothing and log nothing while sound runs; what they need is made by [`Desk::seat`] and handed over by
 //! channels, and goes back the same way to be dropped elsewhere. No device is open before the first call is seated, nor after
 //! the last has left.
+//!
+//! Between the threads there is a ring for each voice of a conference, one for what is heard (the echo canceller's far end),
+//! and one for the side tone. Mute comes after the stages: the echo canceller goes on learning, and what is sent is silence.
+//! A voice alone that nothing makes louder passes bit by bit, in and out; all else passes a limiter.
 
+mod bridge;
+mod capture;
+mod devices;
+mod ear;
+mod flags;
+mod gauges;
+mod mouth;
+mod playback;
+mod room;
 mod types;
+mod worker;
 
-pub use types::{House, Names, Seat, SeatFigures, Settings, Tell, Voice};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
+pub use devices::Devices;
 use parlo_control::{Meters, SoundFigures};
 use ringbuf::HeapCons;
+pub use types::{House, Names, Seat, SeatFigures, Settings, Tell, Voice};
 
-use crate::{audio::AudioError, call::CallError};
+use crate::{
+    audio::AudioError,
+    call::CallError,
+    clock::{Clock, SystemClock},
+};
+use room::{Room, lock};
+// `parlo_dsp` itself, once it has them.
+use parlo_dsp as stages;
 
 /// The most calls at a time.
 pub const MAX_SEATS: usize = 8;
 
 /// The sound of all calls of one daemon. Shared by reference between threads.
 #[derive(Debug)]
-pub struct Desk {}
+pub struct Desk {
+    room: Arc<Room>,
+}
 
 impl Desk {
     /// A desk where nobody sits: no device is open, no thread runs. What is said and heard is told to `tells` with
     /// `try_send`; whoever does not keep up misses some.
     pub fn new(house: House, settings: Settings, tells: Sender<Tell>) -> Self {
-        let _ = (house, settings, tells);
-        Self {}
+        Self::with_devices(house, settings, tells, Box::new(devices::System), Arc::new(SystemClock))
+    }
+
+    /// The same with other devices than the machine's, and another clock for play-out to go by: that of the moments in what
+    /// goes to [`Seat::to_playback`].
+    pub fn with_devices(
+        house: House,
+        settings: Settings,
+        tells: Sender<Tell>,
+        devices: Box<dyn Devices>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { room: Arc::new(Room::new(house, settings, tells, devices, clock)) }
     }
 
     /// Whether the devices that the settings name are there, without opening them.
@@ -40,51 +76,52 @@ impl Desk {
     /// # Errors
     /// If one is not, as opening it would say.
     pub fn check(&self) -> Result<(), AudioError> {
-        Ok(())
+        self.room.check()
     }
 
     /// Gives a call its place: from now on it hears and is heard. The first call opens the devices, which takes a while.
     ///
     /// # Errors
-    /// If a device or file cannot be used, or [`MAX_SEATS`] calls sit there.
+    /// If a device or file cannot be used, [`MAX_SEATS`] calls sit there ([`CallError::Full`]), or a thread has crashed and
+    /// not all calls that it carried have left yet ([`CallError::Crashed`]).
     pub fn seat(&self, voice: Voice) -> Result<Seat, CallError> {
-        drop(voice);
-        Err(CallError::Crashed("desk"))
+        self.room.seat(voice)
     }
 
     /// Changes the sound. Gains, switches and mute act within a block of 10 ms; other devices are opened first and then
-    /// taken over, so that calls go on.
+    /// taken over, so that calls go on. While nobody sits there, other devices are looked for, not opened.
     ///
     /// # Errors
-    /// If the new devices cannot be used: then those before stay.
+    /// If the new devices cannot be used: then everything stays as it was.
     pub fn change(&self, settings: &Settings) -> Result<(), AudioError> {
-        let _ = settings;
-        Ok(())
+        self.room.change(settings)
     }
 
     /// As it is set.
     pub fn settings(&self) -> Settings {
-        Settings::default()
+        lock(&self.room.settings).clone()
     }
 
-    /// Levels now.
+    /// Levels now. Never waits.
     pub fn meters(&self) -> Meters {
-        types::SILENT
+        self.room.common.gauges.meters()
     }
 
-    /// Counts and fill levels.
+    /// Counts and fill levels. Never waits. A block counts as late if its sound was lost or missing at the device, or if it
+    /// took longer than its own 10 ms to make.
     pub fn figures(&self) -> SoundFigures {
-        SoundFigures::default()
+        self.room.common.gauges.figures()
     }
 
     /// What the devices in use are called.
     pub fn names(&self) -> Names {
-        Names::default()
+        self.room.common.names().clone()
     }
 
     /// The ring with all that is heard, mixed, at the house's rate, for a spectrogram; once. What finds no room there is left
-    /// out.
+    /// out. It holds a second, and goes on from one call to the next; only after a crash of the playback thread nothing comes
+    /// any more.
     pub fn take_heard(&self) -> Option<HeapCons<f32>> {
-        None
+        lock(&self.room.heard).take()
     }
 }

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Instant};
 use crossbeam_channel::{Receiver, Sender};
 use parlo_control::{Meters, StageSwitches};
 use parlo_tokens::Slot;
+use tokio::sync::Notify;
 
+use super::{flags::Flags, room::Room};
 use crate::{
     audio::device::Backend,
     call::{
         Captured, Kind, Player, PlayerStats, Speaker, Timeline, Unit,
         media::{Incoming, Shared},
     },
-    config::Endpoint,
+    config::{Config, Endpoint},
     report::Durations,
 };
 
@@ -48,6 +50,31 @@ pub struct Settings {
     pub side_tone_db: Option<f32>,
     /// What the microphone's sound passes. `silence` holds for files too.
     pub stages: StageSwitches,
+}
+
+impl Settings {
+    /// What the configuration says.
+    pub fn from_config(config: &Config) -> Self {
+        let audio = &config.audio;
+        Self {
+            source: audio.source.clone(),
+            sink: audio.sink.clone(),
+            backend: audio.backend(),
+            muted: false,
+            push_to_talk: audio.push_to_talk,
+            talking: false,
+            input_gain_db: audio.input_gain_db,
+            output_gain_db: audio.output_gain_db,
+            side_tone_db: Some(audio.side_tone_db).filter(|&db| db > -60.0),
+            stages: StageSwitches {
+                high_pass: audio.high_pass,
+                echo_cancellation: audio.echo_cancellation,
+                noise_suppression: audio.noise_suppression,
+                gain_control: audio.gain_control,
+                silence: config.call.silence,
+            },
+        }
+    }
 }
 
 impl Default for Settings {
@@ -90,12 +117,14 @@ pub struct Voice {
     pub delay_samples: usize,
     /// Moments of frames that there is room for; 0 notes none.
     pub timeline: usize,
+    /// Notified when the seat has something for the network side: [`Shared::wake`].
+    pub wake: Arc<Notify>,
 }
 
-/// A call's place at the desk.
+/// A call's place at the desk. Dropping it gives the place back as [`leave`](Self::leave) does.
 #[derive(Debug)]
 pub struct Seat {
-    /// Frames that were said. Closed once the source is at its end or failed.
+    /// Frames that were said. Closed once the source is at its end or failed, or [`Shared::stop_capture`] was called.
     pub captured: Receiver<Captured>,
     /// Frames that came. Full only if the desk hangs.
     pub to_playback: Sender<Incoming>,
@@ -104,33 +133,70 @@ pub struct Seat {
     /// What the desk and the call tell one another besides. `shared.wake` is notified when frames are there, when a notice is
     /// there, and when something has ended.
     pub shared: Arc<Shared>,
+    pub(super) place: Place,
 }
 
 impl Seat {
     /// Holds the call, or takes it up again: nothing is said (`captured` brings nothing), nothing is heard, frame numbers go on.
     pub fn hold(&self, held: bool) {
-        let _ = held;
+        self.place.flags.hold(held);
     }
 
     /// Takes the call into the conference, or out: those in it hear one another.
     pub fn confer(&self, conference: bool) {
-        let _ = conference;
+        self.place.flags.confer(conference);
     }
 
-    /// How loud it is heard, dB.
+    /// How loud it is heard, dB, -60 to 12.
     pub fn set_volume(&self, db: f32) {
-        let _ = db;
+        self.place.flags.volume_db.set(if db.is_nan() { 0.0 } else { db.clamp(-60.0, 12.0) });
+    }
+
+    /// How loud the peer's voice is heard, volume counted: RMS over 300 ms, dBFS, -120 at least.
+    pub fn level_dbfs(&self) -> f32 {
+        self.place.flags.level_dbfs.get()
     }
 
     /// Whether everything that came has been played, after [`Shared::drain`]; or playing has failed.
     pub fn playback_finished(&self) -> bool {
-        true
+        self.place.flags.finished()
     }
 
     /// Gives the seat back. The last one closes the devices (a sound file is written to its end). Waits for the threads, up to some
     /// tenths of a second: not to be called where that matters.
     pub fn leave(self) -> SeatFigures {
-        SeatFigures::default()
+        let mut seat = self;
+        seat.place.leave()
+    }
+}
+
+/// Where in the room a seat is.
+pub(super) struct Place {
+    room: Arc<Room>,
+    key: u64,
+    pub(super) flags: Arc<Flags>,
+    left: bool,
+}
+
+impl Place {
+    pub(super) fn new(room: Arc<Room>, key: u64, flags: Arc<Flags>) -> Self {
+        Self { room, key, flags, left: false }
+    }
+
+    fn leave(&mut self) -> SeatFigures {
+        if std::mem::replace(&mut self.left, true) { SeatFigures::default() } else { self.room.leave(self.key) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.leave());
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("key", &self.key).field("flags", &self.flags).finish_non_exhaustive()
     }
 }
 
@@ -180,7 +246,7 @@ pub enum Tell {
         /// When its last sample was captured.
         at: Instant,
     },
-    /// It was heard.
+    /// It was heard. Not told while nothing has come yet ([`Kind::Waiting`]), nor while the call is held.
     Heard {
         /// In which call.
         call: u64,
@@ -190,7 +256,7 @@ pub enum Tell {
         kind: Kind,
         /// What was there of it.
         slot: Slot<Unit>,
-        /// When its first sample is heard.
+        /// When its first sample is heard; about now, if there is no device.
         at: Instant,
         /// Its root mean square, full scale being 1.
         level: f32,

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use tokio::net::UdpSocket;
 
-use super::error::CallError;
+use crate::call::CallError;
 
 /// Longer than any datagram of ours: a longer one is cut, and so recognised as junk.
 pub(super) const RECEIVE_BYTES: usize = 2048;

@@ -1,0 +1,283 @@
+//! The capture thread's work: from the source to every call.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use parlo_dsp::{Activity, Meter};
+use ringbuf::{
+    HeapCons, HeapProd,
+    traits::{Consumer, Observer, Producer},
+};
+
+use super::{
+    MAX_SEATS,
+    devices::{Input, Read, again},
+    gauges::Common,
+    mouth::Mouth,
+    stages::{Gain, Limiter, Readings, Stages},
+    worker::Side,
+};
+use crate::{audio::AudioError, call::CallError};
+
+/// Sound goes by in blocks of so much; who takes longer for one is late.
+pub(super) const BLOCK: Duration = Duration::from_millis(10);
+
+/// From the source to every call.
+pub(super) struct CaptureSide {
+    common: Arc<Common>,
+    pub(super) input: Option<Box<Input>>,
+    ended: bool,
+    failure: Option<AudioError>,
+    strip: Strip,
+    #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
+    pub(super) seats: Vec<Box<Mouth>>,
+    /// Overruns of the device, as last seen.
+    overruns: u64,
+}
+
+/// What the microphone's sound passes before the calls.
+struct Strip {
+    block: usize,
+    gain: Gain,
+    mute: Gain,
+    limiter: Limiter,
+    limiting: bool,
+    input: Meter,
+    sent: Meter,
+    activity: Activity,
+    /// Two blocks, in which speech is looked for.
+    looked: Vec<f32>,
+    speech: bool,
+    near: Vec<f32>,
+    far_block: Vec<f32>,
+    /// The conference: each call's block, one after another; and whether there is any.
+    voices: Vec<f32>,
+    confers: [bool; MAX_SEATS],
+    others: Vec<f32>,
+    /// What is heard, for the echo canceller.
+    far: HeapCons<f32>,
+    side_tone: HeapProd<f32>,
+}
+
+impl CaptureSide {
+    pub(super) fn new(common: Arc<Common>, input: Box<Input>, far: HeapCons<f32>, side_tone: HeapProd<f32>) -> Self {
+        let (rate, block) = (common.house.sample_rate, common.block());
+        let (mut gain, mut mute) = (Gain::new(rate), Gain::new(rate));
+        gain.set_db(common.knobs.input_gain_db.get());
+        mute.mute(!common.knobs.open());
+        // They come to where they are set before there is any sound: of a muted microphone nothing at all is sent.
+        gain.process(&mut vec![0.0; 20 * block]);
+        mute.process(&mut vec![0.0; 20 * block]);
+        let strip = Strip {
+            block,
+            gain,
+            mute,
+            limiter: Limiter::new(rate),
+            limiting: false,
+            input: Meter::new(rate),
+            sent: Meter::new(rate),
+            activity: Activity::new(rate, 2 * block),
+            looked: Vec::with_capacity(2 * block),
+            speech: false,
+            near: vec![0.0; block],
+            far_block: vec![0.0; block],
+            voices: vec![0.0; MAX_SEATS * block],
+            confers: [false; MAX_SEATS],
+            others: vec![0.0; block],
+            far,
+            side_tone,
+        };
+        let seats = Vec::with_capacity(MAX_SEATS);
+        Self { common, input: Some(input), ended: false, failure: None, strip, seats, overruns: 0 }
+    }
+
+    fn fail(&mut self, error: AudioError) {
+        for mouth in &mut self.seats {
+            mouth.coder.fail(CallError::Audio(again(&error)));
+        }
+        self.failure = Some(error);
+    }
+
+    /// Brings figures up to date after blocks. `late`: they took too long.
+    fn measure(&mut self, blocks: u32, spent: Duration) {
+        let Some(input) = &self.input else { return };
+        let figures = input.figures();
+        let gauges = &self.common.gauges;
+        let lost = figures.xruns.saturating_sub(self.overruns);
+        self.overruns = figures.xruns;
+        gauges.capture.xruns.fetch_add(lost, Relaxed);
+        gauges.capture.set(&figures, input.delay());
+        let late = lost > 0 || spent > BLOCK * blocks;
+        for n in 0..blocks {
+            gauges.block(late && n == 0);
+        }
+        let readings = input.stages.as_ref().map_or(Readings::default(), Stages::readings);
+        gauges.set_input(self.strip.input.level(), self.strip.sent.level(), readings, self.strip.speech);
+    }
+}
+
+impl Side for CaptureSide {
+    type Half = Mouth;
+    type Device = Input;
+
+    fn begin(&mut self, realtime: bool) {
+        self.common.gauges.capture.set_realtime(Some(realtime));
+        if let Some(input) = &mut self.input {
+            input.begin();
+        }
+    }
+
+    fn seat(&mut self, mut half: Box<Mouth>) {
+        if let Some(error) = &self.failure {
+            half.coder.fail(CallError::Audio(again(error)));
+        } else if self.ended {
+            half.coder.close();
+        }
+        self.seats.push(half);
+    }
+
+    fn leave(&mut self, key: u64) -> Option<Box<Mouth>> {
+        let place = self.seats.iter().position(|mouth| mouth.key == key)?;
+        Some(self.seats.swap_remove(place))
+    }
+
+    fn replace(&mut self, mut device: Box<Input>) -> Option<Box<Input>> {
+        device.begin();
+        self.strip.far.clear();
+        (self.ended, self.failure) = (false, None);
+        self.overruns = device.figures().xruns;
+        self.input.replace(device)
+    }
+
+    fn step(&mut self) -> bool {
+        if self.ended || self.failure.is_some() {
+            return false;
+        }
+        let Some(input) = &mut self.input else { return false };
+        let read = match input.read() {
+            Ok(read) => read,
+            Err(error) => {
+                self.fail(error);
+                return false;
+            }
+        };
+        let start = Instant::now();
+        let mut blocks = 0;
+        let (strip, seats, common) = (&mut self.strip, &mut self.seats, &self.common);
+        match read {
+            Read::Nothing => {}
+            Read::Samples => input.blocks(|block, at, stages| {
+                strip.process(block, at, stages, common, seats);
+                blocks += 1;
+            }),
+            Read::End => {
+                let mut last = start;
+                input.finish(|block, at, stages| {
+                    last = at;
+                    strip.process(block, at, stages, common, seats);
+                });
+                for mouth in seats {
+                    mouth.finish(last, common.knobs.silence());
+                }
+                self.ended = true;
+                return false;
+            }
+            Read::Changed(notice) => {
+                common.names().source = input.name();
+                for mouth in seats {
+                    mouth.coder.notice(&notice);
+                }
+            }
+        }
+        if blocks > 0 {
+            self.measure(blocks, start.elapsed());
+        }
+        true
+    }
+
+    fn end(&mut self) {}
+}
+
+impl Strip {
+    fn process(
+        &mut self,
+        block: &[f32],
+        at: Instant,
+        stages: &mut Option<Stages>,
+        common: &Common,
+        seats: &mut [Box<Mouth>],
+    ) {
+        let knobs = &common.knobs;
+        self.near.copy_from_slice(block);
+        let gain = knobs.input_gain_db.get();
+        self.gain.set_db(gain);
+        self.gain.process(&mut self.near);
+        // Only what was made louder is limited: what comes as it is goes as it is.
+        self.limiting |= gain > 0.0;
+        if self.limiting {
+            self.limiter.process(&mut self.near);
+        }
+        self.input.push(&self.near);
+        if let Some(stages) = stages {
+            stages.set(knobs.stages());
+            while self.far.occupied_len() >= self.block {
+                self.far.pop_slice(&mut self.far_block);
+                stages.far(&self.far_block);
+            }
+            stages.near(&mut self.near);
+        } else {
+            self.far.clear();
+        }
+        // After the stages: the echo canceller goes on learning, and what is sent is silence indeed, not its comfort noise.
+        self.mute.mute(!knobs.open());
+        self.mute.process(&mut self.near);
+        self.sent.push(&self.near);
+        self.looked.extend_from_slice(&self.near);
+        if self.looked.len() >= 2 * self.block {
+            self.speech = self.activity.push(&self.looked[..2 * self.block]);
+            self.looked.clear();
+        }
+        self.side_tone.push_slice(&self.near);
+        let confer = self.gather(seats);
+        let detect = knobs.silence();
+        for (n, mouth) in seats.iter_mut().enumerate() {
+            let others = if confer > 1 && self.confers[n] {
+                self.others.fill(0.0);
+                for (_, voice) in
+                    self.voices.chunks_exact(self.block).enumerate().filter(|(m, _)| *m != n && self.confers[*m])
+                {
+                    add(&mut self.others, voice);
+                }
+                Some(self.others.as_slice())
+            } else {
+                None
+            };
+            mouth.hear(&self.near, others, at, detect);
+        }
+    }
+
+    /// Takes a block of each voice of the conference. How many there are.
+    fn gather(&mut self, seats: &mut [Box<Mouth>]) -> usize {
+        self.confers = [false; MAX_SEATS];
+        for ((mouth, voice), confers) in
+            seats.iter_mut().zip(self.voices.chunks_exact_mut(self.block)).zip(&mut self.confers)
+        {
+            *confers = mouth.coder.flags.confers();
+            if *confers {
+                mouth.voice.pull(voice);
+            } else {
+                mouth.voice.clear();
+            }
+        }
+        self.confers.iter().filter(|&&confers| confers).count()
+    }
+}
+
+/// Adds sound to sound.
+pub(super) fn add(sum: &mut [f32], sound: &[f32]) {
+    for (sum, sample) in sum.iter_mut().zip(sound) {
+        *sum += sample;
+    }
+}

@@ -1,0 +1,314 @@
+//! What of a call the playback thread has: from frames that came to blocks of sound.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use parlo_dsp::{DspError, Meter, Resampler};
+use parlo_tokens::Slot;
+use ringbuf::{HeapProd, traits::Producer};
+
+use super::{House, Tell, bridge::fade, flags::Flags, stages::Gain};
+use crate::{
+    call::{
+        CallError, Heard, Kind, Player, PlayerStats, Timeline, Unit,
+        media::{Incoming, Shared},
+    },
+    report::Durations,
+};
+
+/// Frames that may begin within one block. More are played, and not told of.
+const BEGINNINGS: usize = 32;
+
+/// Blocks from one look at the percentiles to the next: a second.
+const LOOK: u32 = 100;
+
+/// What a stretched frame may be longer than others, seconds, and then some.
+const STRETCH: f64 = 0.03;
+
+/// Where an ear's frames and sentences go.
+pub(super) struct Ends {
+    pub(super) frames: Receiver<Incoming>,
+    pub(super) notices: Sender<String>,
+    pub(super) tells: Sender<Tell>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) flags: Arc<Flags>,
+    /// To the others of the conference.
+    pub(super) voice: HeapProd<f32>,
+}
+
+/// A frame that begins in the block at hand.
+#[derive(Debug, Clone, Copy)]
+struct Beginning {
+    heard: Heard,
+    slot: Slot<Unit>,
+    level: f32,
+    /// House samples after the block's first.
+    offset: f64,
+}
+
+/// How far play-out of a call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// More may come.
+    Open,
+    /// The player knows that nothing comes any more.
+    Ending,
+    /// It has played everything; what is in the queue is left.
+    Last,
+    /// Nothing is left.
+    Over,
+}
+
+/// A call's hearing half.
+pub(super) struct Ear {
+    pub(super) key: u64,
+    call: u64,
+    pub(super) player: Player,
+    ends: Ends,
+    resampler: Resampler,
+    queue: VecDeque<f32>,
+    /// House samples of a frame, and the codec's of one of the house's.
+    frame: f64,
+    ratio: f64,
+    /// Samples that came from the player, and house samples that came of them.
+    pushed: u64,
+    queued: u64,
+    gain: Gain,
+    meter: Meter,
+    state: State,
+    /// It was held in the block before.
+    was_held: bool,
+    /// Time passed while held that is not yet a frame's, house samples.
+    passed: f64,
+    beginnings: Vec<Beginning>,
+    since_look: u32,
+    pub(super) decode: Durations,
+    pub(super) timeline: Timeline,
+    /// The sink's underruns when it came.
+    pub(super) underruns_before: u64,
+    pub(super) underruns: u64,
+    pub(super) failure: Option<CallError>,
+}
+
+impl Ear {
+    pub(super) fn new(
+        (key, call): (u64, u64),
+        house: House,
+        player: Player,
+        (sample_rate, frame_samples): (u32, usize),
+        ends: Ends,
+        timeline: usize,
+    ) -> Result<Self, DspError> {
+        let ratio = f64::from(house.sample_rate) / f64::from(sample_rate.max(1));
+        let frame = frame_samples.max(1) as f64 * ratio;
+        let block = f64::from(house.sample_rate) / 100.0;
+        let room = 2.0 * (frame + STRETCH * f64::from(house.sample_rate) + block);
+        Ok(Self {
+            key,
+            call,
+            player,
+            resampler: Resampler::new(sample_rate, house.sample_rate)?,
+            queue: VecDeque::with_capacity(room as usize),
+            frame,
+            ratio,
+            pushed: 0,
+            queued: 0,
+            gain: Gain::new(house.sample_rate),
+            meter: Meter::new(house.sample_rate),
+            state: State::Open,
+            was_held: false,
+            passed: 0.0,
+            beginnings: Vec::with_capacity(BEGINNINGS),
+            since_look: 0,
+            decode: Durations::default(),
+            timeline: Timeline::with_room(timeline),
+            underruns_before: 0,
+            underruns: 0,
+            failure: None,
+            ends,
+        })
+    }
+
+    /// Makes the next block of what is heard of the call; `now` is when. Whether there is any sound.
+    pub(super) fn render(&mut self, now: Instant, block: &mut [f32]) -> bool {
+        self.beginnings.clear();
+        // Asked before the channel is emptied: what was sent before the end is then surely in.
+        let draining = self.ends.shared.draining();
+        while let Ok(Incoming { number, slot, arrived }) = self.ends.frames.try_recv() {
+            self.player.insert(number, slot, arrived);
+        }
+        if self.state == State::Open && draining {
+            self.player.end(self.ends.shared.total());
+            self.state = State::Ending;
+        }
+        if self.ends.shared.playback_stopped() {
+            self.finish();
+        }
+        if self.state == State::Over {
+            block.fill(0.0);
+            self.measure(block);
+            return false;
+        }
+        let held = self.ends.flags.held();
+        let silent = held && self.was_held;
+        if silent {
+            block.fill(0.0);
+            self.pass(now, block.len());
+        } else {
+            self.fill(now, block.len());
+            let count = block.len().min(self.queue.len());
+            for (sample, queued) in block.iter_mut().zip(self.queue.drain(..count)) {
+                *sample = queued;
+            }
+            block[count..].fill(0.0);
+            if held {
+                fade(block, |share| 1.0 - share);
+                self.queue.clear();
+                self.passed = 0.0;
+            } else if self.was_held {
+                fade(block, |share| share);
+            }
+        }
+        self.was_held = held;
+        if self.ends.flags.confers() {
+            self.ends.voice.push_slice(block);
+        }
+        self.gain.set_db(self.ends.flags.volume_db.get());
+        self.gain.process(block);
+        self.measure(block);
+        !silent
+    }
+
+    /// Whether it is made louder than the codec made it.
+    pub(super) fn is_louder(&self) -> bool {
+        self.ends.flags.volume_db.get() > 0.0
+    }
+
+    /// Has the player play until there is a block.
+    fn fill(&mut self, now: Instant, block: usize) {
+        while self.queue.len() < block && matches!(self.state, State::Open | State::Ending) {
+            // The frame's first sample comes behind what waits here and in the resampler.
+            let waits = self.pushed as f64 * self.ratio - self.queued as f64;
+            let offset = self.queue.len() as f64 + waits.max(0.0);
+            let start = Instant::now();
+            let mut working = Duration::ZERO;
+            let Self { player, resampler, queue, pushed, queued, .. } = self;
+            let mut put = |samples: &[f32]| {
+                // It never holds so much; but if it did, rather something is lost than memory asked for.
+                let room = queue.capacity() - queue.len();
+                queue.extend(samples.iter().take(room));
+                *queued += samples.len() as u64;
+            };
+            let heard = player.next(now, |audio| {
+                if working.is_zero() {
+                    working = start.elapsed();
+                }
+                *pushed += audio.len() as u64;
+                resampler.push(audio, &mut put);
+            });
+            match heard {
+                Err(error) => {
+                    self.failure = Some(CallError::Voice(error));
+                    self.finish();
+                }
+                Ok(None) => {
+                    resampler.finish(&mut put);
+                    self.state = State::Last;
+                }
+                Ok(Some(heard)) => {
+                    if heard.number.is_some() {
+                        self.decode.record(working);
+                    }
+                    self.note(heard, offset);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, heard: Heard, offset: f64) {
+        let live = &self.ends.shared.live;
+        let PlayerStats { jitter, predicted, .. } = self.player.stats();
+        live.played.store(jitter.played + jitter.coarse + jitter.silent, Relaxed);
+        live.lost.store(jitter.lost, Relaxed);
+        live.predicted.store(predicted, Relaxed);
+        live.coarse.store(jitter.coarse, Relaxed);
+        live.silent.store(jitter.silent, Relaxed);
+        live.late.store(jitter.late, Relaxed);
+        live.delay_ms.store(u64::try_from(self.player.delay().as_millis()).unwrap_or(u64::MAX), Relaxed);
+        if heard.kind != Kind::Waiting && self.beginnings.len() < self.beginnings.capacity() {
+            let frame = self.player.frame();
+            let power = frame.iter().map(|sample| sample * sample).sum::<f32>() / frame.len().max(1) as f32;
+            self.beginnings.push(Beginning { heard, slot: self.player.slot(), level: power.sqrt(), offset });
+        }
+    }
+
+    /// Lets a held call's time pass.
+    fn pass(&mut self, now: Instant, block: usize) {
+        self.passed += block as f64;
+        while self.passed >= self.frame {
+            self.passed -= self.frame;
+            if !self.player.skip(now) {
+                self.state = State::Last;
+                return;
+            }
+        }
+    }
+
+    fn measure(&mut self, block: &[f32]) {
+        self.meter.push(block);
+        self.ends.flags.level_dbfs.set(self.meter.level().rms_dbfs);
+        self.since_look += 1;
+        if self.since_look >= LOOK {
+            self.since_look = 0;
+            self.ends.shared.live.decode_us_p99.store(self.decode.percentiles().p99, Relaxed);
+        }
+    }
+
+    /// The block was written: tells of the frames that began in it. `at` says when a sample of it is heard, by its place.
+    pub(super) fn written(&mut self, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
+        for Beginning { heard: Heard { number, kind }, slot, level, offset } in self.beginnings.drain(..) {
+            let known = at(offset);
+            if let (Some(number), Some(at)) = (number, known) {
+                self.timeline.note(number, at);
+            }
+            let at = known.unwrap_or(now);
+            let _ = self.ends.tells.try_send(Tell::Heard { call: self.call, number, kind, slot, at, level });
+        }
+        if self.state == State::Last && self.queue.is_empty() {
+            self.finish();
+        }
+    }
+
+    /// Nothing more is played, and why.
+    pub(super) fn fail(&mut self, error: CallError) {
+        self.failure.get_or_insert(error);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        if self.state != State::Over {
+            self.state = State::Over;
+            self.queue.clear();
+            self.ends.flags.finish();
+            self.ends.shared.wake.notify_one();
+        }
+    }
+
+    /// Tells the user something.
+    pub(super) fn notice(&self, notice: &str) {
+        // Nobody listening is no reason to stop playing.
+        let _ = self.ends.notices.try_send(notice.to_owned());
+        self.ends.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        // Also when the thread panics: nobody is left waiting for the rest to be played.
+        self.finish();
+    }
+}

@@ -1,0 +1,281 @@
+//! What of a call the capture thread has: from the microphone's blocks to frames.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Sender, TrySendError};
+use parlo_dsp::{DspError, Resampler};
+
+use super::{House, Tell, bridge::Bridge, flags::Flags, stages::Limiter};
+use crate::{
+    call::{CallError, Captured, Pauses, Speaker, Timeline, VoiceError, media::Shared},
+    report::Durations,
+};
+
+/// Frames from one look at the percentiles to the next: a second of the usual ones.
+const LOOK: u64 = 50;
+
+/// Where a mouth's frames and sentences go.
+pub(super) struct Ends {
+    pub(super) captured: Sender<Captured>,
+    pub(super) notices: Sender<String>,
+    pub(super) tells: Sender<Tell>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) flags: Arc<Flags>,
+}
+
+/// The codec that it speaks.
+pub(super) struct Tongue {
+    pub(super) speaker: Speaker,
+    pub(super) sample_rate: u32,
+    pub(super) frame_samples: usize,
+    pub(super) delay_samples: usize,
+}
+
+/// A call's speaking half.
+pub(super) struct Mouth {
+    pub(super) key: u64,
+    framer: Framer,
+    pub(super) coder: Coder,
+    /// The call's own voice, for the others of its conference.
+    pub(super) voice: Bridge,
+    limiter: Limiter,
+    mixed: Vec<f32>,
+}
+
+/// Cuts blocks at the house's rate into frames at the codec's.
+struct Framer {
+    resampler: Resampler,
+    frame: Vec<f32>,
+    filled: usize,
+    house_rate: u32,
+    /// House samples taken.
+    taken: u64,
+}
+
+/// From frames to codes.
+pub(super) struct Coder {
+    call: u64,
+    speaker: Speaker,
+    pauses: Pauses,
+    silence: Vec<f32>,
+    sample_rate: u32,
+    delay_samples: usize,
+    /// Number of the next frame.
+    number: u64,
+    captured: Option<Sender<Captured>>,
+    notices: Sender<String>,
+    tells: Sender<Tell>,
+    shared: Arc<Shared>,
+    pub(super) flags: Arc<Flags>,
+    pub(super) encode: Durations,
+    pub(super) timeline: Timeline,
+    pub(super) first_frame: Option<Instant>,
+    pub(super) overrun: u64,
+    pub(super) failure: Option<CallError>,
+}
+
+impl Mouth {
+    pub(super) fn new(
+        (key, call): (u64, u64),
+        house: House,
+        tongue: Tongue,
+        ends: Ends,
+        timeline: usize,
+        voice: Bridge,
+    ) -> Result<Self, DspError> {
+        let Tongue { speaker, sample_rate, frame_samples, delay_samples } = tongue;
+        let Ends { captured, notices, tells, shared, flags } = ends;
+        Ok(Self {
+            key,
+            framer: Framer {
+                resampler: Resampler::new(house.sample_rate, sample_rate)?,
+                frame: vec![0.0; frame_samples.max(1)],
+                filled: 0,
+                house_rate: house.sample_rate,
+                taken: 0,
+            },
+            coder: Coder {
+                call,
+                speaker,
+                pauses: Pauses::new(sample_rate, frame_samples.max(1)),
+                silence: vec![0.0; frame_samples.max(1)],
+                sample_rate,
+                delay_samples,
+                number: 0,
+                captured: Some(captured),
+                notices,
+                tells,
+                shared,
+                flags,
+                encode: Durations::default(),
+                timeline: Timeline::with_room(timeline),
+                first_frame: None,
+                overrun: 0,
+                failure: None,
+            },
+            voice,
+            limiter: Limiter::new(house.sample_rate),
+            mixed: vec![0.0; (house.sample_rate as usize / 100).max(1)],
+        })
+    }
+
+    /// Takes a block of the microphone, and, in a conference, of what the others say together; `at` is when its last sample was
+    /// captured.
+    pub(super) fn hear(&mut self, microphone: &[f32], others: Option<&[f32]>, at: Instant, detect: bool) {
+        let Self { framer, coder, limiter, mixed, .. } = self;
+        let sound = match others {
+            Some(others) if others.len() == microphone.len() && mixed.len() == microphone.len() => {
+                for ((mixed, own), others) in mixed.iter_mut().zip(microphone).zip(others) {
+                    *mixed = own + others;
+                }
+                limiter.process(mixed);
+                mixed.as_slice()
+            }
+            _ => microphone,
+        };
+        framer.push(sound, |frame, taken| coder.frame(frame, at, Some(taken), detect));
+    }
+
+    /// The source is at its end: codes what is left, and so much silence that the decoder renders all of it.
+    pub(super) fn finish(&mut self, at: Instant, detect: bool) {
+        let Self { framer, coder, .. } = self;
+        framer.finish(|frame| coder.frame(frame, at, None, detect));
+        coder.finish(at);
+    }
+}
+
+impl Framer {
+    fn push(&mut self, sound: &[f32], mut each: impl FnMut(&[f32], f64)) {
+        self.taken += sound.len() as u64;
+        let taken = self.taken as f64 / f64::from(self.house_rate);
+        let Self { resampler, frame, filled, .. } = self;
+        resampler.push(sound, |samples| cut(samples, frame, filled, |frame| each(frame, taken)));
+    }
+
+    fn finish(&mut self, mut each: impl FnMut(&[f32])) {
+        let Self { resampler, frame, filled, .. } = self;
+        resampler.finish(|samples| cut(samples, frame, filled, &mut each));
+        if *filled > 0 {
+            frame[*filled..].fill(0.0);
+            *filled = 0;
+            each(frame);
+        }
+    }
+}
+
+/// Fills the frame, and gives it away whenever it is full.
+fn cut(mut samples: &[f32], frame: &mut [f32], filled: &mut usize, mut each: impl FnMut(&[f32])) {
+    while !samples.is_empty() {
+        let (now, later) = samples.split_at(samples.len().min(frame.len() - *filled));
+        frame[*filled..*filled + now.len()].copy_from_slice(now);
+        *filled += now.len();
+        samples = later;
+        if *filled == frame.len() {
+            *filled = 0;
+            each(frame);
+        }
+    }
+}
+
+impl Coder {
+    /// Codes a frame. `at` is when the sample was captured that came `taken` seconds after the call was seated; none if that is
+    /// the frame's last.
+    fn frame(&mut self, frame: &[f32], at: Instant, taken: Option<f64>, detect: bool) {
+        if self.captured.is_some() && self.shared.capture_stopped() {
+            self.close();
+        }
+        if self.captured.is_none() {
+            return;
+        }
+        if self.flags.held() {
+            self.number += 1;
+            return;
+        }
+        let silence = self.pauses.silence(frame).filter(|_| detect);
+        if let Err(error) = self.say(frame, silence, self.captured_at(frame.len(), at, taken)) {
+            self.fail(CallError::Voice(error));
+        }
+    }
+
+    fn captured_at(&self, frame: usize, at: Instant, taken: Option<f64>) -> Instant {
+        let Some(taken) = taken else { return at };
+        let end = (self.number + 1) as f64 * frame as f64 / f64::from(self.sample_rate);
+        at.checked_sub(Duration::from_secs_f64((taken - end).clamp(0.0, 60.0))).unwrap_or(at)
+    }
+
+    fn say(
+        &mut self,
+        frame: &[f32],
+        silence: Option<parlo_tokens::ComfortNoise>,
+        at: Instant,
+    ) -> Result<(), VoiceError> {
+        let Some(captured) = &self.captured else { return Ok(()) };
+        let start = Instant::now();
+        let depth = self.shared.wish.depth.load(Relaxed);
+        let loss = f64::from(self.shared.wish.loss.load(Relaxed)) / 100.0;
+        if depth > 0 {
+            self.speaker.follow(depth, loss)?;
+        }
+        let unit = self.speaker.push(frame)?;
+        let end = Instant::now();
+        self.encode.record(end - start);
+        self.first_frame.get_or_insert(end);
+        self.timeline.note(self.number, at);
+        let said = Captured { number: self.number, unit, silence };
+        // Nobody being there any more is the end of the call, which its side knows.
+        if let Err(TrySendError::Full(_)) = captured.try_send(said) {
+            self.overrun += 1;
+        }
+        let _ = self.tells.try_send(Tell::Said { call: self.call, frame: said, at });
+        self.number += 1;
+        if self.number.is_multiple_of(LOOK) {
+            self.shared.live.encode_us_p99.store(self.encode.percentiles().p99, Relaxed);
+        }
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    fn finish(&mut self, at: Instant) {
+        let silence = std::mem::take(&mut self.silence);
+        for _ in 0..self.delay_samples.div_ceil(silence.len().max(1)) {
+            if self.captured.is_none() {
+                return;
+            }
+            if self.flags.held() {
+                self.number += 1;
+            } else if let Err(error) = self.say(&silence, None, at) {
+                self.fail(CallError::Voice(error));
+            }
+        }
+        self.close();
+    }
+
+    /// Nothing more is said, and why.
+    pub(super) fn fail(&mut self, error: CallError) {
+        self.failure.get_or_insert(error);
+        self.close();
+    }
+
+    /// Nothing more is said: the network side sees the channel's end.
+    pub(super) fn close(&mut self) {
+        self.captured = None;
+        self.shared.wake.notify_one();
+    }
+
+    /// Tells the user something.
+    pub(super) fn notice(&self, notice: &str) {
+        // Nobody listening is no reason to stop talking.
+        let _ = self.notices.try_send(notice.to_owned());
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Coder {
+    fn drop(&mut self) {
+        // Also when the thread panics: the network side is not left waiting.
+        self.close();
+    }
+}

@@ -1,0 +1,212 @@
+//! The playback thread's work: from every call to the sink, whose clock paces it.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use parlo_dsp::Meter;
+use ringbuf::{HeapProd, traits::Producer};
+
+use super::{
+    MAX_SEATS,
+    bridge::Bridge,
+    capture::{BLOCK, add},
+    devices::{Output, Written, again},
+    ear::Ear,
+    gauges::Common,
+    stages::{Gain, Limiter},
+    worker::Side,
+};
+use crate::{audio::AudioError, call::CallError};
+
+/// What is heard less loudly than this is not heard, dB: where a gain fades out to.
+const NOTHING_DB: f32 = -90.0;
+
+/// Blocks that the limiter stays on for after what made it needed: longer than it takes to let go.
+const LIMITED: u32 = 100;
+
+/// From every call to the sink.
+pub(super) struct PlaybackSide {
+    common: Arc<Common>,
+    pub(super) output: Option<Box<Output>>,
+    failure: Option<AudioError>,
+    #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
+    pub(super) seats: Vec<Box<Ear>>,
+    mix: Vec<f32>,
+    one: Vec<f32>,
+    gain: Gain,
+    limiter: Limiter,
+    /// Blocks that it stays on for.
+    limited: u32,
+    meter: Meter,
+    side_tone: Bridge,
+    side_gain: Gain,
+    /// To the echo canceller.
+    far: HeapProd<f32>,
+    /// To whoever looks at it; it outlives the thread.
+    pub(super) heard: Option<HeapProd<f32>>,
+    /// Underruns of the device, as last seen; and of all.
+    underruns: u64,
+    all_underruns: u64,
+}
+
+impl PlaybackSide {
+    pub(super) fn new(
+        common: Arc<Common>,
+        output: Box<Output>,
+        far: HeapProd<f32>,
+        side_tone: Bridge,
+        heard: Option<HeapProd<f32>>,
+    ) -> Self {
+        let (rate, block) = (common.house.sample_rate, common.block());
+        let mut gain = Gain::new(rate);
+        gain.set_db(common.knobs.output_gain_db.get());
+        // It comes to where it is set before there is any sound.
+        gain.process(&mut vec![0.0; 20 * block]);
+        Self {
+            output: Some(output),
+            failure: None,
+            seats: Vec::with_capacity(MAX_SEATS),
+            mix: vec![0.0; block],
+            one: vec![0.0; block],
+            gain,
+            limiter: Limiter::new(rate),
+            limited: 0,
+            meter: Meter::new(rate),
+            side_tone,
+            side_gain: Gain::new(rate),
+            far,
+            heard,
+            underruns: 0,
+            all_underruns: 0,
+            common,
+        }
+    }
+
+    fn fail(&mut self, error: AudioError) {
+        for ear in &mut self.seats {
+            ear.fail(CallError::Audio(again(&error)));
+        }
+        self.failure = Some(error);
+    }
+
+    /// Makes the next block of what is heard.
+    fn render(&mut self, now: Instant) {
+        self.mix.fill(0.0);
+        let (mut voices, mut louder) = (0, false);
+        for ear in &mut self.seats {
+            if ear.render(now, &mut self.one) {
+                voices += 1;
+                louder |= ear.is_louder();
+                add(&mut self.mix, &self.one);
+            }
+        }
+        if let Some(db) = self.common.knobs.side_tone_db() {
+            if self.side_tone.pull(&mut self.one) {
+                self.side_gain.set_db(db.max(NOTHING_DB));
+                self.side_gain.process(&mut self.one);
+                add(&mut self.mix, &self.one);
+                voices += 1;
+            }
+        } else {
+            self.side_tone.clear();
+        }
+        let gain = self.common.knobs.output_gain_db.get();
+        self.gain.set_db(gain);
+        self.gain.process(&mut self.mix);
+        // One voice that is not made louder goes as the codec made it.
+        self.limited = if voices > 1 || louder || gain > 0.0 { LIMITED } else { self.limited.saturating_sub(1) };
+        if self.limited > 0 {
+            self.limiter.process(&mut self.mix);
+        }
+        self.meter.push(&self.mix);
+        // What finds no room is not needed: nobody looks, or nobody cancels.
+        self.far.push_slice(&self.mix);
+        if let Some(heard) = &mut self.heard {
+            heard.push_slice(&self.mix);
+        }
+    }
+}
+
+impl Side for PlaybackSide {
+    type Half = Ear;
+    type Device = Output;
+
+    fn begin(&mut self, realtime: bool) {
+        self.common.gauges.playback.set_realtime(Some(realtime));
+    }
+
+    fn seat(&mut self, mut half: Box<Ear>) {
+        half.underruns_before = self.all_underruns;
+        if let Some(error) = &self.failure {
+            half.fail(CallError::Audio(again(error)));
+        }
+        self.seats.push(half);
+    }
+
+    fn leave(&mut self, key: u64) -> Option<Box<Ear>> {
+        let place = self.seats.iter().position(|ear| ear.key == key)?;
+        let mut ear = self.seats.swap_remove(place);
+        ear.underruns = self.all_underruns - ear.underruns_before;
+        Some(ear)
+    }
+
+    fn replace(&mut self, device: Box<Output>) -> Option<Box<Output>> {
+        self.failure = None;
+        self.underruns = device.underruns();
+        self.output.replace(device)
+    }
+
+    fn step(&mut self) -> bool {
+        if self.failure.is_some() || self.output.is_none() {
+            return false;
+        }
+        let (now, start) = (self.common.clock.now(), Instant::now());
+        self.render(now);
+        let spent = start.elapsed();
+        let Some(output) = &mut self.output else { return false };
+        match output.write(&self.mix) {
+            Written::Fine => {}
+            Written::Failed(error) => {
+                self.fail(error);
+                return false;
+            }
+            Written::Changed(notice) => {
+                self.common.names().sink = output.name();
+                for ear in &self.seats {
+                    ear.notice(&notice);
+                }
+            }
+        }
+        for ear in &mut self.seats {
+            ear.written(now, |offset| output.heard_at(offset));
+        }
+        let underruns = output.underruns();
+        let dry = underruns.saturating_sub(self.underruns);
+        self.underruns = underruns;
+        self.all_underruns += dry;
+        let gauges = &self.common.gauges;
+        gauges.playback.xruns.fetch_add(dry, Relaxed);
+        gauges.playback.set(&output.figures(), output.delay());
+        gauges.block(dry > 0 || spent > BLOCK);
+        gauges.set_output(self.meter.level());
+        true
+    }
+
+    fn end(&mut self) {
+        if let Some(output) = &mut self.output
+            && self.failure.is_none()
+            && let Written::Failed(error) = output.flush()
+        {
+            self.fail(error);
+        }
+    }
+}
+
+impl PlaybackSide {
+    /// Why the sink failed, if it did.
+    pub(super) fn failure(&mut self) -> Option<AudioError> {
+        self.failure.take()
+    }
+}

@@ -1,0 +1,332 @@
+//! Who sits at the desk, and the threads that run while somebody does.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crossbeam_channel::{Sender, bounded};
+use ringbuf::{HeapCons, HeapProd, HeapRb, traits::Split};
+
+use super::{
+    House, MAX_SEATS, Seat, SeatFigures, Settings, Tell, Voice,
+    bridge::Bridge,
+    capture::CaptureSide,
+    devices::{Devices, Input, Output, unusable},
+    ear::{self, Ear},
+    flags::Flags,
+    gauges::Common,
+    mouth::{self, Mouth},
+    playback::PlaybackSide,
+    types::Place,
+    worker::{Gone, Worker},
+};
+use crate::{
+    audio::AudioError,
+    call::{
+        CallError,
+        media::{CHANNEL_FRAMES, Shared},
+    },
+    clock::Clock,
+    config::Endpoint,
+};
+
+/// Sentences that wait at most.
+const NOTICES: usize = 8;
+
+/// Blocks of what is heard that the echo canceller may be behind.
+const FAR_BLOCKS: usize = 32;
+
+/// What is shared by the desk and its seats.
+pub(super) struct Room {
+    pub(super) common: Arc<Common>,
+    devices: Box<dyn Devices>,
+    /// Held while devices are opened and threads waited for.
+    state: Mutex<State>,
+    /// Held for a moment only.
+    pub(super) settings: Mutex<Settings>,
+    pub(super) heard: Mutex<Option<HeapCons<f32>>>,
+}
+
+struct State {
+    next_key: u64,
+    seats: Vec<Sitting>,
+    threads: Option<Threads>,
+    heard: Option<HeapProd<f32>>,
+}
+
+/// A call that sits.
+struct Sitting {
+    key: u64,
+    notices: Sender<String>,
+    shared: Arc<Shared>,
+}
+
+struct Threads {
+    capture: Worker<CaptureSide>,
+    playback: Worker<PlaybackSide>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done where it could panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Room {
+    pub(super) fn new(
+        house: House,
+        settings: Settings,
+        tells: Sender<Tell>,
+        devices: Box<dyn Devices>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        // A second.
+        let (heard, look) = HeapRb::new(house.sample_rate.max(1) as usize).split();
+        let seats = Vec::with_capacity(MAX_SEATS);
+        Self {
+            common: Arc::new(Common::new(house, &settings, tells, clock)),
+            devices,
+            state: Mutex::new(State { next_key: 0, seats, threads: None, heard: Some(heard) }),
+            settings: Mutex::new(settings),
+            heard: Mutex::new(Some(look)),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), AudioError> {
+        let settings = lock(&self.settings).clone();
+        self.devices.check(&settings)
+    }
+
+    fn input(&self, settings: &Settings) -> Result<Box<Input>, AudioError> {
+        let house = self.common.house;
+        let source = self.devices.source(settings, house.sample_rate)?;
+        let input = Input::new(source, house, self.common.knobs.stages());
+        Ok(Box::new(input.map_err(|error| unusable("input", &settings.source, &error))?))
+    }
+
+    fn output(&self, settings: &Settings) -> Result<Box<Output>, AudioError> {
+        let house = self.common.house;
+        let sink = self.devices.sink(settings, house.sample_rate)?;
+        let output = Output::new(sink, house, settings.sink.clone());
+        Ok(Box::new(output.map_err(|error| unusable("output", &settings.sink, &error))?))
+    }
+
+    /// What the user should know of an input before it is used.
+    fn caveat(&self, input: &Input) -> Option<String> {
+        let stages = lock(&self.settings).stages;
+        let any = stages.high_pass || stages.echo_cancellation || stages.noise_suppression || stages.gain_control;
+        (input.is_device && input.stages.is_none() && any).then(|| {
+            format!(
+                "the microphone's sound is sent as it is, with echo and noise: they are taken out at 16, 32 and 48 kHz, and \
+                 this model works at {} Hz",
+                self.common.house.sample_rate
+            )
+        })
+    }
+
+    pub(super) fn seat(self: &Arc<Self>, voice: Voice) -> Result<Seat, CallError> {
+        let mut state = lock(&self.state);
+        if state.seats.len() >= MAX_SEATS {
+            return Err(CallError::Full(MAX_SEATS));
+        }
+        let house = self.common.house;
+        let key = state.next_key;
+        state.next_key += 1;
+        let Voice { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake } = voice;
+        let (shared, flags) = (Shared::new(wake), Arc::new(Flags::new()));
+        let (captured, from_capture) = bounded(CHANNEL_FRAMES);
+        let (to_playback, frames) = bounded(CHANNEL_FRAMES);
+        let (notices, notice) = bounded(NOTICES);
+        let (voice, heard) = Bridge::new(self.common.block());
+        let ends = mouth::Ends {
+            captured,
+            notices: notices.clone(),
+            tells: self.common.tells.clone(),
+            shared: Arc::clone(&shared),
+            flags: Arc::clone(&flags),
+        };
+        let tongue = mouth::Tongue { speaker, sample_rate, frame_samples, delay_samples };
+        let mouth = Box::new(Mouth::new((key, call), house, tongue, ends, timeline, heard)?);
+        let ends = ear::Ends {
+            frames,
+            notices: notices.clone(),
+            tells: self.common.tells.clone(),
+            shared: Arc::clone(&shared),
+            flags: Arc::clone(&flags),
+            voice,
+        };
+        let ear = Box::new(Ear::new((key, call), house, player, (sample_rate, frame_samples), ends, timeline)?);
+        match &state.threads {
+            Some(threads) => {
+                threads.playback.seat(ear).map_err(|Gone| CallError::Crashed("playback"))?;
+                if threads.capture.seat(mouth).is_err() {
+                    let _ = threads.playback.leave(key);
+                    return Err(CallError::Crashed("capture"));
+                }
+            }
+            None => self.start(&mut state, mouth, ear, &notices)?,
+        }
+        state.seats.push(Sitting { key, notices, shared: Arc::clone(&shared) });
+        let place = Place::new(Arc::clone(self), key, flags);
+        Ok(Seat { captured: from_capture, to_playback, notices: notice, shared, place })
+    }
+
+    /// Opens the devices and starts the threads, with the first call in them.
+    fn start(
+        &self,
+        state: &mut State,
+        mouth: Box<Mouth>,
+        ear: Box<Ear>,
+        notices: &Sender<String>,
+    ) -> Result<(), CallError> {
+        let settings = lock(&self.settings).clone();
+        let input = self.input(&settings)?;
+        let output = self.output(&settings)?;
+        if let Some(caveat) = self.caveat(&input) {
+            let _ = notices.try_send(caveat);
+        }
+        *self.common.names() = super::Names { source: input.name(), sink: output.name() };
+        let (rate, block) = (self.common.house.sample_rate, self.common.block());
+        let (far, to_canceller) = HeapRb::new(FAR_BLOCKS * block).split();
+        let (side_tone, own) = Bridge::new(block);
+        let capture = Box::new(CaptureSide::new(Arc::clone(&self.common), input, to_canceller, side_tone));
+        let playback = Box::new(PlaybackSide::new(Arc::clone(&self.common), output, far, own, state.heard.take()));
+        let frame = self.common.house.frame_samples.max(1);
+        let capture = Worker::start("parlo-capture", capture, mouth, rate, frame)?;
+        match Worker::start("parlo-playback", playback, ear, rate, frame) {
+            Ok(playback) => state.threads = Some(Threads { capture, playback }),
+            Err(error) => {
+                let _ = capture.stop();
+                self.rest();
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody sits here any more.
+    fn rest(&self) {
+        *self.common.names() = super::Names::default();
+        self.common.gauges.rest();
+    }
+
+    pub(super) fn leave(&self, key: u64) -> SeatFigures {
+        let mut state = lock(&self.state);
+        let mut figures = SeatFigures::default();
+        let Some(threads) = &state.threads else { return figures };
+        let gauges = &self.common.gauges;
+        figures.realtime = gauges.capture.realtime() == Some(true) && gauges.playback.realtime() == Some(true);
+        let mut failure;
+        match threads.capture.leave(key) {
+            Ok(Some(mut mouth)) => {
+                let coder = &mut mouth.coder;
+                figures.encode = std::mem::take(&mut coder.encode);
+                figures.captured = std::mem::take(&mut coder.timeline);
+                (figures.first_frame, figures.overrun) = (coder.first_frame, coder.overrun);
+                failure = coder.failure.take();
+            }
+            Ok(None) | Err(Gone) => failure = Some(CallError::Crashed("capture")),
+        }
+        match threads.playback.leave(key) {
+            Ok(Some(mut ear)) => {
+                figures.decode = std::mem::take(&mut ear.decode);
+                figures.played = std::mem::take(&mut ear.timeline);
+                (figures.player, figures.underruns) = (ear.player.stats(), ear.underruns);
+                failure = failure.or_else(|| ear.failure.take());
+            }
+            Ok(None) | Err(Gone) => failure = failure.or(Some(CallError::Crashed("playback"))),
+        }
+        state.seats.retain(|sitting| sitting.key != key);
+        if state.seats.is_empty()
+            && let Some(threads) = state.threads.take()
+        {
+            let last = self.close(&mut state, threads);
+            failure = failure.or(last);
+        }
+        figures.failure = failure;
+        figures
+    }
+
+    /// Ends the threads and closes the devices.
+    fn close(&self, state: &mut State, threads: Threads) -> Option<CallError> {
+        // Dropped here, with its device.
+        let mut failure = threads.capture.stop().err().map(|Gone| CallError::Crashed("capture"));
+        match threads.playback.stop() {
+            Ok(mut side) => {
+                state.heard = side.heard.take();
+                failure = failure.or(side.failure().map(CallError::Audio));
+                // What was heard so far is kept even when the call failed.
+                if let Some(Err(error)) = side.output.take().map(|output| output.close()) {
+                    failure = failure.or(Some(CallError::Audio(error)));
+                }
+            }
+            Err(Gone) => failure = failure.or(Some(CallError::Crashed("playback"))),
+        }
+        self.rest();
+        failure
+    }
+
+    pub(super) fn change(&self, settings: &Settings) -> Result<(), AudioError> {
+        let state = lock(&self.state);
+        let before = lock(&self.settings).clone();
+        let other = |before: &Endpoint, now: &Endpoint, backend: bool| {
+            before != now || (backend && matches!(now, Endpoint::Default | Endpoint::Device(_)))
+        };
+        let backend = before.backend != settings.backend;
+        let source = other(&before.source, &settings.source, backend);
+        let sink = other(&before.sink, &settings.sink, backend);
+        match &state.threads {
+            None => {
+                if source || sink {
+                    self.devices.check(settings)?;
+                }
+                self.set(settings);
+            }
+            Some(threads) => {
+                // Both are open before either is used.
+                let input = if source { Some(self.input(settings)?) } else { None };
+                let output = if sink { Some(self.output(settings)?) } else { None };
+                self.set(settings);
+                if let Some(input) = input {
+                    let (name, caveat) = (input.name(), self.caveat(&input));
+                    if threads.capture.replace(input).is_ok() {
+                        self.common.names().source = name;
+                    }
+                    if let Some(caveat) = caveat {
+                        state.tell(&caveat);
+                    }
+                }
+                if let Some(output) = output {
+                    let name = output.name();
+                    if let Ok(old) = threads.playback.replace(output) {
+                        self.common.names().sink = name;
+                        if let Some(Err(error)) = old.map(|old| old.close()) {
+                            state.tell(&error.to_string());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, settings: &Settings) {
+        self.common.knobs.set(settings);
+        *lock(&self.settings) = settings.clone();
+    }
+}
+
+impl State {
+    fn tell(&self, notice: &str) {
+        for sitting in &self.seats {
+            let _ = sitting.notices.try_send(notice.to_owned());
+            sitting.shared.wake.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("house", &self.common.house).finish_non_exhaustive()
+    }
+}

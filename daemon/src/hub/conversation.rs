@@ -1,0 +1,278 @@
+//! One call of the hub: how far it has come, and what it is made of by then.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crossbeam_channel::TryRecvError;
+use parlo_control::{CallFigures, CallSettings, Direction};
+use parlo_protocol::{
+    call::{self, Call},
+    identity::PublicKey,
+    offer::Codec,
+    relay::Ticket,
+};
+use tokio::net::UdpSocket;
+
+use super::{figures::Before, socket::send};
+use crate::{
+    call::{CallError, Inbound, Outbound, media::Incoming, outbound},
+    desk::{Seat, SeatFigures, Voice},
+};
+
+/// Frames that are kept for a call whose sound is not open yet: over two seconds.
+const EARLY: usize = 128;
+
+/// How often frame numbers are moved on while a call is held. Sessions allow for gaps of nine minutes.
+const KEEP_UP: Duration = Duration::from_secs(60);
+
+/// How far a call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Outgoing: the peer's address is asked for, the codec is made.
+    Preparing,
+    /// Outgoing: the other is not at the relay yet.
+    Meeting {
+        /// When to give up.
+        until: Instant,
+    },
+    /// The handshake is under way.
+    Joining,
+    /// It rings: at the peer, or here.
+    Ringing {
+        /// When to give up.
+        until: Instant,
+    },
+    /// It is answered; its sound is being opened.
+    Seating,
+    /// Both sides may speak.
+    Talking,
+    /// It is over but for goodbyes, and what the sound's threads still have.
+    Leaving,
+    /// It is over.
+    Over {
+        /// Since when.
+        since: Instant,
+    },
+}
+
+/// How a call came to its end.
+#[derive(Debug)]
+pub(super) enum End {
+    /// This side wanted it, or its source is over.
+    Ours,
+    /// The peer wanted it, and what it said is played.
+    Theirs,
+    /// Something went wrong.
+    Failed(CallError),
+}
+
+/// The network's side of the media of a call.
+#[derive(Debug)]
+pub(super) struct Media {
+    pub(super) outbound: Outbound,
+    pub(super) inbound: Inbound,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) id: u64,
+    pub(super) direction: Direction,
+    pub(super) phase: Phase,
+    /// The socket that it goes over; 0 before there is one.
+    pub(super) trunk: u64,
+    /// Who is called, as the user wrote it, or where from a caller came.
+    pub(super) asked: String,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) name: Option<String>,
+    pub(super) key: Option<PublicKey>,
+    pub(super) relay: Option<(SocketAddr, Ticket)>,
+    pub(super) settings: CallSettings,
+    pub(super) began: SystemTime,
+    pub(super) call: Option<Call>,
+    pub(super) codec: Option<Codec>,
+    /// Frames in each of the peer's packets, as it said.
+    pub(super) peer_frames: u8,
+    /// Codebooks that it means to send at most.
+    pub(super) peer_depth: u8,
+    /// Its codec, made and not seated yet.
+    pub(super) voice: Option<Box<Voice>>,
+    pub(super) seat: Option<Seat>,
+    pub(super) media: Option<Media>,
+    /// What came before the sound was open.
+    pub(super) early: Vec<Incoming>,
+    /// Incoming: whether it was answered.
+    pub(super) answered: bool,
+    pub(super) held: bool,
+    pub(super) conference: bool,
+    pub(super) volume_db: f32,
+    pub(super) recording: Option<String>,
+    pub(super) talking_since: Option<Instant>,
+    pub(super) peer_left: bool,
+    pub(super) end: Option<End>,
+    /// What the seat's threads found, once it is given back.
+    pub(super) left: Option<Box<SeatFigures>>,
+    /// Whether the seat is being given back.
+    pub(super) leaving: bool,
+    /// Why it failed, for people.
+    pub(super) failure: Option<String>,
+    /// Datagrams sent to the peer when the relay was last told so.
+    pub(super) relayed: u64,
+    /// Frames received that the playback thread did not take.
+    pub(super) overrun: u64,
+    /// Times that the system said that nobody listens there.
+    pub(super) refusals: u32,
+    pub(super) figures: Option<CallFigures>,
+    pub(super) before: Before,
+    /// When frame numbers were last moved on while it is held.
+    kept_up: Option<Instant>,
+    datagram: Vec<u8>,
+}
+
+impl Conversation {
+    pub(super) fn new(id: u64, direction: Direction, asked: String, settings: CallSettings) -> Self {
+        Self {
+            id,
+            direction,
+            phase: Phase::Preparing,
+            trunk: 0,
+            asked,
+            address: None,
+            name: None,
+            key: None,
+            relay: None,
+            settings,
+            began: SystemTime::now(),
+            call: None,
+            codec: None,
+            peer_frames: 1,
+            peer_depth: 1,
+            voice: None,
+            seat: None,
+            media: None,
+            early: Vec::new(),
+            answered: false,
+            held: false,
+            conference: false,
+            volume_db: 0.0,
+            recording: None,
+            talking_since: None,
+            peer_left: false,
+            end: None,
+            left: None,
+            leaving: false,
+            failure: None,
+            relayed: 0,
+            overrun: 0,
+            refusals: 0,
+            figures: None,
+            before: Before::default(),
+            kept_up: None,
+            datagram: Vec::with_capacity(2048),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over { .. })
+    }
+
+    /// Whether it is on its way to its end, or there.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Leaving | Phase::Over { .. })
+    }
+
+    /// What to call the peer, for people.
+    pub(super) fn who(&self) -> String {
+        match (&self.name, &self.key) {
+            (Some(name), _) => name.clone(),
+            (None, Some(key)) => format!("a stranger ({})", key.fingerprint()),
+            (None, None) => self.asked.clone(),
+        }
+    }
+
+    /// Sends what the call has to send; whether that was anything.
+    pub(super) fn transmit(&mut self, socket: &UdpSocket) -> bool {
+        let Some(call) = &mut self.call else { return false };
+        outbound::transmit(call, &mut self.datagram, &mut |to, datagram| send(socket, datagram, to));
+        let sent = call.stats().sent.packets;
+        std::mem::replace(&mut self.relayed, sent) != sent
+    }
+
+    /// Sends what the microphone's side has ready; false once that has ended and everything is sent.
+    pub(super) fn send_captured(&mut self, socket: &UdpSocket) -> bool {
+        let (Some(seat), Some(call), Some(media)) = (&self.seat, &mut self.call, &mut self.media) else { return true };
+        let mut out = |to: SocketAddr, datagram: &[u8]| send(socket, datagram, to);
+        loop {
+            match seat.captured.try_recv() {
+                Ok(captured) => media.outbound.push(Instant::now(), call, &captured, &mut out),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => {
+                    media.outbound.flush(Instant::now(), call, &mut out);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Moves frame numbers on while the call is held: a session takes no number that is minutes beyond the last.
+    pub(super) fn keep_up(&mut self, socket: &UdpSocket, now: Instant, frame: Duration) {
+        let due = self.kept_up.is_none_or(|last| now.saturating_duration_since(last) >= KEEP_UP);
+        let talking = self.talking(now);
+        if !self.held || !due || talking < KEEP_UP {
+            return;
+        }
+        let (Some(call), Some(media)) = (&mut self.call, &mut self.media) else { return };
+        self.kept_up = Some(now);
+        // A second behind the microphone's own count, which may lag a little.
+        let number = (talking.saturating_sub(Duration::from_secs(1)).as_nanos() / frame.as_nanos().max(1)) as u64;
+        media.outbound.keep_up(now, call, number, &mut |to, datagram| send(socket, datagram, to));
+    }
+
+    /// Takes speech, or its absence, off the wire.
+    pub(super) fn take_media(&mut self, event: &call::Event<'_>) {
+        let (Some(call), Some(media)) = (&mut self.call, &mut self.media) else { return };
+        let arrived = Instant::now();
+        let (seat, early, overrun) = (&self.seat, &mut self.early, &mut self.overrun);
+        media.inbound.take(call, event, |number, slot| {
+            let incoming = Incoming { number, slot, arrived };
+            let taken = match seat {
+                // A full channel means that the playback thread hangs: its frames are of no use any more.
+                Some(seat) => seat.to_playback.try_send(incoming).is_ok(),
+                None if early.len() < EARLY => {
+                    early.push(incoming);
+                    true
+                }
+                None => false,
+            };
+            *overrun += u64::from(!taken);
+        });
+    }
+
+    /// Tells the encoder what the call's plan is now.
+    pub(super) fn tell_plan(&self) {
+        let (Some(seat), Some(call)) = (&self.seat, &self.call) else { return };
+        // A model's frames are cut to the plan's depth as they are sent; Opus has to be told.
+        let depth = if self.codec == Some(Codec::Opus) { call.plan().depth } else { self.settings.depth };
+        seat.shared.wish.depth.store(depth, Relaxed);
+        seat.shared.wish.loss.store((100.0 * call.outlook().1) as u8, Relaxed);
+    }
+
+    /// When something is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Ringing { until } | Phase::Meeting { until } => Some(until),
+            _ => None,
+        };
+        // What the peer left is played to its end, whatever becomes of the call.
+        let call = self.call.as_ref().filter(|_| !self.peer_left).and_then(Call::poll_timeout);
+        call.into_iter().chain(phase).min()
+    }
+
+    /// Since when both sides may speak.
+    pub(super) fn talking(&self, now: Instant) -> Duration {
+        self.talking_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}

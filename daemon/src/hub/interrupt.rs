@@ -1,0 +1,42 @@
+//! What the user wants by signals, or from elsewhere in this process.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::call::Stop;
+
+/// The user's wishes.
+pub(super) struct Interrupt<'a> {
+    stop: &'a Stop,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl<'a> Interrupt<'a> {
+    pub(super) fn new(stop: &'a Stop) -> io::Result<Self> {
+        Ok(Self { stop, interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// To end: SIGINT, SIGTERM, or asked by the program itself.
+    pub(super) async fn end(&mut self) {
+        tokio::select! {
+            () = self.stop.requested() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The key to talk, for window managers and scripts: each SIGUSR1 presses it, or lets it go.
+pub(super) struct TalkKey(Signal);
+
+impl TalkKey {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined1())?))
+    }
+
+    pub(super) async fn pressed(&mut self) {
+        self.0.recv().await;
+    }
+}

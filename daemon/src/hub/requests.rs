@@ -1,0 +1,340 @@
+//! What clients ask for.
+
+use std::time::Instant;
+
+use parlo_control::{AudioChange, CallChange, CallSettings, Dial, Direction};
+use parlo_protocol::{offer::Codec, packet::Presence};
+
+use super::{
+    conversation::{Conversation, End, Phase},
+    handle::{Envelope, Refused, RefusedKind, Reply, Request},
+    run::Hub,
+    steps::{Answer, Done, conflict},
+};
+use crate::{
+    audio::AudioError,
+    config::Endpoint,
+    recordings::{Recorder, RecordingError},
+};
+
+impl Hub<'_> {
+    /// Does what is asked, and says what came of it, at once or when it is done.
+    pub(super) fn answer_request(&mut self, envelope: Envelope) {
+        let Envelope { request, reply } = envelope;
+        self.stale = true;
+        let result = match request {
+            Request::Record(id) => return self.record(id, reply),
+            Request::Audio(change) => return self.change_audio(&change, reply),
+            Request::Dial(dial) => self.dial_asked(dial),
+            Request::Answer(id) => self.ringing_here(id).map(|at| {
+                self.answer(at);
+                self.reply(at)
+            }),
+            Request::Refuse(id, reason) => self.ringing_here(id).map(|at| {
+                self.refuse(at, reason);
+                Reply::Done
+            }),
+            Request::HangUp(id) => self.going(id).map(|at| {
+                self.end(at, End::Ours);
+                Reply::Done
+            }),
+            Request::Change(id, change) => self.going(id).and_then(|at| self.change(at, &change)),
+            Request::StopRecording(id) => self.going(id).and_then(|at| self.stop_recording(at)),
+            Request::Presence(presence) => {
+                self.presence = presence;
+                Ok(Reply::Done)
+            }
+            Request::ShutDown => {
+                self.shut_down();
+                Ok(Reply::Done)
+            }
+        };
+        // Who asks next shall see what was done.
+        self.publish(Instant::now());
+        // Whoever asked may have gone.
+        let _ = reply.send(result);
+    }
+
+    fn reply(&self, at: usize) -> Reply {
+        Reply::Call(Box::new(super::status::call(&self.calls[at], Instant::now())))
+    }
+
+    /// A call that is not over.
+    fn going(&self, id: u64) -> Result<usize, Refused> {
+        let at = self.by_id(id).ok_or_else(|| Self::no_such_call(id))?;
+        if self.calls[at].is_ending() {
+            return Err(conflict(format!("call {id} is over")));
+        }
+        Ok(at)
+    }
+
+    fn ringing_here(&self, id: u64) -> Result<usize, Refused> {
+        let at = self.going(id)?;
+        let call = &self.calls[at];
+        let rings = matches!(call.phase, Phase::Joining | Phase::Ringing { .. });
+        if call.direction == Direction::Incoming && rings && !call.answered {
+            return Ok(at);
+        }
+        Err(conflict(format!("call {id} does not ring here")))
+    }
+
+    fn dial_asked(&mut self, dial: Dial) -> Result<Reply, Refused> {
+        if self.is_ending() {
+            return Err(Refused::new(RefusedKind::Failed, "the daemon is ending"));
+        }
+        if self.active() >= self.purpose.calls {
+            return Err(conflict(format!("there are {} calls already, which is the most", self.purpose.calls)));
+        }
+        let usual = self.engine.settings();
+        let settings = CallSettings {
+            depth: dial.depth.unwrap_or(usual.depth),
+            frames_per_packet: dial.frames_per_packet.unwrap_or(usual.frames_per_packet),
+            adapt: dial.adapt.unwrap_or(usual.adapt),
+            latency_ms: dial.latency_ms.unwrap_or(usual.latency_ms),
+            max_kbps: dial.max_kbps.unwrap_or(usual.max_kbps),
+        };
+        self.check(&settings)?;
+        let config = &self.engine.config().call;
+        let (relay, ticket) = match (dial.relay, dial.ticket) {
+            (None, None) => (config.relay.clone(), config.ticket.clone()),
+            (Some(relay), Some(ticket)) => (relay, ticket),
+            _ => return Err(invalid("a relay takes a ticket, and a ticket a relay")),
+        };
+        if dial.peer.trim().is_empty() && relay.is_empty() {
+            return Err(invalid("say whom to call: a contact's name, HOST:PORT or HOST"));
+        }
+        let call = Conversation::new(0, Direction::Outgoing, dial.peer, settings);
+        let id = self.dial(call, relay, ticket);
+        self.by_id(id).map(|at| self.reply(at)).ok_or_else(|| Self::no_such_call(id))
+    }
+
+    fn check(&self, settings: &CallSettings) -> Result<(), Refused> {
+        let most = self.engine.bundle().layout().depth();
+        if !(1..=most).contains(&usize::from(settings.depth)) {
+            return Err(invalid(format!("depth is {}, but this model has 1 to {most} codebooks", settings.depth)));
+        }
+        if !(1..=12).contains(&settings.frames_per_packet) {
+            return Err(invalid(format!(
+                "frames_per_packet is {}, but a packet holds 1 to 12 frames",
+                settings.frames_per_packet
+            )));
+        }
+        if !(20..=240).contains(&settings.latency_ms) {
+            return Err(invalid(format!(
+                "latency_ms is {}, but a packet takes 20 to 240 ms to fill",
+                settings.latency_ms
+            )));
+        }
+        if !(settings.max_kbps == 0.0 || (1.0..=1000.0).contains(&settings.max_kbps)) {
+            return Err(invalid(format!(
+                "max_kbps is {}, but 1 to 1000 are possible, or 0 for no limit",
+                settings.max_kbps
+            )));
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, at: usize, change: &CallChange) -> Result<Reply, Refused> {
+        let call = &self.calls[at];
+        let before = call.settings;
+        let settings = CallSettings {
+            depth: change.depth.unwrap_or(before.depth),
+            frames_per_packet: change.frames_per_packet.unwrap_or(before.frames_per_packet),
+            adapt: change.adapt.unwrap_or(before.adapt),
+            latency_ms: change.latency_ms.unwrap_or(before.latency_ms),
+            max_kbps: change.max_kbps.unwrap_or(before.max_kbps),
+        };
+        self.check(&settings)?;
+        if change.volume_db.is_some_and(|db| !(-60.0..=12.0).contains(&db)) {
+            return Err(invalid("volume_db goes from -60 to 12"));
+        }
+        let now = Instant::now();
+        let call = &mut self.calls[at];
+        call.settings = settings;
+        if settings != before
+            && let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Talking)
+        {
+            protocol.set_limits(self.engine.limits(&settings, protocol.headers()), settings.adapt);
+        }
+        if let Some(held) = change.held {
+            call.held = held;
+            if let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Talking) {
+                protocol.set_presence(now, Presence { ringing: false, held });
+            }
+        }
+        call.conference = change.conference.unwrap_or(call.conference);
+        call.volume_db = change.volume_db.unwrap_or(call.volume_db);
+        if let Some(seat) = &call.seat {
+            seat.hold(call.held);
+            seat.confer(call.conference);
+            seat.set_volume(call.volume_db);
+        }
+        call.tell_plan();
+        Ok(self.reply(at))
+    }
+
+    fn record(&mut self, id: u64, reply: Answer) {
+        let Some(recordings) = self.recordings.clone().filter(|_| self.scribe.is_some()) else {
+            let _ = reply.send(Err(conflict("this daemon keeps no recordings")));
+            return;
+        };
+        let at = match self.going(id) {
+            Ok(at) => at,
+            Err(refused) => {
+                let _ = reply.send(Err(refused));
+                return;
+            }
+        };
+        let call = &self.calls[at];
+        let wrong = if call.phase != Phase::Talking {
+            Some("a call is recorded while both sides may speak")
+        } else if call.codec == Some(Codec::Opus) {
+            Some("this call is in Opus: recordings are of tokens")
+        } else if call.recording.is_some() {
+            Some("this call is being recorded already")
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            let _ = reply.send(Err(conflict(wrong)));
+            return;
+        }
+        let (who, engine, done) =
+            (call.name.clone().unwrap_or_else(|| call.asked.clone()), self.engine.clone(), self.done.clone());
+        // A slow disk must not hold up packets.
+        tokio::task::spawn_blocking(move || {
+            let result = recordings.begin(&who, engine.bundle());
+            let _ = done.send(Done::Recording { id, result, reply });
+        });
+    }
+
+    /// A recording's file is there, or cannot be.
+    pub(super) fn recording_began(&mut self, id: u64, result: Result<Recorder, RecordingError>, reply: Answer) {
+        let result = match result {
+            Err(error) => Err(Refused::new(RefusedKind::Failed, error.to_string())),
+            Ok(recorder) => match (self.going(id), &self.scribe) {
+                (Ok(at), Some(scribe)) if self.calls[at].recording.is_none() => {
+                    self.calls[at].recording = Some(recorder.name().to_owned());
+                    scribe.record(id, recorder);
+                    Ok(self.reply(at))
+                }
+                (Ok(_), _) => Err(conflict("this call is being recorded already")),
+                (Err(refused), _) => Err(refused),
+            },
+        };
+        self.publish(Instant::now());
+        let _ = reply.send(result);
+    }
+
+    fn stop_recording(&mut self, at: usize) -> Result<Reply, Refused> {
+        let call = &mut self.calls[at];
+        if call.recording.take().is_none() {
+            return Err(conflict(format!("call {} is not being recorded", call.id)));
+        }
+        if let Some(scribe) = &self.scribe {
+            scribe.stop(call.id);
+        }
+        Ok(self.reply(at))
+    }
+
+    /// Presses talk, or lets it go.
+    pub(super) fn toggle_talk(&mut self) {
+        self.settings.talking = !self.settings.talking;
+        // Only devices are ever refused.
+        let _ = self.desk.change(&self.settings_in_use());
+        self.stale = true;
+    }
+
+    /// The settings, with the devices that are in use while others are being opened.
+    fn settings_in_use(&self) -> crate::desk::Settings {
+        let now = self.desk.settings();
+        crate::desk::Settings { source: now.source, sink: now.sink, backend: now.backend, ..self.settings.clone() }
+    }
+
+    fn change_audio(&mut self, change: &AudioChange, reply: Answer) {
+        let mut settings = self.settings.clone();
+        if let Err(refused) = apply(change, &mut settings) {
+            let _ = reply.send(Err(refused));
+            return;
+        }
+        let devices = settings.source != self.settings.source || settings.sink != self.settings.sink;
+        if devices && self.rewiring {
+            let _ = reply.send(Err(conflict("another device is being opened just now; try again")));
+            return;
+        }
+        self.settings = settings;
+        if devices {
+            self.rewiring = true;
+            let (desk, done, settings) = (self.desk.clone(), self.done.clone(), self.settings.clone());
+            tokio::task::spawn_blocking(move || {
+                let result = desk.change(&settings);
+                let _ = done.send(Done::Rewired { result, reply });
+            });
+            return;
+        }
+        let result = self.desk.change(&self.settings_in_use());
+        self.publish(Instant::now());
+        let _ = reply.send(result.map(|()| Reply::Done).map_err(|error| failed(&error)));
+    }
+
+    /// Other devices are in use, or not.
+    pub(super) fn rewired(&mut self, result: Result<(), AudioError>, reply: Answer) {
+        self.rewiring = false;
+        let now = self.desk.settings();
+        (self.settings.source, self.settings.sink) = (now.source, now.sink);
+        // What was switched meanwhile.
+        let _ = self.desk.change(&self.settings);
+        self.publish(Instant::now());
+        let _ = reply.send(result.map(|()| Reply::Done).map_err(|error| failed(&error)));
+    }
+}
+
+fn apply(change: &AudioChange, settings: &mut crate::desk::Settings) -> Result<(), Refused> {
+    let place = |text: &Option<String>, field: &mut Endpoint| -> Result<(), Refused> {
+        let Some(text) = text else { return Ok(()) };
+        let endpoint: Endpoint = text.parse().map_err(invalid)?;
+        if let Endpoint::File(_) = endpoint {
+            // A page in a browser must not reach files by way of the microphone.
+            return Err(invalid("files are not to be had here: say default, device:NAME or none"));
+        }
+        *field = endpoint;
+        Ok(())
+    };
+    place(&change.source, &mut settings.source)?;
+    place(&change.sink, &mut settings.sink)?;
+    for (name, value, least, most) in [
+        ("input_gain_db", change.input_gain_db, -60.0, 40.0),
+        ("output_gain_db", change.output_gain_db, -60.0, 12.0),
+        ("side_tone_db", change.side_tone_db, f32::NEG_INFINITY, 0.0),
+    ] {
+        if value.is_some_and(|value| !(least..=most).contains(&value)) {
+            return Err(invalid(format!(
+                "{name} goes up to {most} dB{}",
+                if least > -61.0 { " from -60" } else { "" }
+            )));
+        }
+    }
+    let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
+    set(&mut settings.muted, change.muted);
+    set(&mut settings.push_to_talk, change.push_to_talk);
+    set(&mut settings.talking, change.talking);
+    set(&mut settings.stages.high_pass, change.high_pass);
+    set(&mut settings.stages.echo_cancellation, change.echo_cancellation);
+    set(&mut settings.stages.noise_suppression, change.noise_suppression);
+    set(&mut settings.stages.gain_control, change.gain_control);
+    set(&mut settings.stages.silence, change.silence);
+    settings.input_gain_db = change.input_gain_db.unwrap_or(settings.input_gain_db);
+    settings.output_gain_db = change.output_gain_db.unwrap_or(settings.output_gain_db);
+    if let Some(db) = change.side_tone_db {
+        settings.side_tone_db = Some(db).filter(|&db| db > -60.0);
+    }
+    Ok(())
+}
+
+fn invalid(text: impl Into<String>) -> Refused {
+    Refused::new(RefusedKind::Invalid, text)
+}
+
+fn failed(error: &AudioError) -> Refused {
+    Refused::new(RefusedKind::Failed, error.to_string())
+}

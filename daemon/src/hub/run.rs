@@ -1,0 +1,429 @@
+//! The loop: sockets, clocks, threads and requests on one side, conversations on the other.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parlo_control::Presence;
+use parlo_protocol::session::{Destination, destination};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    conversation::{Conversation, End, Phase},
+    figures,
+    handle::{Backend, Envelope, Refused, RefusedKind},
+    interrupt::{Interrupt, TalkKey},
+    scribe::Scribe,
+    socket::{RECEIVE_BYTES, index, passing},
+    steps::Done,
+    trunk::{Trunk, receive},
+};
+use crate::{
+    call::{CallError, Engine, Event, Stop},
+    desk::{Desk, Settings, Tell},
+    realtime,
+};
+
+/// How often figures are brought up to date.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long ended calls are listed.
+const LISTED: Duration = Duration::from_secs(60);
+
+/// Frames that wait for the scribe at most: eight calls' for five seconds.
+const TELLS: usize = 4096;
+
+/// What a hub is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Purpose {
+    /// Calls at a time at most.
+    pub(crate) calls: usize,
+    /// It ends with the first call that ends.
+    pub(crate) once: bool,
+}
+
+/// All calls of this process, and what they share. Runs on one thread.
+pub(crate) struct Hub<'o> {
+    pub(super) engine: Engine,
+    pub(super) desk: Arc<Desk>,
+    pub(super) purpose: Purpose,
+    pub(super) backend: Option<Backend>,
+    pub(super) recordings: Option<Arc<crate::recordings::Recordings>>,
+    pub(super) trunks: Vec<Trunk>,
+    pub(super) calls: Vec<Conversation>,
+    pub(super) settings: Settings,
+    pub(super) presence: Presence,
+    pub(super) scribe: Option<Scribe>,
+    pub(super) done: mpsc::UnboundedSender<Done>,
+    pub(super) observer: &'o mut (dyn FnMut(Event) + Send),
+    /// Whether what is told to clients is out of date.
+    pub(super) stale: bool,
+    /// Whether another device is being opened.
+    pub(super) rewiring: bool,
+    pub(super) resident_mib: f64,
+    /// The first call that ended badly, when the hub ends with a call.
+    pub(super) failure: Option<CallError>,
+    pub(super) last_id: u64,
+    wake: Arc<Notify>,
+    dones: mpsc::UnboundedReceiver<Done>,
+    ending: bool,
+    ended_once: bool,
+    /// Trunks whose socket failed.
+    broken: VecDeque<(u64, io::Error)>,
+}
+
+impl<'o> Hub<'o> {
+    /// A hub without calls. `backend` is the control API's, if there is one.
+    pub(crate) fn new(
+        engine: Engine,
+        purpose: Purpose,
+        backend: Option<Backend>,
+        recordings: Option<Arc<crate::recordings::Recordings>>,
+        observer: &'o mut (dyn FnMut(Event) + Send),
+    ) -> Self {
+        let (done, dones) = mpsc::unbounded_channel();
+        let (tell, tells) = crossbeam_channel::bounded::<Tell>(TELLS);
+        let settings = Settings::from_config(engine.config());
+        let wake = Arc::new(Notify::new());
+        let desk = Arc::new(Desk::new(engine.house(), settings.clone(), tell));
+        let scribe = backend
+            .as_ref()
+            .and_then(|backend| Scribe::start(&engine, &desk, tells, backend.live.clone(), done.clone()).ok());
+        Self {
+            engine,
+            desk,
+            purpose,
+            backend,
+            recordings,
+            trunks: Vec::new(),
+            calls: Vec::new(),
+            settings,
+            presence: Presence::default(),
+            scribe,
+            done,
+            observer,
+            stale: true,
+            rewiring: false,
+            resident_mib: 0.0,
+            failure: None,
+            last_id: 0,
+            wake,
+            dones,
+            ending: false,
+            ended_once: false,
+            broken: VecDeque::new(),
+        }
+    }
+
+    /// Waits for calls at this address, too.
+    ///
+    /// # Errors
+    /// If it cannot be used, or the devices that calls need are not there.
+    pub(crate) async fn listen(&mut self, address: SocketAddr) -> Result<(), CallError> {
+        self.desk.check()?;
+        let trunk = Trunk::open(1, address, self.engine.identity(), self.engine.relay()?).await?;
+        self.trunks.push(trunk);
+        self.tell_listening()
+    }
+
+    fn tell_listening(&mut self) -> Result<(), CallError> {
+        if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.door.is_some()) {
+            let address = trunk.socket.local_addr()?;
+            (self.observer)(Event::Listening(address));
+        }
+        Ok(())
+    }
+
+    /// Runs until `stop`, SIGINT, SIGTERM or a request ends it; or the first call that ends does.
+    ///
+    /// # Errors
+    /// If the socket that callers find fails, or, where the hub ends with its first call, that call failed.
+    pub(crate) async fn run(&mut self, stop: &Stop) -> Result<(), CallError> {
+        let mut interrupt = Interrupt::new(stop)?;
+        let mut talk = TalkKey::new()?;
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        let mut turn = 0;
+        let mut tick = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= tick {
+                self.each_second(now);
+                tick = now + TICK;
+            }
+            self.settle(now).await?;
+            if self.is_done() {
+                return self.failure.take().map_or(Ok(()), Err);
+            }
+            let due = self.trunks.iter().filter_map(Trunk::poll_timeout);
+            let due = due.chain(self.calls.iter().filter_map(Conversation::poll_timeout)).chain([tick]).min();
+            let due = due.unwrap_or(tick);
+            tokio::select! {
+                biased;
+                () = interrupt.end(), if !self.ending => self.shut_down(),
+                () = talk.pressed() => self.toggle_talk(),
+                () = self.wake.notified() => self.send_captured(),
+                () = tokio::time::sleep_until(due.into()) => self.due(),
+                Some(done) = self.dones.recv() => self.step(done).await?,
+                envelope = request(&mut self.backend) => self.answer_request(envelope),
+                // Last: whoever floods a port must not keep speech from being sent.
+                (at, received) = receive(&self.trunks, &mut turn, &mut buffer) => self.received(at, received, &mut buffer)?,
+            }
+        }
+    }
+
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Calls that are not over.
+    pub(super) fn active(&self) -> usize {
+        self.calls.iter().filter(|call| !call.is_over()).count()
+    }
+
+    fn is_done(&self) -> bool {
+        (self.ending || self.ended_once) && self.active() == 0
+    }
+
+    /// Hangs up everything; then the loop ends.
+    pub(super) fn shut_down(&mut self) {
+        self.ending = true;
+        for at in 0..self.calls.len() {
+            self.end(at, End::Ours);
+        }
+    }
+
+    /// Whether no new calls are begun.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending || self.ended_once
+    }
+
+    pub(super) fn trunk(&mut self, id: u64) -> Option<&mut Trunk> {
+        self.trunks.iter_mut().find(|trunk| trunk.id == id)
+    }
+
+    pub(super) fn by_id(&self, id: u64) -> Option<usize> {
+        self.calls.iter().position(|call| call.id == id)
+    }
+
+    fn each_second(&mut self, now: Instant) {
+        self.resident_mib = super::status::resident_mib();
+        let frame = self.engine.bundle().manifest().audio.frame_duration();
+        for call in &mut self.calls {
+            if call.phase == Phase::Talking {
+                if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
+                    call.keep_up(&trunk.socket, now, frame);
+                }
+                figures::update(call, &self.engine, &self.desk, now);
+                if let Some(progress) = super::status::progress(call, now) {
+                    (self.observer)(progress);
+                }
+            }
+        }
+        let before = self.calls.len();
+        self.calls.retain(|call| !matches!(call.phase, Phase::Over { since } if now - since > LISTED));
+        self.stale |= self.active() > 0 || before != self.calls.len();
+    }
+
+    /// Does what follows from whatever has just happened: sends, ends, tells.
+    async fn settle(&mut self, now: Instant) -> Result<(), CallError> {
+        while let Some((trunk, error)) = self.broken.pop_front() {
+            if self.trunk(trunk).is_some_and(|trunk| trunk.door.is_some()) {
+                return Err(error.into());
+            }
+            if let Some(at) = self.calls.iter().position(|call| call.trunk == trunk && !call.is_over()) {
+                self.end(at, End::Failed(error.into()));
+            }
+        }
+        for at in 0..self.calls.len() {
+            self.watch_sound(at);
+            self.transmit(at, now);
+            self.conclude(at, now);
+        }
+        for trunk in &mut self.trunks {
+            trunk.transmit();
+        }
+        // A socket of its own goes with its call.
+        let calls = &self.calls;
+        self.trunks
+            .retain(|trunk| trunk.door.is_some() || calls.iter().any(|call| call.trunk == trunk.id && !call.is_over()));
+        if std::mem::take(&mut self.stale) {
+            self.publish(now);
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, at: usize, now: Instant) {
+        let call = &mut self.calls[at];
+        let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.id == call.trunk) else { return };
+        if call.transmit(&trunk.socket)
+            && let Some(meeting) = &mut trunk.meeting
+        {
+            meeting.spoke(now);
+        }
+    }
+
+    /// Looks whether a call's sound has something to say, or has ended.
+    fn watch_sound(&mut self, at: usize) {
+        let call = &mut self.calls[at];
+        if call.phase != Phase::Talking {
+            return;
+        }
+        call.tell_plan();
+        let Some(seat) = &call.seat else { return };
+        let notices: Vec<String> = seat.notices.try_iter().collect();
+        let finished = seat.playback_finished();
+        let (id, peer_left) = (call.id, call.peer_left);
+        for notice in notices {
+            self.notice(Some(id), notice);
+        }
+        if finished {
+            // After the peer's goodbye this is the end of what was left; before, it is a failure that leaving finds.
+            self.end(at, if peer_left { End::Theirs } else { End::Ours });
+        }
+    }
+
+    fn send_captured(&mut self) {
+        for at in 0..self.calls.len() {
+            let call = &mut self.calls[at];
+            if call.phase != Phase::Talking {
+                continue;
+            }
+            let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) else { continue };
+            if !call.send_captured(&trunk.socket) && !call.peer_left {
+                self.end(at, End::Ours);
+            }
+        }
+    }
+
+    /// Does what is due at doors, relays and calls.
+    fn due(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.trunks.len() {
+            let trunk = &mut self.trunks[at];
+            if let Some(door) = &mut trunk.door {
+                door.handle_timeout(now);
+            }
+            if let Some(meeting) = &mut trunk.meeting
+                && meeting.poll_timeout().is_some_and(|due| now >= due)
+            {
+                let (id, met) = (trunk.id, meeting.tick(now));
+                self.met(id, met);
+            }
+        }
+        for at in 0..self.calls.len() {
+            self.call_due(at, now);
+        }
+    }
+
+    /// Takes what came to a socket.
+    fn received(
+        &mut self,
+        at: usize,
+        received: io::Result<(usize, SocketAddr)>,
+        buffer: &mut [u8],
+    ) -> Result<(), CallError> {
+        let Some(trunk) = self.trunks.get_mut(at) else { return Ok(()) };
+        let id = trunk.id;
+        let (length, from) = match received {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && trunk.door.is_none() => {
+                self.refused_by_system(id);
+                return Ok(());
+            }
+            received => match passing(received) {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.broken.push_back((id, error));
+                    return Ok(());
+                }
+            },
+        };
+        let datagram = &mut buffer[..length];
+        let now = Instant::now();
+        if let Some(meeting) = &mut trunk.meeting
+            && meeting.is_from_relay(from, datagram)
+        {
+            let met = meeting.handle(now, from, datagram);
+            self.met(id, met);
+            return Ok(());
+        }
+        let alone = trunk.door.is_none();
+        let here = |call: &Conversation| call.trunk == id && call.call.is_some() && !call.is_over();
+        let for_call = self.calls.iter().position(|conversation| {
+            here(conversation)
+                && conversation.call.as_ref().is_some_and(|call| match destination(datagram) {
+                    Destination::Session(index) => index == call.index(),
+                    Destination::Gate => call.is_repeat(from, datagram),
+                    Destination::Stun | Destination::Nobody => false,
+                })
+        });
+        // On a socket of its own, junk is counted with the call.
+        let for_call = for_call.or_else(|| self.calls.iter().position(here).filter(|_| alone));
+        match for_call {
+            Some(at) => self.datagram(at, now, from, datagram),
+            None => self.knock(id, now, from, datagram)?,
+        }
+        Ok(())
+    }
+
+    /// A datagram for nobody's call: at the door, somebody new perhaps.
+    fn knock(&mut self, trunk: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) -> Result<(), CallError> {
+        let index = index()?;
+        let used = self.calls.iter().any(|call| call.call.as_ref().is_some_and(|call| call.index() == index));
+        let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) else { return Ok(()) };
+        if !used && let Some(caller) = door.handle(now, from, datagram, index) {
+            self.called(trunk, caller, now)?;
+        }
+        Ok(())
+    }
+
+    /// Marks that a call has ended: the hub may end with it.
+    pub(super) fn call_is_over(&mut self) {
+        self.ended_once |= self.purpose.once;
+        if !self.is_ending() && self.active() == 0 {
+            // Told anew, so that who started this knows that the next call can come.
+            let _ = self.tell_listening();
+        }
+    }
+
+    /// A sentence for the user.
+    pub(super) fn notice(&mut self, call: Option<u64>, text: String) {
+        if let Some(backend) = &self.backend
+            && let Ok(json) = serde_json::to_string(&parlo_control::Message::Notice { call, text: text.clone() })
+        {
+            // Nobody listening is no fault.
+            let _ = backend.notices.send(json.into());
+        }
+        (self.observer)(Event::Notice(text));
+    }
+
+    /// A refusal in words, for requests.
+    pub(super) fn no_such_call(id: u64) -> Refused {
+        Refused::new(RefusedKind::NotFound, format!("there is no call {id}; `parlo calls` lists them"))
+    }
+}
+
+/// The next request; never, if nobody can ask.
+async fn request(backend: &mut Option<Backend>) -> Envelope {
+    let Some(open) = backend else { return std::future::pending().await };
+    match open.requests.recv().await {
+        Some(envelope) => envelope,
+        // All handles are gone: nobody will ask again.
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs a hub on this thread until it is done.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    // Packets are timed as sound is: where the codec threads may have priority, so may this one. It sleeps but for moments.
+    let _ = realtime::promote(48_000, 480);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(future);
+    // What still opens a device or asks a resolver is not waited for.
+    runtime.shutdown_background();
+    result
+}

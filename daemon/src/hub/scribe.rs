@@ -1,0 +1,231 @@
+//! Writes down what is said and heard: live for clients, and for recordings. On a thread of its own at normal priority, so that
+//! neither a slow disk nor many pages come near the threads that must not be late.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parlo_control::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
+use parlo_tokens::Slot;
+use ringbuf::{HeapCons, traits::Consumer};
+use tokio::sync::{broadcast, mpsc};
+
+use super::{spectrum::Spectrum, steps::Done};
+use crate::{
+    call::{Engine, Kind, Unit},
+    desk::{Desk, Tell},
+    recordings::Recorder,
+};
+
+/// How often clients are told.
+const PAGE: Duration = Duration::from_millis(80);
+
+/// Frames of a call that one message holds at most: what a client shows of a second that passed is no use.
+const FRAMES: usize = 100;
+
+enum Order {
+    Record(u64, Recorder),
+    Stop(u64),
+}
+
+/// The thread, ended with this.
+pub(super) struct Scribe {
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Scribe {
+    /// Begins to listen to `tells`.
+    pub(super) fn start(
+        engine: &Engine,
+        desk: &Arc<Desk>,
+        tells: Receiver<Tell>,
+        live: broadcast::Sender<Arc<str>>,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> io::Result<Self> {
+        let (orders, taken) = bounded(64);
+        let house = engine.house();
+        let mut writer = Writer {
+            started: engine.started(),
+            desk: Arc::clone(desk),
+            live,
+            done,
+            heard: desk.take_heard(),
+            spectrum: Spectrum::new(house.sample_rate, house.frame_samples),
+            block: vec![0.0; house.frame_samples],
+            recorders: HashMap::new(),
+            voices: Vec::new(),
+        };
+        let thread =
+            std::thread::Builder::new().name("parlo-scribe".into()).spawn(move || writer.run(&tells, &taken))?;
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
+    }
+
+    /// Records a call from now on.
+    pub(super) fn record(&self, call: u64, recorder: Recorder) {
+        self.order(Order::Record(call, recorder));
+    }
+
+    /// Ends the recording of a call, if there is one.
+    pub(super) fn stop(&self, call: u64) {
+        self.order(Order::Stop(call));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // Full only if the thread hangs on a disk that does not answer: then nothing can be recorded either.
+            let _ = orders.try_send(order);
+        }
+    }
+}
+
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    started: Instant,
+    desk: Arc<Desk>,
+    live: broadcast::Sender<Arc<str>>,
+    done: mpsc::UnboundedSender<Done>,
+    heard: Option<HeapCons<f32>>,
+    spectrum: Spectrum,
+    block: Vec<f32>,
+    recorders: HashMap<u64, Recorder>,
+    voices: Vec<Voice>,
+}
+
+impl Writer {
+    fn run(&mut self, tells: &Receiver<Tell>, orders: &Receiver<Order>) {
+        let mut page = Instant::now() + PAGE;
+        loop {
+            let wait = page.saturating_duration_since(Instant::now());
+            match tells.recv_timeout(wait) {
+                Ok(tell) => {
+                    self.take(&tell);
+                    tells.try_iter().for_each(|tell| self.take(&tell));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                // The desk is gone, and with it all calls: only what it still had to say is written.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
+            }
+            loop {
+                match orders.try_recv() {
+                    Ok(Order::Record(call, recorder)) => drop(self.recorders.insert(call, recorder)),
+                    Ok(Order::Stop(call)) => drop(self.recorders.remove(&call)),
+                    Err(crossbeam_channel::TryRecvError::Empty) => break,
+                    Err(crossbeam_channel::TryRecvError::Disconnected) => return,
+                }
+            }
+            if Instant::now() >= page {
+                page = Instant::now() + PAGE;
+                self.look_after_recordings();
+                self.tell();
+            }
+        }
+    }
+
+    fn look_after_recordings(&mut self) {
+        let failed: Vec<(u64, _)> =
+            self.recorders.iter().filter_map(|(&call, recorder)| Some((call, recorder.failure()?))).collect();
+        for (id, error) in failed {
+            self.recorders.remove(&id);
+            let _ = self.done.send(Done::RecordingFailed { id, error });
+        }
+    }
+
+    fn take(&mut self, tell: &Tell) {
+        let call = match *tell {
+            Tell::Said { call, .. } | Tell::Heard { call, .. } => call,
+        };
+        if let Some(recorder) = self.recorders.get(&call) {
+            recorder.take(tell);
+        }
+        if self.live.receiver_count() == 0 {
+            return;
+        }
+        let at = self.voices.iter().position(|voice| voice.call == call).unwrap_or_else(|| {
+            self.voices.push(Voice { call, level_dbfs: -120.0, heard: Vec::new(), said: Vec::new() });
+            self.voices.len() - 1
+        });
+        let voice = &mut self.voices[at];
+        match *tell {
+            Tell::Said { frame, .. } if voice.said.len() < FRAMES => voice.said.push(SaidFrame {
+                number: frame.number,
+                silent: frame.silence.is_some(),
+                codes: codes(&frame.unit),
+            }),
+            Tell::Heard { number, kind, slot, level, .. } if voice.heard.len() < FRAMES => {
+                voice.level_dbfs = (20.0 * level.max(1e-6).log10()).max(-120.0);
+                let mark = match kind {
+                    // Nothing has come yet: nothing to show.
+                    Kind::Waiting => return,
+                    Kind::Real => Mark::Real,
+                    Kind::Coarse => Mark::Coarse,
+                    Kind::Predicted => Mark::Predicted,
+                    Kind::Faded => Mark::Faded,
+                    Kind::Silent => Mark::Silent,
+                    Kind::Held => Mark::Held,
+                };
+                let codes = match &slot {
+                    Slot::Frame(unit) | Slot::Coarse(unit) => codes(unit),
+                    _ => Vec::new(),
+                };
+                voice.heard.push(HeardFrame { number, mark, codes });
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what has gathered to whoever wants it.
+    fn tell(&mut self) {
+        let mut spectrogram = Vec::new();
+        if let Some(heard) = &mut self.heard {
+            while heard.occupied_len_at_least(self.block.len()) {
+                heard.pop_slice(&mut self.block);
+                if self.live.receiver_count() > 0 && spectrogram.len() < FRAMES {
+                    spectrogram.push(self.spectrum.row(&self.block));
+                }
+            }
+        }
+        let calls = std::mem::take(&mut self.voices);
+        if self.live.receiver_count() == 0 || (calls.is_empty() && spectrogram.is_empty()) {
+            return;
+        }
+        let at_s = self.started.elapsed().as_secs_f64();
+        let live = Message::Live(Live { at_s, meters: self.desk.meters(), spectrogram, calls });
+        if let Ok(text) = serde_json::to_string(&live) {
+            // The last listener may have gone just now.
+            let _ = self.live.send(text.into());
+        }
+    }
+}
+
+fn codes(unit: &Unit) -> Vec<u16> {
+    match unit {
+        Unit::Tokens(tokens) => tokens.codes().to_vec(),
+        Unit::Opus(_) => Vec::new(),
+    }
+}
+
+/// Whether a ring holds so much.
+trait Filled {
+    fn occupied_len_at_least(&self, samples: usize) -> bool;
+}
+
+impl Filled for HeapCons<f32> {
+    fn occupied_len_at_least(&self, samples: usize) -> bool {
+        use ringbuf::traits::Observer;
+        self.occupied_len() >= samples
+    }
+}

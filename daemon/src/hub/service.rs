@@ -1,0 +1,61 @@
+//! The hub with its control API: the daemon that is left running.
+
+use std::sync::Arc;
+
+use super::{
+    handle::{Backend, Handle},
+    run::{Hub, Purpose, block_on},
+    status,
+};
+use crate::{
+    call::{CallError, Engine, Event, Stop, resolve},
+    desk::{Desk, MAX_SEATS, Settings},
+    recordings::Recordings,
+};
+
+/// What the daemon does beside the control API.
+#[derive(Debug, Clone, Default)]
+pub struct Service {
+    /// A peer to be called at once.
+    pub call: Option<String>,
+    /// Whether calls are waited for.
+    pub listen: bool,
+    /// It ends with the first call that ends.
+    pub once: bool,
+}
+
+impl Service {
+    /// A handle for the control API, and what [`run`](Self::run) needs to be behind it.
+    pub fn handle(engine: &Engine, recordings: Arc<Recordings>) -> (Handle, Backend) {
+        let settings = Settings::from_config(engine.config());
+        let (nowhere, _) = crossbeam_channel::bounded(1);
+        let desk = Desk::new(engine.house(), settings.clone(), nowhere);
+        Handle::new(status::blank(engine, &desk, &settings), recordings)
+    }
+
+    /// Runs until `stop`, SIGINT, SIGTERM or a client ends it. `backend` is the control API's, if there is one.
+    ///
+    /// # Errors
+    /// If calls cannot be waited for, or, where it ends with its first call, that call failed.
+    pub fn run(
+        &self,
+        engine: &Engine,
+        backend: Option<(Backend, Arc<Recordings>)>,
+        stop: &Stop,
+        on_event: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<(), CallError> {
+        let address = if self.listen { Some(resolve(&engine.config().call.listen)?) } else { None };
+        let (backend, recordings) = backend.unzip();
+        block_on(async {
+            let purpose = Purpose { calls: if self.once { 1 } else { MAX_SEATS }, once: self.once };
+            let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, on_event);
+            if let Some(address) = address {
+                hub.listen(address).await?;
+            }
+            if let Some(peer) = &self.call {
+                hub.call(peer);
+            }
+            hub.run(stop).await
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! The hub, as clients are told of it.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use parlo_control::{Audio, Bundle, Call, CallState, Endpoints, Peer, Presence, Status};
+use parlo_protocol::offer::Codec;
+
+use super::{
+    conversation::{Conversation, Phase},
+    run::Hub,
+};
+use crate::{
+    call::{Engine, Event},
+    desk::{Desk, Settings},
+};
+
+impl Hub<'_> {
+    /// Tells clients how things are now.
+    pub(super) fn publish(&mut self, now: Instant) {
+        let Some(backend) = &self.backend else { return };
+        let listening = self.trunks.iter().find(|trunk| trunk.door.is_some());
+        let listening = listening.and_then(|trunk| trunk.socket.local_addr().ok());
+        let status = Status {
+            listening: listening.map(|address| address.to_string()),
+            presence: self.presence,
+            audio: audio(&self.desk, &self.settings),
+            calls: self.calls.iter().map(|conversation| call(conversation, now)).collect(),
+            resident_mib: self.resident_mib,
+            ..blank(&self.engine, &self.desk, &self.settings)
+        };
+        backend.status.send_replace(Arc::new(status));
+    }
+}
+
+/// The status of a hub that has not begun.
+pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status {
+    let bundle = engine.bundle();
+    let sound = &bundle.manifest().audio;
+    let key = engine.identity().public();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: engine.started().elapsed().as_secs_f64(),
+        key: key.to_string(),
+        fingerprint: key.fingerprint().to_string(),
+        listening: None,
+        presence: Presence::default(),
+        bundle: Bundle {
+            name: bundle.manifest().name.clone(),
+            id: bundle.id().to_string(),
+            sample_rate: sound.sample_rate,
+            frame_ms: 1000.0 * sound.frame_duration().as_secs_f64(),
+            algorithmic_delay_ms: 1000.0 * sound.delay().as_secs_f64(),
+            codebooks: bundle.layout().sizes().to_vec(),
+        },
+        audio: audio(desk, settings),
+        calls: Vec::new(),
+        resident_mib: resident_mib(),
+    }
+}
+
+fn audio(desk: &Desk, settings: &Settings) -> Audio {
+    let names = desk.names();
+    Audio {
+        endpoints: Endpoints {
+            source: settings.source.to_string(),
+            sink: settings.sink.to_string(),
+            source_name: names.source,
+            sink_name: names.sink,
+        },
+        muted: settings.muted,
+        push_to_talk: settings.push_to_talk,
+        talking: settings.talking,
+        input_gain_db: settings.input_gain_db,
+        output_gain_db: settings.output_gain_db,
+        side_tone_db: settings.side_tone_db,
+        stages: settings.stages,
+        meters: desk.meters(),
+        figures: desk.figures(),
+    }
+}
+
+/// One call, as clients are told of it.
+pub(super) fn call(conversation: &Conversation, now: Instant) -> Call {
+    let peer = conversation.call.as_ref().map(parlo_protocol::call::Call::peer_presence);
+    let mut figures = conversation.figures;
+    if let Some(figures) = &mut figures
+        && conversation.phase == Phase::Talking
+    {
+        figures.elapsed_s = conversation.talking(now).as_secs_f64();
+    }
+    Call {
+        id: conversation.id,
+        direction: conversation.direction,
+        state: match conversation.phase {
+            Phase::Preparing | Phase::Meeting { .. } | Phase::Joining => CallState::Calling,
+            Phase::Ringing { .. } => CallState::Ringing,
+            Phase::Seating | Phase::Talking => CallState::Active,
+            Phase::Leaving | Phase::Over { .. } => CallState::Ended,
+        },
+        peer: Peer {
+            name: conversation.name.clone(),
+            key: conversation.key.map(|key| key.to_string()),
+            fingerprint: conversation.key.map(|key| key.fingerprint().to_string()),
+            address: conversation.address.map_or_else(|| conversation.asked.clone(), |address| address.to_string()),
+        },
+        began_s: conversation.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64(),
+        held: conversation.held,
+        held_by_peer: peer.is_some_and(|presence| presence.held),
+        conference: conversation.conference,
+        volume_db: conversation.volume_db,
+        codec: conversation.codec.map(|codec| if codec == Codec::Opus { "opus" } else { "tokens" }.to_owned()),
+        settings: conversation.settings,
+        recording: conversation.recording.clone(),
+        figures,
+        failure: conversation.failure.clone(),
+    }
+}
+
+/// A call's figures, for those who watch from within this process.
+pub(super) fn progress(conversation: &Conversation, now: Instant) -> Option<Event> {
+    let (figures, seat) = (conversation.figures?, conversation.seat.as_ref()?);
+    let live = &seat.shared.live;
+    Some(Event::Progress {
+        elapsed: conversation.talking(now),
+        played: live.played.load(Relaxed),
+        lost: live.lost.load(Relaxed),
+        jitter_delay: Duration::from_millis(live.delay_ms.load(Relaxed)),
+        wire_kbps: figures.sent.wire,
+        peer_loss: figures.loss_sent,
+        plan: [figures.depth, figures.frames_per_packet, figures.copies],
+        bits_per_frame: figures.bits_per_frame,
+    })
+}
+
+/// Resident memory of this process, MiB; 0 where the system does not tell.
+pub(super) fn resident_mib() -> f64 {
+    let Ok(text) = std::fs::read_to_string("/proc/self/statm") else { return 0.0 };
+    let pages: f64 = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0.0);
+    // SAFETY: `sysconf` with a name that POSIX defines has no preconditions (sysconf(3)).
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages * page.max(0) as f64 / f64::from(1 << 20)
+}

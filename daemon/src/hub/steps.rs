@@ -1,0 +1,646 @@
+//! How a call comes from one phase to the next.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use parlo_control::{Direction, RefusalReason};
+use parlo_protocol::{
+    call::{self, Call},
+    door::Caller,
+    identity::PublicKey,
+    offer::Codec,
+    packet::{Goodbye, Presence},
+    session::Reason,
+};
+
+use super::{
+    conversation::{Conversation, End, Media, Phase},
+    figures,
+    handle::{Refused, RefusedKind, Reply},
+    policy::{self, Welcome},
+    run::Hub,
+    socket::{index, report_errors, secret},
+    trunk::{Trunk, headers},
+};
+use crate::{
+    call::{CallError, Event, Found, Inbound, Outbound, Peer},
+    desk::{Seat, SeatFigures, Voice},
+    recordings::{Recorder, RecordingError},
+};
+
+/// How long a caller waits at a relay for the other.
+const RELAY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a thread that may wait has done for a call.
+pub(super) enum Done {
+    /// The peer is found, and the codec made.
+    Found { id: u64, result: Result<(Found, Box<Voice>), CallError> },
+    /// The sound is open.
+    Seated { id: u64, result: Result<Box<Seat>, CallError> },
+    /// The sound is closed.
+    Left { id: u64, figures: Box<SeatFigures> },
+    /// A recording has begun, or not.
+    Recording { id: u64, result: Result<Recorder, RecordingError>, reply: Answer },
+    /// A recording cannot go on.
+    RecordingFailed { id: u64, error: RecordingError },
+    /// Other devices are in use, or not.
+    Rewired { result: Result<(), crate::audio::AudioError>, reply: Answer },
+}
+
+/// Where a request's answer goes.
+pub(super) type Answer = tokio::sync::oneshot::Sender<Result<Reply, Refused>>;
+
+impl Hub<'_> {
+    /// Begins an outgoing call as the configuration says; its number.
+    pub(crate) fn call(&mut self, peer: &str) -> u64 {
+        let config = &self.engine.config().call;
+        let (relay, ticket) = (config.relay.clone(), config.ticket.clone());
+        let call = Conversation::new(0, Direction::Outgoing, peer.to_owned(), self.engine.settings());
+        self.dial(call, relay, ticket)
+    }
+
+    /// Begins an outgoing call; its number.
+    pub(super) fn dial(&mut self, mut call: Conversation, relay: String, ticket: String) -> u64 {
+        self.last_id += 1;
+        call.id = self.last_id;
+        let (id, engine, desk, done) = (call.id, self.engine.clone(), self.desk.clone(), self.done.clone());
+        let (peer, settings, wake) = (call.asked.clone(), call.settings, self.wake());
+        tokio::task::spawn_blocking(move || {
+            // Everything that can fail on this side comes first: nobody's phone rings for a call that cannot be.
+            let find = || -> Result<_, CallError> {
+                let found = engine.find(&peer, &relay, &ticket)?;
+                desk.check()?;
+                Ok((found, Box::new(engine.voice(id, engine.usual_codec(), &settings, wake)?)))
+            };
+            // The hub may have ended meanwhile.
+            let _ = done.send(Done::Found { id, result: find() });
+        });
+        self.calls.push(call);
+        self.stale = true;
+        id
+    }
+
+    /// Takes what another thread has done.
+    pub(super) async fn step(&mut self, done: Done) -> Result<(), CallError> {
+        self.stale = true;
+        match done {
+            Done::Found { id, result } => {
+                let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return Ok(()) };
+                let placed = match result {
+                    Ok((found, voice)) => self.place(at, found, voice).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = placed {
+                    self.end(at, End::Failed(error));
+                }
+            }
+            Done::Seated { id, result } => self.seated(id, result),
+            Done::Left { id, figures } => {
+                if let Some(at) = self.by_id(id) {
+                    self.calls[at].left = Some(figures);
+                    self.calls[at].leaving = false;
+                }
+            }
+            Done::Recording { id, result, reply } => self.recording_began(id, result, reply),
+            Done::RecordingFailed { id, error } => {
+                if let Some(at) = self.by_id(id) {
+                    self.calls[at].recording = None;
+                }
+                self.notice(Some(id), format!("the recording has ended: {error}; the call goes on"));
+            }
+            Done::Rewired { result, reply } => self.rewired(result, reply),
+        }
+        Ok(())
+    }
+
+    /// The peer is found: calls it, or first meets it at the relay.
+    async fn place(&mut self, at: usize, found: Found, voice: Box<Voice>) -> Result<(), CallError> {
+        let Found { address, name, key, relay } = found;
+        self.last_id += 1;
+        let trunk = Trunk::out(self.last_id, address, relay).await?;
+        report_errors(&trunk.socket, true);
+        let meets = trunk.meeting.is_some();
+        let call = &mut self.calls[at];
+        (call.trunk, call.address, call.name, call.key) = (trunk.id, Some(address), name, key);
+        (call.voice, call.relay) = (Some(voice), relay);
+        self.trunks.push(trunk);
+        (self.observer)(Event::Calling(address));
+        if meets {
+            self.calls[at].phase = Phase::Meeting { until: Instant::now() + RELAY_PATIENCE };
+            Ok(())
+        } else {
+            self.ring_up(at)
+        }
+    }
+
+    /// Sends the first datagram of a call.
+    fn ring_up(&mut self, at: usize) -> Result<(), CallError> {
+        let call = &mut self.calls[at];
+        let Some(address) = call.address else { return Ok(()) };
+        let offer = self.engine.offer(&call.settings);
+        let limits = self.engine.limits(&call.settings, headers(address));
+        let identity = self.engine.identity();
+        call.call = Some(Call::dial(identity, call.key, address, index()?, secret()?, &offer, limits, Instant::now())?);
+        call.phase = Phase::Joining;
+        Ok(())
+    }
+
+    /// The other is at the relay, or the relay has failed.
+    pub(super) fn met(&mut self, trunk: u64, met: Result<bool, CallError>) {
+        let waits = |call: &Conversation| call.trunk == trunk && matches!(call.phase, Phase::Meeting { .. });
+        let Some(at) = self.calls.iter().position(waits) else {
+            // A listener whose relay has failed is reached by nobody through it.
+            if let Err(error) = met {
+                self.notice(None, error.to_string());
+                if let Some(trunk) = self.trunk(trunk) {
+                    trunk.meeting = None;
+                }
+            }
+            return;
+        };
+        match met {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Err(error) = self.ring_up(at) {
+                    self.end(at, End::Failed(error));
+                }
+            }
+            Err(error) => self.end(at, End::Failed(error)),
+        }
+        self.stale = true;
+    }
+
+    /// Somebody calls.
+    pub(super) fn called(&mut self, trunk: u64, caller: Caller, now: Instant) -> Result<(), CallError> {
+        let from = caller.session.address();
+        self.replace(&caller, from);
+        let welcome = policy::welcome(
+            &self.engine,
+            &caller.peer,
+            from,
+            self.presence.do_not_disturb || self.is_ending(),
+            self.active() >= self.purpose.calls,
+        )?;
+        let (name, answer) = match welcome {
+            Welcome::Answer { name } => (name, true),
+            Welcome::Ring { name } => (name, false),
+            Welcome::Refuse { reason, notice } => {
+                if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+                    door.refuse(caller, reason, now);
+                }
+                self.notice(None, notice);
+                return Ok(());
+            }
+        };
+        let settings = self.engine.settings();
+        let offer = self.engine.offer(&settings);
+        let Caller { peer, offer: theirs, session } = caller;
+        // It rings until the sound is open here, even where nobody is asked.
+        let limits = self.engine.limits(&settings, headers(from));
+        match Call::answer(session, &theirs, &offer, limits, true, now) {
+            Err(session) => {
+                if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+                    door.dismiss(session);
+                }
+            }
+            Ok(call) => {
+                self.last_id += 1;
+                let mut conversation = Conversation::new(self.last_id, Direction::Incoming, from.to_string(), settings);
+                conversation.trunk = trunk;
+                conversation.call = Some(call);
+                (conversation.address, conversation.name, conversation.key) = (Some(from), name, Some(peer));
+                conversation.phase = Phase::Joining;
+                conversation.answered = answer;
+                self.calls.push(conversation);
+                self.stale = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer that calls anew from where it was does not miss the old call.
+    fn replace(&mut self, caller: &Caller, from: SocketAddr) {
+        // Calls of this machine's own key are several programs' rather.
+        if caller.peer == self.engine.identity().public() {
+            return;
+        }
+        let same = |call: &Conversation| {
+            call.key == Some(caller.peer)
+                && call.direction == Direction::Incoming
+                && call.address.is_some_and(|address| address.ip() == from.ip())
+                && !call.is_ending()
+        };
+        if let Some(at) = self.calls.iter().position(same) {
+            self.end(at, End::Ours);
+        }
+    }
+
+    /// The system says that nobody listens where a call goes.
+    pub(super) fn refused_by_system(&mut self, trunk: u64) {
+        let joins = |call: &Conversation| call.trunk == trunk && call.phase == Phase::Joining;
+        let Some(at) = self.calls.iter().position(joins) else { return };
+        // The first may be of a listener that is just starting; nobody is there when it goes on.
+        self.calls[at].refusals += 1;
+        if self.calls[at].refusals >= 3
+            && let Some(address) = self.calls[at].address
+        {
+            self.end(at, End::Failed(CallError::NoAnswer(address)));
+        }
+    }
+
+    /// A datagram of a call.
+    pub(super) fn datagram(&mut self, at: usize, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        let Some(mut call) = self.calls[at].call.take() else { return };
+        let event = call.handle(now, from, datagram);
+        // Speech goes on its way before anything else; the call is back in its place for that.
+        match event {
+            Some(event @ (call::Event::Frames { .. } | call::Event::Silence { .. })) => {
+                while let Some(first) = call.poll_event() {
+                    self.calls[at].call = Some(call);
+                    self.happened(at, first);
+                    let Some(back) = self.calls[at].call.take() else { return };
+                    call = back;
+                }
+                self.calls[at].call = Some(call);
+                self.calls[at].take_media(&event);
+            }
+            event => {
+                let event = event.and_then(lasting);
+                self.calls[at].call = Some(call);
+                self.happen(at, event);
+            }
+        }
+    }
+
+    pub(super) fn call_due(&mut self, at: usize, now: Instant) {
+        let call = &mut self.calls[at];
+        let mut event = None;
+        if let Some(call) = &mut call.call
+            && call.poll_timeout().is_some_and(|due| now >= due)
+        {
+            event = call.handle_timeout(now);
+        }
+        self.happen(at, event);
+        match self.calls[at].phase {
+            Phase::Meeting { until } if now >= until => {
+                let relay = self.calls[at].relay.map(|(relay, _)| relay).or(self.calls[at].address);
+                let error = relay.map_or(CallError::Crashed("relay"), CallError::NobodyAtRelay);
+                self.end(at, End::Failed(error));
+            }
+            Phase::Ringing { until } if now >= until => {
+                let error = match (self.calls[at].direction, self.calls[at].address) {
+                    (Direction::Outgoing, Some(address)) => CallError::NotPickedUp(address),
+                    _ => CallError::Missed(self.calls[at].who()),
+                };
+                self.end(at, End::Failed(error));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes an event, and whatever waits behind it.
+    fn happen(&mut self, at: usize, event: Option<call::Event<'static>>) {
+        let mut next = event;
+        loop {
+            if let Some(event) = next {
+                self.happened(at, event);
+            }
+            next = self.calls[at].call.as_mut().and_then(Call::poll_event);
+            if next.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn happened(&mut self, at: usize, event: call::Event<'static>) {
+        match event {
+            call::Event::Connected { peer, codec, frames_per_packet, ringing, depth } => {
+                let joined = self.joined(at, peer, codec, frames_per_packet, depth);
+                match joined {
+                    Err(error) => self.end(at, End::Failed(error)),
+                    Ok(()) => self.ring_or_seat(at, ringing),
+                }
+            }
+            call::Event::Presence(presence) => {
+                if matches!(self.calls[at].phase, Phase::Ringing { .. })
+                    && self.calls[at].direction == Direction::Outgoing
+                    && !presence.ringing
+                {
+                    self.seat(at);
+                }
+            }
+            call::Event::Moved { to, .. } => {
+                let id = self.calls[at].id;
+                self.calls[at].address = Some(to);
+                self.notice(Some(id), format!("the peer is reached at {to} now"));
+            }
+            call::Event::Refused(reason) => {
+                let error = self.refusal(at, reason);
+                self.end(at, End::Failed(error));
+            }
+            call::Event::PeerLeft { frames, reason } => self.peer_left(at, frames, reason),
+            call::Event::TimedOut => {
+                let call = &self.calls[at];
+                let address = call.address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+                let error = match call.phase {
+                    Phase::Joining => CallError::NoAnswer(address),
+                    _ => CallError::Lost(address),
+                };
+                self.end(at, End::Failed(error));
+            }
+            call::Event::Attacked => {
+                let address = self.calls[at].address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+                self.end(at, End::Failed(CallError::Attacked(address)));
+            }
+            // Media has its own way.
+            call::Event::Frames { .. } | call::Event::Silence { .. } => {}
+        }
+        self.stale = true;
+    }
+
+    /// The handshake is done: who is there, and in what speech will be.
+    fn joined(
+        &mut self,
+        at: usize,
+        peer: PublicKey,
+        codec: Codec,
+        peer_frames: u8,
+        peer_depth: u8,
+    ) -> Result<(), CallError> {
+        if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == self.calls[at].trunk) {
+            report_errors(&trunk.socket, false);
+        }
+        let call = &mut self.calls[at];
+        (call.key, call.codec) = (Some(peer), Some(codec));
+        (call.peer_frames, call.peer_depth) = (peer_frames, peer_depth);
+        if call.name.is_none() {
+            let direct = call.relay.is_none() && call.direction == Direction::Outgoing;
+            let address = call.address.filter(|_| direct);
+            let recognised = policy::recognise(&self.engine, &peer, address)?;
+            call.name = recognised.name;
+            if let Some(notice) = recognised.notice {
+                let id = call.id;
+                self.notice(Some(id), notice);
+            }
+        }
+        let packing = || self.engine.packing(codec);
+        self.calls[at].media = Some(Media { outbound: Outbound::new(packing()), inbound: Inbound::new(packing()) });
+        Ok(())
+    }
+
+    fn ring_or_seat(&mut self, at: usize, ringing: bool) {
+        let call = &mut self.calls[at];
+        let waits = match call.direction {
+            Direction::Outgoing => ringing,
+            Direction::Incoming => !call.answered,
+        };
+        if !waits {
+            self.seat(at);
+            return;
+        }
+        let until = Instant::now() + Duration::from_secs(self.engine.config().call.ring_seconds);
+        // The called side gives up first, and says so.
+        let grace = if call.direction == Direction::Outgoing { Duration::from_secs(2) } else { Duration::ZERO };
+        call.phase = Phase::Ringing { until: until + grace };
+        let (id, who, address) = (call.id, call.who(), call.address);
+        match (call.direction, address) {
+            (Direction::Outgoing, Some(address)) => (self.observer)(Event::Ringing(address)),
+            (Direction::Outgoing, None) => {}
+            (Direction::Incoming, _) => (self.observer)(Event::Incoming { call: id, who }),
+        }
+    }
+
+    /// Opens a call's sound, on a thread that may wait.
+    pub(super) fn seat(&mut self, at: usize) {
+        let call = &mut self.calls[at];
+        let (Some(codec), false) = (call.codec, matches!(call.phase, Phase::Seating | Phase::Talking)) else { return };
+        call.phase = Phase::Seating;
+        // The caller guessed the codec, and is wrong only if the peers share no model.
+        let made = call.voice.take().filter(|_| codec == self.engine.usual_codec());
+        let (id, settings) = (call.id, call.settings);
+        let (engine, desk, done, wake) = (self.engine.clone(), self.desk.clone(), self.done.clone(), self.wake());
+        tokio::task::spawn_blocking(move || {
+            let seat = || -> Result<_, CallError> {
+                let voice = match made {
+                    Some(voice) => *voice,
+                    None => engine.voice(id, codec, &settings, wake)?,
+                };
+                desk.seat(voice).map(Box::new)
+            };
+            if let Err(unsent) = done.send(Done::Seated { id, result: seat() })
+                && let Done::Seated { result: Ok(seat), .. } = unsent.0
+            {
+                seat.leave();
+            }
+        });
+    }
+
+    /// The sound is open: both sides may speak.
+    fn seated(&mut self, id: u64, result: Result<Box<Seat>, CallError>) {
+        let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::Seating);
+        let (at, seat) = match (at, result) {
+            (Some(at), Ok(seat)) => (at, *seat),
+            (Some(at), Err(error)) => return self.end(at, End::Failed(error)),
+            (None, Ok(seat)) => {
+                // It has ended meanwhile.
+                tokio::task::spawn_blocking(move || seat.leave());
+                return;
+            }
+            (None, Err(_)) => return,
+        };
+        let now = Instant::now();
+        let call = &mut self.calls[at];
+        let (Some(protocol), Some(codec)) = (&mut call.call, call.codec) else { return };
+        protocol.adapt(
+            self.engine.limits(&call.settings, protocol.headers()),
+            self.engine.costs(codec),
+            call.settings.adapt,
+        );
+        protocol.set_presence(now, Presence { ringing: false, held: call.held });
+        for incoming in call.early.drain(..) {
+            call.overrun += u64::from(seat.to_playback.try_send(incoming).is_err());
+        }
+        seat.set_volume(call.volume_db);
+        seat.hold(call.held);
+        seat.confer(call.conference);
+        call.seat = Some(seat);
+        call.phase = Phase::Talking;
+        call.talking_since = Some(now);
+        call.tell_plan();
+        let peer = call.address.zip(call.key).map(|(address, key)| Peer {
+            address,
+            name: call.name.clone(),
+            key,
+            codec,
+            depth: call.peer_depth,
+            frames_per_packet: call.peer_frames,
+        });
+        if let Some(peer) = peer {
+            (self.observer)(Event::Connected(peer));
+        }
+        if codec == Codec::Opus {
+            self.notice(Some(id), "the peer holds another model: this call is in Opus".into());
+        }
+        self.stale = true;
+    }
+
+    fn peer_left(&mut self, at: usize, frames: Option<u64>, reason: Goodbye) {
+        let call = &mut self.calls[at];
+        call.peer_left = true;
+        match (&call.seat, call.phase) {
+            (Some(seat), Phase::Talking) => {
+                // What was said before is played to its end.
+                seat.shared.stop_capture();
+                seat.shared.drain(frames);
+            }
+            _ => {
+                let who = call.who();
+                let error = match (call.direction, reason, call.address) {
+                    (Direction::Outgoing, Goodbye::Declined, _) => Some(self.refusal(at, Reason::Declined)),
+                    (Direction::Outgoing, Goodbye::Busy, _) => Some(self.refusal(at, Reason::Busy)),
+                    (Direction::Outgoing, Goodbye::NoAnswer, Some(address)) => Some(CallError::NotPickedUp(address)),
+                    (Direction::Incoming, _, _) => Some(CallError::Missed(who)),
+                    _ => None,
+                };
+                self.end(at, error.map_or(End::Theirs, End::Failed));
+            }
+        }
+    }
+
+    /// The peer's refusal, in words.
+    fn refusal(&self, at: usize, reason: Reason) -> CallError {
+        let call = &self.calls[at];
+        let address = call.address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        match reason {
+            Reason::WrongKey => {
+                CallError::KeyChanged { who: call.name.clone().unwrap_or_else(|| address.to_string()), address }
+            }
+            reason => CallError::Refused { peer: address, reason: explain(reason).to_owned() },
+        }
+    }
+
+    /// Answers a call that rings here.
+    pub(super) fn answer(&mut self, at: usize) {
+        self.calls[at].answered = true;
+        if matches!(self.calls[at].phase, Phase::Ringing { .. }) {
+            self.seat(at);
+        }
+        self.stale = true;
+    }
+
+    /// Refuses a call that rings here.
+    pub(super) fn refuse(&mut self, at: usize, reason: RefusalReason) {
+        let goodbye = match reason {
+            RefusalReason::Declined => Goodbye::Declined,
+            RefusalReason::Busy => Goodbye::Busy,
+        };
+        self.end_with(at, End::Ours, goodbye);
+    }
+
+    /// Ends a call, however far it has come. What has to be done for that takes a while.
+    pub(super) fn end(&mut self, at: usize, end: End) {
+        let goodbye = match (&end, self.calls[at].phase) {
+            (End::Failed(CallError::Missed(_) | CallError::NotPickedUp(_)), _) => Goodbye::NoAnswer,
+            (End::Failed(_), Phase::Seating) => Goodbye::Declined,
+            _ => Goodbye::HungUp,
+        };
+        self.end_with(at, end, goodbye);
+    }
+
+    fn end_with(&mut self, at: usize, end: End, goodbye: Goodbye) {
+        let call = &mut self.calls[at];
+        if call.is_ending() {
+            return;
+        }
+        let theirs = matches!(end, End::Theirs);
+        call.phase = Phase::Leaving;
+        call.end = Some(end);
+        (call.voice, call.peer_left) = (None, false);
+        call.early = Vec::new();
+        let id = call.id;
+        if let Some(protocol) = &mut call.call {
+            protocol.hang_up(Instant::now(), goodbye);
+        }
+        if let Some(seat) = call.seat.take() {
+            if !theirs {
+                seat.shared.stop_playback();
+            }
+            seat.shared.stop_capture();
+            call.leaving = true;
+            let done = self.done.clone();
+            tokio::task::spawn_blocking(move || {
+                // The hub may have ended: then nobody waits for the figures.
+                let _ = done.send(Done::Left { id, figures: Box::new(seat.leave()) });
+            });
+        }
+        if call.recording.take().is_some()
+            && let Some(scribe) = &self.scribe
+        {
+            scribe.stop(id);
+        }
+        self.stale = true;
+    }
+
+    /// Ends a call that is leaving, once goodbyes are sent and the sound is closed.
+    pub(super) fn conclude(&mut self, at: usize, now: Instant) {
+        let call = &mut self.calls[at];
+        let said = call.call.as_ref().is_none_or(|call| call.is_over() || call.poll_timeout().is_none());
+        if call.phase != Phase::Leaving || call.leaving || !said {
+            return;
+        }
+        call.phase = Phase::Over { since: now };
+        let sound = call.left.as_mut().and_then(|figures| figures.failure.take());
+        let failure = match call.end.take() {
+            Some(End::Failed(error)) => Some(error),
+            _ => sound,
+        };
+        call.failure = failure.as_ref().map(ToString::to_string);
+        let (id, failed) = (call.id, call.failure.clone());
+        if let Some(finished) = figures::report(call, &self.engine) {
+            (self.observer)(Event::Ended(Box::new(finished)));
+        }
+        call.call = None;
+        call.media = None;
+        self.stale = true;
+        if self.purpose.once {
+            self.failure = failure;
+        } else if let Some(text) = failed {
+            self.notice(Some(id), text);
+        }
+        self.call_is_over();
+    }
+}
+
+/// Events that outlast the datagram that they came of.
+fn lasting(event: call::Event<'_>) -> Option<call::Event<'static>> {
+    Some(match event {
+        call::Event::Frames { .. } | call::Event::Silence { .. } => return None,
+        call::Event::Connected { peer, codec, depth, frames_per_packet, ringing } => {
+            call::Event::Connected { peer, codec, depth, frames_per_packet, ringing }
+        }
+        call::Event::Presence(presence) => call::Event::Presence(presence),
+        call::Event::Moved { from, to } => call::Event::Moved { from, to },
+        call::Event::Refused(reason) => call::Event::Refused(reason),
+        call::Event::PeerLeft { frames, reason } => call::Event::PeerLeft { frames, reason },
+        call::Event::TimedOut => call::Event::TimedOut,
+        call::Event::Attacked => call::Event::Attacked,
+    })
+}
+
+fn explain(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Busy => "it is in another call; try again later",
+        Reason::NoSharedBundle => "it has another model, and no Opus; use the same bundle on both sides (--bundle)",
+        Reason::Version => "it speaks another version of the protocol; update the older side",
+        Reason::WrongKey => "it has another key",
+        Reason::Declined => "it does not want to; if it does not know you, it may want your key (`parlo id`)",
+        Reason::Other(_) => "it gave a reason that this program does not know; a newer Parlo may",
+    }
+}
+
+/// So that a refusal's kind need not be named where it is always the same.
+pub(super) fn conflict(text: impl Into<String>) -> Refused {
+    Refused::new(RefusedKind::Conflict, text)
+}

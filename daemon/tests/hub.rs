@@ -1,0 +1,230 @@
+//! Calls between two daemons' hubs in one process, over real sockets, driven as the control API drives them.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::{
+    sync::{Arc, LazyLock},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use parlo_control::{AudioChange, Call, CallChange, CallState, Dial, Direction, Presence, RefusalReason, Status};
+use parlod::{
+    call::{CallError, Engine, Stop},
+    config::{AutoAnswer, Config, Endpoint},
+    hub::{Handle, Refused, RefusedKind, Reply, Request, Service},
+    recordings::Recordings,
+};
+use support::clip;
+
+/// Where the one key of all sides here is kept.
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    // SAFETY: set before any other thread of this process looks: every test makes its sides through this.
+    unsafe { std::env::set_var("XDG_CONFIG_HOME", folder.path()) };
+    folder
+});
+
+/// One daemon: its hub on a thread, and a hold on it.
+struct Side {
+    handle: Handle,
+    stop: Stop,
+    thread: Option<JoinHandle<Result<(), CallError>>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Side {
+    fn new(answer: AutoAnswer, source: Endpoint) -> Self {
+        let folder = FOLDER.path().to_owned();
+        let mut config = Config::default();
+        config.call.listen = "127.0.0.1:0".into();
+        config.call.answer = answer;
+        config.call.ring_seconds = 5;
+        (config.audio.source, config.audio.sink) = (source, Endpoint::None);
+        let engine = Engine::new(config, Instant::now(), false).unwrap();
+        let recordings = Arc::new(Recordings::new(&folder.join("recordings")));
+        let (handle, backend) = Service::handle(&engine, Arc::clone(&recordings));
+        let stop = Stop::default();
+        let stops = stop.clone();
+        let service = Service { call: None, listen: true, once: false };
+        let run = move || service.run(&engine, Some((backend, recordings)), &stops, &mut |_| {});
+        let thread = Some(std::thread::spawn(run));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let side = Self { handle, stop, thread, runtime };
+        side.until("it listens", |status| status.listening.is_some());
+        side
+    }
+
+    fn address(&self) -> String {
+        self.handle.status().listening.clone().unwrap()
+    }
+
+    fn ask(&self, request: Request) -> Result<Reply, Refused> {
+        self.runtime.block_on(self.handle.ask(request))
+    }
+
+    fn dial(&self, to: &str) -> Call {
+        match self.ask(Request::Dial(Dial { peer: to.into(), ..Dial::default() })).unwrap() {
+            Reply::Call(call) => *call,
+            Reply::Done => panic!("a call was asked for"),
+        }
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Arc<Status> {
+        let start = Instant::now();
+        loop {
+            let status = self.handle.status();
+            if holds(&status) {
+                return status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "waited for: {what}; now: {:#?}", status.calls);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn call_is(&self, what: &str, holds: impl Fn(&Call) -> bool) -> Call {
+        let status = self.until(what, |status| status.calls.last().is_some_and(&holds));
+        status.calls.last().unwrap().clone()
+    }
+
+    fn state(&self, state: CallState) -> Call {
+        self.call_is(&format!("{state:?}"), |call| call.state == state)
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.stop.request();
+        let ended = self.thread.take().unwrap().join();
+        if !std::thread::panicking() {
+            ended.unwrap().unwrap();
+        }
+    }
+}
+
+fn speech() -> Endpoint {
+    Endpoint::File(clip())
+}
+
+#[test]
+fn a_call_rings_is_answered_held_changed_and_hung_up() {
+    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::Never, Endpoint::None));
+    let placed = alice.dial(&bob.address());
+    assert_eq!((placed.direction, placed.state), (Direction::Outgoing, CallState::Calling));
+    let rings = bob.state(CallState::Ringing);
+    assert_eq!(rings.direction, Direction::Incoming);
+    alice.state(CallState::Ringing);
+    assert!(bob.handle.status().audio.endpoints.source_name.is_none(), "no microphone before an answer");
+    bob.ask(Request::Answer(rings.id)).unwrap();
+    let call = alice.call_is("figures", |call| call.figures.is_some_and(|f| f.sent.wire > 1.0 && f.elapsed_s > 1.0));
+    assert_eq!((call.state, call.codec.as_deref()), (CallState::Active, Some("tokens")));
+    let figures = call.figures.unwrap();
+    let sum = figures.sent.speech + figures.sent.redundancy + figures.sent.headers + figures.sent.ip;
+    assert!((sum - figures.sent.wire).abs() < 1e-6 && figures.sent.ip > 0.5, "{figures:?}");
+    let heard = bob.call_is("speech is heard", |call| call.figures.is_some_and(|f| f.frames.real > 50));
+    let budget = heard.figures.unwrap().budget;
+    assert!(budget.frame >= 40.0 && budget.total > budget.frame, "{budget:?}");
+
+    let change = |side: &Side, id, change: CallChange| side.ask(Request::Change(id, change));
+    change(&alice, call.id, CallChange { held: Some(true), ..CallChange::default() }).unwrap();
+    bob.call_is("held by the peer", |call| call.held_by_peer);
+    let silent = bob.handle.status().calls[0].figures.unwrap().frames.real;
+    change(&alice, call.id, CallChange { held: Some(false), ..CallChange::default() }).unwrap();
+    bob.call_is("taken up again", |call| {
+        !call.held_by_peer && call.figures.is_some_and(|f| f.frames.real > silent + 10)
+    });
+    change(&alice, call.id, CallChange { depth: Some(3), ..CallChange::default() }).unwrap();
+    alice.call_is("three codes", |call| call.figures.is_some_and(|f| f.depth <= 3));
+    for wrong in [
+        CallChange { depth: Some(99), ..CallChange::default() },
+        CallChange { latency_ms: Some(1), ..CallChange::default() },
+        CallChange { volume_db: Some(f32::NAN), ..CallChange::default() },
+    ] {
+        assert_eq!(change(&alice, call.id, wrong).unwrap_err().kind, RefusedKind::Invalid);
+    }
+    assert_eq!(alice.ask(Request::HangUp(77)).unwrap_err().kind, RefusedKind::NotFound);
+    bob.ask(Request::HangUp(rings.id)).unwrap();
+    assert_eq!(alice.state(CallState::Ended).failure, None);
+    assert_eq!(bob.state(CallState::Ended).failure, None);
+    assert_eq!(bob.ask(Request::HangUp(rings.id)).unwrap_err().kind, RefusedKind::Conflict);
+}
+
+#[test]
+fn callers_are_told_why_nobody_answers() {
+    let (alice, bob) = (Side::new(AutoAnswer::Never, Endpoint::None), Side::new(AutoAnswer::Never, Endpoint::None));
+    let failure = || alice.state(CallState::Ended).failure.unwrap_or_default();
+    alice.dial(&bob.address());
+    bob.ask(Request::Refuse(bob.state(CallState::Ringing).id, RefusalReason::Declined)).unwrap();
+    assert!(failure().contains("does not want to"), "{}", failure());
+
+    alice.dial(&bob.address());
+    bob.ask(Request::Refuse(bob.state(CallState::Ringing).id, RefusalReason::Busy)).unwrap();
+    alice.call_is("busy", |call| call.failure.as_ref().is_some_and(|why| why.contains("another call")));
+
+    bob.ask(Request::Presence(Presence { do_not_disturb: true })).unwrap();
+    alice.dial(&bob.address());
+    let busy = |call: &Call| call.id == 3 && call.failure.as_ref().is_some_and(|why| why.contains("another call"));
+    alice.call_is("busy, as bob is not to be disturbed", |call| busy(call) || call.state == CallState::Ended);
+    assert!(failure().contains("another call"));
+    bob.ask(Request::Presence(Presence { do_not_disturb: false })).unwrap();
+
+    // Nobody comes: after five seconds both know.
+    alice.dial(&bob.address());
+    bob.state(CallState::Ringing);
+    alice.call_is("nobody came", |call| call.failure.as_ref().is_some_and(|why| why.contains("nobody answered")));
+    bob.call_is("missed", |call| call.failure.as_ref().is_some_and(|why| why.contains("missed")));
+
+    // The caller gives up.
+    let call = alice.dial(&bob.address());
+    bob.state(CallState::Ringing);
+    alice.state(CallState::Ringing);
+    alice.ask(Request::HangUp(call.id)).unwrap();
+    bob.call_is("given up", |call| call.state == CallState::Ended && call.failure.is_some());
+}
+
+#[test]
+fn eight_calls_stand_at_once_and_the_ninth_is_told_that_the_line_is_busy() {
+    let bob = Side::new(AutoAnswer::All, speech());
+    let alice = Side::new(AutoAnswer::Never, speech());
+    for _ in 0..8 {
+        alice.dial(&bob.address());
+    }
+    let active = |status: &Status| status.calls.iter().filter(|call| call.state == CallState::Active).count();
+    bob.until("eight calls", |status| active(status) == 8);
+    alice.until("eight calls", |status| active(status) == 8);
+    let nine = alice.ask(Request::Dial(Dial { peer: bob.address(), ..Dial::default() })).unwrap_err();
+    assert_eq!(nine.kind, RefusedKind::Conflict);
+    let carol = Side::new(AutoAnswer::Never, Endpoint::None);
+    carol.dial(&bob.address());
+    assert!(carol.state(CallState::Ended).failure.unwrap().contains("another call"));
+    alice.until("all are heard", |status| {
+        status.calls.iter().all(|call| call.figures.is_some_and(|f| f.frames.real > 20))
+    });
+}
+
+#[test]
+fn sound_is_changed_while_a_call_goes_on() {
+    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::All, Endpoint::None));
+    alice.dial(&bob.address());
+    bob.call_is("speech", |call| call.figures.is_some_and(|f| f.frames.real > 30));
+    let set = |change: AudioChange| alice.ask(Request::Audio(change));
+    set(AudioChange { muted: Some(true), ..AudioChange::default() }).unwrap();
+    alice.until("muted", |status| status.audio.muted);
+    let before = bob.handle.status().calls[0].figures.unwrap().frames.silent;
+    bob.call_is("silence is told", |call| call.figures.is_some_and(|f| f.frames.silent > before + 30));
+    set(AudioChange { muted: Some(false), push_to_talk: Some(true), talking: Some(true), ..AudioChange::default() })
+        .unwrap();
+    alice.until("talking", |status| status.audio.talking && status.audio.push_to_talk && !status.audio.muted);
+    for wrong in [
+        AudioChange { source: Some("file:/etc/passwd".into()), ..AudioChange::default() },
+        AudioChange { source: Some("nonsense".into()), ..AudioChange::default() },
+        AudioChange { input_gain_db: Some(99.0), ..AudioChange::default() },
+    ] {
+        assert_eq!(set(wrong).unwrap_err().kind, RefusedKind::Invalid);
+    }
+    set(AudioChange { source: Some("none".into()), ..AudioChange::default() }).unwrap();
+    assert_eq!(alice.handle.status().audio.endpoints.source, "none");
+    assert_eq!(alice.handle.status().calls[0].state, CallState::Active, "the call goes on");
+}
