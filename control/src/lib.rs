@@ -6,7 +6,10 @@
 
 pub mod audio;
 pub mod calls;
+#[cfg(unix)]
+pub mod client;
 pub mod events;
+pub mod place;
 pub mod status;
 
 pub use audio::{Audio, AudioChange, Device, Endpoints, Meters, SoundFigures, StageSwitches};
@@ -14,5 +17,7 @@ pub use calls::{
     Bitrates, Budget, Call, CallChange, CallFigures, CallSettings, CallState, Dial, Direction, FrameCounts, Peer,
     Refusal, RefusalReason,
 };
+#[cfg(unix)]
+pub use client::{Client, ClientError};
 pub use events::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
 pub use status::{Bundle, Contact, ContactEntry, Failure, Presence, Recording, Status};

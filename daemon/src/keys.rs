@@ -183,7 +183,7 @@ fn write_identity(folder: &Path, file: &Path, identity: &Identity) -> Result<boo
 }
 
 /// A new file in the folder, which only its owner can read, with this text, on the disk.
-fn written(folder: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
+pub(crate) fn written(folder: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
     make_folder(folder)?;
     // Files of this kind have mode 0600 from the start.
     let mut temporary = tempfile::Builder::new()

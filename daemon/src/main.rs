@@ -1,21 +1,34 @@
-//! `parlod`: places or takes calls without a person at the keyboard. `parlo` is for people.
+//! `parlod`: the daemon that calls go through. `parlo` is for people.
 
-use std::{io::Write, path::Path, process::ExitCode, time::Instant};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
 
+use anyhow::Context;
 use clap::Parser;
 use parlod::{
     call::{Engine, Event, Finished, Stop, Timeline},
-    config,
+    config::{self, Config},
+    control,
+    hub::Service,
+    logging,
     options::CallOptions,
+    recordings::{self, Recordings},
+    service,
 };
 
 /// Parlo's daemon: voice in 1 to 6 kbps over UDP.
 ///
-/// Waits for calls at the address that the configuration names, or places one with --call.
+/// Waits for calls at the address that the configuration names, and does what its control API is asked for; `parlo` is that
+/// API's command line. With --call or --once it is there for one call, without a control API unless one is asked for.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Call this HOST:PORT instead of waiting for calls
+    /// Call this HOST:PORT, and end when the call ends
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "listen")]
     call: Option<String>,
     /// Wait for calls at this address
@@ -24,6 +37,23 @@ struct Arguments {
     /// End after the first call
     #[arg(long)]
     once: bool,
+    /// Unix socket of the control API, or "none"
+    #[arg(long, value_name = "FILE")]
+    control_socket: Option<String>,
+    /// Address of the control API and its page on this machine, such as 127.0.0.1:7276; needs the token in the file "token"
+    /// beside the socket
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    control_tcp: Option<String>,
+    /// Folder that calls are recorded to
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
+    /// What is logged: error, warn, info, debug or trace, also by part ("parlod::hub=debug"); PARLO_LOG says it
+    /// too
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Log as JSON, a line each
+    #[arg(long)]
+    log_json: bool,
     /// Print the configuration with every setting at its default, documented, and end
     #[arg(long)]
     print_config: bool,
@@ -34,11 +64,12 @@ struct Arguments {
 fn main() -> ExitCode {
     let started = Instant::now();
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    match run(&arguments, started) {
+    let result =
+        logging::begin(arguments.log_level.as_deref(), arguments.log_json).and_then(|()| run(&arguments, started));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("parlod: {error}");
+            eprintln!("parlod: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -50,45 +81,98 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         return Ok(());
     }
     let options = &arguments.options;
-    let mut config = options.resolve()?;
+    let config = configuration(arguments)?;
+    let service = Service {
+        call: arguments.call.clone(),
+        listen: arguments.call.is_none(),
+        once: arguments.once || arguments.call.is_some(),
+    };
+    let endpoints = control::Endpoints::new(&config.control)?;
+    let folder = config.recordings.folder.clone();
+    let engine = Engine::new(config, started, options.timeline.is_some())?;
+    // The API is there before the first call can come, and until the last has ended.
+    let mut backend = None;
+    let mut server = None;
+    if endpoints.socket.is_some() || endpoints.tcp.is_some() {
+        let folder = if folder.as_os_str().is_empty() { recordings::usual_folder()? } else { folder };
+        let recordings = Arc::new(Recordings::new(&folder));
+        let (handle, behind) = Service::handle(&engine, Arc::clone(&recordings));
+        let backend_of_devices = engine.config().audio.backend();
+        let extras = control::Extras::new(
+            engine.known().clone(),
+            engine.runtime().clone(),
+            engine.bundle().clone(),
+            backend_of_devices,
+        );
+        server = Some(control::serve(endpoints, handle, extras)?);
+        backend = Some((behind, recordings));
+    }
+    if let Some(server) = &server {
+        if let Some(socket) = server.socket() {
+            tracing::info!("the control API is at {}", socket.display());
+        }
+        if let (Some(address), Some(token)) = (server.tcp(), server.token_file()) {
+            tracing::info!("the page is at http://{address}/, with the token in {}", token.display());
+        }
+    }
+    let mut unwritten = None;
+    let mut on_event = |event| tell(event, options, &mut unwritten);
+    let result = service.run(&engine, backend, &Stop::default(), &mut on_event);
+    let _ = service::notify("STOPPING=1");
+    drop(server);
+    result?;
+    unwritten.map_or(Ok(()), Err)
+}
+
+/// The configuration file, with the flags over it.
+fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
+    let mut config = arguments.options.resolve()?;
     if let Some(listen) = &arguments.listen {
         config.call.listen.clone_from(listen);
     }
-    let engine = Engine::new(config, started, options.timeline.is_some())?;
-    let mut unwritten = None;
-    let mut on_event = |event| match event {
+    if let Some(folder) = &arguments.recordings {
+        config.recordings.folder.clone_from(folder);
+    }
+    if let Some(tcp) = &arguments.control_tcp {
+        config.control.tcp.clone_from(tcp);
+    }
+    match &arguments.control_socket {
+        Some(socket) => config.control.socket.clone_from(socket),
+        // Who is there for one call is not in the way of the daemon that stays.
+        None if arguments.once || arguments.call.is_some() => config.control.socket = "none".into(),
+        None => {}
+    }
+    config.check()?;
+    Ok(config)
+}
+
+fn tell(event: Event, options: &CallOptions, unwritten: &mut Option<anyhow::Error>) {
+    match event {
         Event::Listening(address) => {
             // For whoever started this: the line comes when calls can come, and names the port if any was asked for.
             let mut out = std::io::stdout().lock();
             let _ = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+            // And for systemd; that it cannot be told is no reason not to serve.
+            let _ = service::notify("READY=1");
         }
         Event::Calling(address) => tracing::info!("calling {address}"),
+        Event::Ringing(address) => tracing::info!("it rings at {address}"),
+        Event::Incoming { call, who } => tracing::info!("{who} calls; to answer: parlo answer {call}"),
         Event::Connected(peer) => {
             let who = peer.name.unwrap_or_else(|| format!("a stranger ({})", peer.key.fingerprint()));
             tracing::info!("in a call with {who} at {}", peer.address);
         }
         Event::Notice(notice) => tracing::warn!("{notice}"),
         Event::Ended(finished) => {
-            tracing::info!(
-                "call ended: {} frames sent, {} played, {} lost",
-                finished.report.frames.sent,
-                finished.report.frames.played,
-                finished.report.frames.lost
-            );
-            unwritten = write(&finished, options.report.as_deref(), options.timeline.as_deref()).err();
+            let frames = &finished.report.frames;
+            tracing::info!("call ended: {} frames sent, {} played, {} lost", frames.sent, frames.played, frames.lost);
+            *unwritten = write(&finished, options.report.as_deref(), options.timeline.as_deref()).err();
         }
         _ => {}
-    };
-    let stop = Stop::default();
-    match &arguments.call {
-        Some(peer) => engine.call(peer, &stop, &mut on_event)?,
-        None => engine.listen(arguments.once, &stop, &mut on_event)?,
     }
-    unwritten.map_or(Ok(()), Err)
 }
 
 fn write(finished: &Finished, report: Option<&Path>, timeline: Option<&Path>) -> anyhow::Result<()> {
-    use anyhow::Context;
     if let Some(file) = report {
         finished.report.write(file).with_context(|| format!("cannot write {}", file.display()))?;
     }

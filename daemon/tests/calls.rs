@@ -32,6 +32,7 @@ static CONFIGURATION: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::t
 
 fn parlod(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlod"));
+    command.args(["--answer", "all", "--control-socket", "none"]);
     command.args(arguments).env("XDG_CONFIG_HOME", CONFIGURATION.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

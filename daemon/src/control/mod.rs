@@ -1,1 +1,213 @@
 //! The control API: HTTP and WebSocket, on a Unix socket and, if asked for, on loopback TCP.
+//!
+//! ```text
+//! client -> listener -> guard (TCP: Host, Origin, token) -> route -> hub::Handle -> hub
+//! client <- events   <- texts made once for all clients  <- hub::Handle <- hub
+//! ```
+//!
+//! All of it runs on one thread of its own, `parlo-control`, at normal priority. It asks the hub and reads what the hub has
+//! published; it never touches what the threads of the sound use. What takes long (files, devices, decoding a recording) is
+//! done on other threads, so that no request waits for another's.
+
+mod answer;
+mod app;
+mod calls;
+mod document;
+mod events;
+mod extras;
+mod guard;
+mod listen;
+mod metrics;
+mod page;
+mod people;
+pub mod place;
+mod recorded;
+mod sound;
+mod whole;
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{runtime, sync::watch, time::timeout};
+
+pub use extras::{Devices, Extras, Render};
+
+use self::{app::App, guard::Gate, place::Claim};
+use crate::{config::ControlConfig, hub::Handle};
+
+/// How long requests that run when the server ends may take to finish.
+const GRACE: Duration = Duration::from_secs(1);
+/// Threads for what takes long, at most.
+const SLOW_THREADS: usize = 4;
+
+/// Where the API is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The Unix socket, if there is to be one.
+    pub socket: Option<PathBuf>,
+    /// The loopback address, if there is to be one; port 0 takes any that is free.
+    pub tcp: Option<SocketAddr>,
+    /// Where the token for it is written to.
+    pub token: PathBuf,
+}
+
+impl Endpoints {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// If the loopback address is none.
+    pub fn new(config: &ControlConfig) -> Result<Self, ControlError> {
+        let tcp = (!config.tcp.is_empty()).then_some(config.tcp.as_str());
+        let tcp = tcp.map(|text| text.parse().map_err(|_| ControlError::NotLoopback(text.to_owned()))).transpose()?;
+        let socket = (config.socket != place::NONE).then(|| place::socket_path(&config.socket));
+        Ok(Self { socket, tcp, token: place::token_path(&config.socket) })
+    }
+}
+
+/// Why the API cannot be served, with where and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// Another daemon serves there.
+    #[error(
+        "another parlod runs: it serves the control API in {}; stop it (parlo stop), or give this one a [control] socket in \
+         a folder of its own", .0.display()
+    )]
+    AnotherRuns(PathBuf),
+    /// The folder may be other people's.
+    #[error("the control API's socket cannot be in {}: {reason}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// Something else is in the socket's place.
+    #[error("{} is no socket: remove it, or name another place with [control] socket", .0.display())]
+    Occupied(PathBuf),
+    /// An address that other machines reach, or none at all.
+    #[error("the control API is served on loopback only, 127.0.0.1:PORT or [::1]:PORT, not on \"{0}\"")]
+    NotLoopback(String),
+    /// The system refuses.
+    #[error("cannot {what} {place}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// With which file, folder or address.
+        place: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl ControlError {
+    fn system(what: &'static str, place: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        let place = place.to_string();
+        move |error| Self::System { what, place, error }
+    }
+}
+
+/// The server. Dropped, it ends: requests that run are answered, event streams are closed, socket and token are removed.
+#[derive(Debug)]
+pub struct Server {
+    socket: Option<PathBuf>,
+    tcp: Option<SocketAddr>,
+    end: Option<watch::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    claim: Claim,
+}
+
+/// Serves the API. When this returns, requests can come.
+///
+/// # Errors
+/// If a socket cannot be bound, another daemon runs, or the token cannot be written: says what and where.
+pub fn serve(endpoints: Endpoints, handle: Handle, extras: Extras) -> Result<Server, ControlError> {
+    if let Some(address) = endpoints.tcp.filter(|address| !address.ip().is_loopback()) {
+        return Err(ControlError::NotLoopback(address.to_string()));
+    }
+    // First, so that a second daemon changes nothing of the first one's.
+    let mut claim = Claim::new(&endpoints)?;
+    let tcp = endpoints
+        .tcp
+        .map(|address| TcpListener::bind(address).map_err(ControlError::system("serve the control API at", address)))
+        .transpose()?;
+    let unix = endpoints.socket.as_deref().map(|path| claim.bind(path)).transpose()?;
+    let address = tcp.as_ref().map(TcpListener::local_addr).transpose();
+    let address = address.map_err(ControlError::system("serve the control API at", "its address"))?;
+    let gate = match address {
+        Some(address) => Some(Gate::new(address.port(), claim.token(&endpoints.token)?)),
+        None => None,
+    };
+
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(SLOW_THREADS)
+        .thread_name("parlo-slow")
+        .build()
+        .map_err(ControlError::system("start", "the control API"))?;
+    let (end, ended) = watch::channel(());
+    let serving = async move {
+        let (app, telling) = App::new(handle, extras, ended.clone());
+        tokio::spawn(telling);
+        let mut listeners = Vec::new();
+        if let Some(unix) = unix {
+            listeners.push(tokio::spawn(listen::unix(unix, app.router(None), ended.clone())));
+        }
+        if let (Some(tcp), Some(gate)) = (tcp, gate) {
+            listeners.push(tokio::spawn(listen::tcp(tcp, app.router(Some(Arc::new(gate))), ended.clone())));
+        }
+        drop(app);
+        let mut ended = ended;
+        // An error: the sender is gone, which is how the end is told.
+        let _ = ended.changed().await;
+        let _ = timeout(GRACE, async {
+            for listener in listeners {
+                let _ = listener.await;
+            }
+        })
+        .await;
+    };
+    let thread = thread::Builder::new()
+        .name("parlo-control".into())
+        .spawn(move || {
+            runtime.block_on(serving);
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        })
+        .map_err(ControlError::system("start", "the control API's thread"))?;
+    Ok(Server { socket: endpoints.socket, tcp: address, end: Some(end), thread: Some(thread), claim })
+}
+
+impl Server {
+    /// The Unix socket.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// The loopback address, with the port that it really has.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        self.tcp
+    }
+
+    /// The file with the token for it.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.claim.token_file()
+    }
+
+    /// Ends the server, and waits until it has ended: a second at most.
+    pub fn shut_down(self) {}
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the control API's thread crashed");
+        }
+    }
+}

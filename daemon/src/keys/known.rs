@@ -1,4 +1,5 @@
-//! Whom the user knows: a text file with a line for each peer, `NAME ADDRESS KEY # comment`.
+//! Whom the user knows: a text file with a line for each peer, `NAME ADDRESS KEY # comment`, or, if its calls are to be
+//! answered without asking, `NAME ADDRESS KEY auto-answer # comment`.
 //!
 //! Blank lines, comments and lines that are not understood stay as they are. Changes are made under a lock and put in place by
 //! renaming, so that two programs lose none of each other's, and a reader never sees half a file.
@@ -16,7 +17,11 @@ use super::{KeysError, MAX_BYTES, make_folder, sync, written};
 /// Name of the file, in the [folder](super::folder).
 const FILE: &str = "known_peers";
 
-const PREFACE: &str = "# Peers that you know. Each line: NAME ADDRESS KEY # comment. The address may be -.\n";
+const PREFACE: &str = "# Peers that you know. Each line: NAME ADDRESS KEY # comment. The address may be -.\n\
+                       # A peer whose calls are to be answered without asking has the word auto-answer after its key.\n";
+
+/// The fourth word of a line, if there is one.
+const AUTO_ANSWER: &str = "auto-answer";
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Peer {
     pub address: Option<String>,
     /// Who it is.
     pub key: PublicKey,
+    /// Whether its calls are answered without asking.
+    pub auto_answer: bool,
 }
 
 /// What is known of a key.
@@ -66,7 +73,12 @@ impl Line {
         let mut peer = || {
             let (name, address, key) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
             let address = (address != "-").then(|| address.to_owned());
-            words.next().is_none().then(|| Peer { name: name.to_owned(), address, key })
+            let auto_answer = match words.next() {
+                None => false,
+                Some(AUTO_ANSWER) => true,
+                Some(_) => return None,
+            };
+            words.next().is_none().then(|| Peer { name: name.to_owned(), address, key, auto_answer })
         };
         Self { peer: peer(), text: text.to_owned() }
     }
@@ -157,7 +169,26 @@ impl KnownPeers {
     /// # Errors
     /// If the name stands for another key, name or address cannot stand in the file, or the system refuses.
     pub fn add(&self, name: &str, address: Option<&str>, key: &PublicKey) -> Result<(), KeysError> {
-        self.change(|peers| insert(peers, name, address, key, ""))
+        self.change(|peers| {
+            let auto_answer = peers.by_name(name).is_some_and(|peer| peer.auto_answer);
+            insert(peers, peer(name, address, key, auto_answer), "")
+        })
+    }
+
+    /// Adds a peer, and says whether its calls are answered without asking. If its name and key are known, address and that
+    /// are replaced.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn put(
+        &self,
+        name: &str,
+        address: Option<&str>,
+        key: &PublicKey,
+        auto_answer: bool,
+    ) -> Result<Peer, KeysError> {
+        let peer = peer(name, address, key, auto_answer);
+        self.change(|peers| insert(peers, peer.clone(), "")).map(|()| peer)
     }
 
     /// Notes who answered at an address that was called for the first time, under a name made from the address; returns the
@@ -183,7 +214,7 @@ impl KnownPeers {
                 number += 1;
                 name = format!("{base}-{number}");
             }
-            insert(peers, &name, Some(address), key, " # noted at the first call")?;
+            insert(peers, peer(&name, Some(address), key, false), " # noted at the first call")?;
             Ok(name)
         })
     }
@@ -228,31 +259,37 @@ impl KnownPeers {
     }
 }
 
-fn insert(
-    peers: &mut Peers,
-    name: &str,
-    address: Option<&str>,
-    key: &PublicKey,
-    comment: &str,
-) -> Result<(), KeysError> {
+fn peer(name: &str, address: Option<&str>, key: &PublicKey, auto_answer: bool) -> Peer {
+    Peer { name: name.to_owned(), address: address.map(str::to_owned), key: *key, auto_answer }
+}
+
+fn insert(peers: &mut Peers, peer: Peer, comment: &str) -> Result<(), KeysError> {
+    let name = &peer.name;
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
     if !(1..=64).contains(&name.chars().count()) || name.contains(|c| bad(c) || c == ':') || name.starts_with('-') {
-        return Err(KeysError::Name(name.to_owned()));
+        return Err(KeysError::Name(name.clone()));
     }
-    if let Some(address) = address {
+    if let Some(address) = &peer.address {
         let port =
             address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port)?.parse::<u16>().ok());
         if port.is_none() || address.contains(bad) || address.len() > 300 {
-            return Err(KeysError::Address(address.to_owned()));
+            return Err(KeysError::Address(address.clone()));
         }
     }
-    let peer = Peer { name: name.to_owned(), address: address.map(str::to_owned), key: *key };
-    let line = format!("{name} {} {key}", address.unwrap_or("-"));
-    match peers.lines.iter_mut().find(|line| line.peer.as_ref().is_some_and(|peer| peer.name == name)) {
+    let mut line = format!("{name} {} {}", peer.address.as_deref().unwrap_or("-"), peer.key);
+    if peer.auto_answer {
+        line.push(' ');
+        line.push_str(AUTO_ANSWER);
+    }
+    match peers.lines.iter_mut().find(|line| line.peer.as_ref().is_some_and(|known| known.name == *name)) {
         None => peers.lines.push(Line { text: line + comment, peer: Some(peer) }),
         Some(known) => {
-            if let Some(other) = known.peer.as_ref().filter(|other| other.key != *key) {
-                return Err(KeysError::Taken { name: name.to_owned(), known: Box::new(other.key) });
+            if let Some(other) = known.peer.as_ref().filter(|other| other.key != peer.key) {
+                return Err(KeysError::Taken { name: name.clone(), known: Box::new(other.key) });
+            }
+            if known.peer.as_ref() == Some(&peer) {
+                // As the user wrote it.
+                return Ok(());
             }
             let comment = known.text.split_once('#').map(|(_, comment)| format!(" #{comment}"));
             *known = Line { text: line + &comment.unwrap_or_default(), peer: Some(peer) };
@@ -311,6 +348,33 @@ mod tests {
         assert!(known.remove("ada").unwrap() && !known.remove("ada").unwrap());
         let left = fs::read_to_string(known.file()).unwrap();
         assert!(left.contains("whatever this is\n") && left.contains("  # mine\n") && !left.contains("ada"), "{left}");
+    }
+
+    #[test]
+    fn auto_answer_is_a_fourth_word_that_stays_until_it_is_taken_away() {
+        let place = tempfile::tempdir().unwrap();
+        let known = KnownPeers::new(place.path());
+        let text = format!(
+            "ada - {} auto-answer # auto-answer\nbob -  {} # auto-answer\ncarl - {} answer\ndora - {} auto-answer x\n",
+            key(1),
+            key(2),
+            key(3),
+            key(4)
+        );
+        fs::write(known.file(), format!("# mine\n{text}")).unwrap();
+        let who =
+            || -> Vec<_> { known.read().unwrap().iter().map(|peer| (peer.name.clone(), peer.auto_answer)).collect() };
+        assert_eq!(who(), [("ada".into(), true), ("bob".into(), false)]);
+        known.add("ada", Some("ada.example:1"), &key(1)).unwrap();
+        known.put("bob", None, &key(2), true).unwrap();
+        assert_eq!(who(), [("ada".into(), true), ("bob".into(), true)]);
+        let now = fs::read_to_string(known.file()).unwrap();
+        assert!(now.contains(&format!("ada ada.example:1 {} auto-answer # auto-answer\n", key(1))), "{now}");
+        assert!(now.contains(&format!("bob - {} auto-answer # auto-answer\n", key(2))), "{now}");
+        assert!(now.starts_with("# mine\n") && now.contains(" answer\n") && now.contains("auto-answer x\n"), "{now}");
+        known.put("ada", Some("ada.example:1"), &key(1), false).unwrap();
+        assert_eq!(who(), [("ada".into(), false), ("bob".into(), true)]);
+        assert!(matches!(known.put("ada", None, &key(5), true), Err(KeysError::Taken { .. })));
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! The client against a server that is played, over a real socket.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use parlo_control::{
+    AudioChange, CallChange, CallState, Client, ClientError, ContactEntry, Dial, Mark, Message, RefusalReason,
+    client::Side,
+};
+use support::{Played, samples};
+use tempfile::TempDir;
+
+async fn played() -> (TempDir, Played, Client) {
+    let folder = tempfile::tempdir().unwrap();
+    let played = Played::start(&folder.path().join("parlo/control.sock"), samples::status(vec![samples::call(1, 9.0)]));
+    let client = Client::connect(&played.socket).await.unwrap();
+    (folder, played, client)
+}
+
+#[tokio::test]
+async fn every_request_is_made_as_the_api_has_it() {
+    let (_folder, played, client) = played().await;
+    assert_eq!(client.status().await.unwrap(), played.status());
+    assert_eq!(client.calls().await.unwrap(), played.status().calls);
+    assert_eq!(client.call(1).await.unwrap(), samples::call(1, 9.0));
+    assert_eq!(client.audio().await.unwrap(), played.status().audio);
+    assert!(!client.presence().await.unwrap().do_not_disturb);
+
+    let dialled = client.dial(&Dial { peer: "bob".into(), depth: Some(4), ..Dial::default() }).await.unwrap();
+    assert_eq!((dialled.id, dialled.state), (2, CallState::Calling));
+    assert_eq!(client.answer(2).await.unwrap().state, CallState::Active);
+    client.refuse(2, RefusalReason::Busy).await.unwrap();
+    client.hang_up(2).await.unwrap();
+    assert!(client.change(1, &CallChange { held: Some(true), ..CallChange::default() }).await.unwrap().held);
+    assert_eq!(client.record(1).await.unwrap().recording.as_deref(), Some("ada-1"));
+    assert_eq!(client.stop_recording(1).await.unwrap().recording, None);
+    assert!(client.change_audio(&AudioChange { muted: Some(true), ..AudioChange::default() }).await.unwrap().muted);
+    assert!(client.set_presence(true).await.unwrap().do_not_disturb);
+
+    played.answer("GET /api/v1/devices", 200, "[]");
+    assert_eq!(client.devices().await.unwrap(), []);
+    played.answer("GET /api/v1/contacts", 200, "[]");
+    assert_eq!(client.contacts().await.unwrap(), []);
+    let contact = r#"{"name":"a/ä","address":null,"key":"parlo:k","fingerprint":"f","auto_answer":true}"#;
+    played.answer("PUT /api/v1/contacts/a%2F%C3%A4", 200, contact);
+    let entry = ContactEntry { address: None, key: "parlo:k".into(), auto_answer: true };
+    assert_eq!(client.put_contact("a/ä", &entry).await.unwrap().name, "a/ä");
+    played.answer("DELETE /api/v1/contacts/a%2F%C3%A4", 204, "");
+    client.remove_contact("a/ä").await.unwrap();
+    played.answer("GET /api/v1/recordings", 200, "[]");
+    assert_eq!(client.recordings().await.unwrap(), []);
+    played.answer("DELETE /api/v1/recordings/ada-1", 204, "");
+    client.remove_recording("ada-1").await.unwrap();
+    client.shut_down().await.unwrap();
+
+    let asked = played.asked();
+    let expected = [
+        r#"POST /api/v1/calls {"peer":"bob","depth":4"#,
+        "POST /api/v1/calls/2/answer",
+        r#"POST /api/v1/calls/2/refuse {"reason":"busy"}"#,
+        "DELETE /api/v1/calls/2",
+        r#"PATCH /api/v1/calls/1 {"held":true"#,
+        "POST /api/v1/calls/1/recording",
+        "DELETE /api/v1/calls/1/recording",
+        "PATCH /api/v1/audio {",
+        r#"PUT /api/v1/presence {"do_not_disturb":true}"#,
+        r#"PUT /api/v1/contacts/a%2F%C3%A4 {"address":null,"key":"parlo:k","auto_answer":true}"#,
+        "DELETE /api/v1/contacts/a%2F%C3%A4",
+        "DELETE /api/v1/recordings/ada-1",
+        "POST /api/v1/shutdown",
+    ];
+    assert_eq!(asked.len(), expected.len(), "{asked:?}");
+    for (asked, expected) in asked.iter().zip(expected) {
+        assert!(asked.starts_with(expected), "{asked} should begin with {expected}");
+    }
+}
+
+#[tokio::test]
+async fn recordings_are_fetched_whole() {
+    let (_folder, played, client) = played().await;
+    let sound: Vec<u8> = (0..3_000_000_u32).map(|byte| byte as u8).collect();
+    played.answer("GET /api/v1/recordings/ada%201.wav?side=heard", 200, sound.clone());
+    let mut got = Vec::new();
+    assert_eq!(client.recording_wav("ada 1", Side::Heard, &mut got).await.unwrap(), sound.len() as u64);
+    assert!(got == sound);
+    played.answer("GET /api/v1/recordings/ada%201.ptk", 200, "tokens");
+    let mut got = Vec::new();
+    assert_eq!(client.recording_tokens("ada 1", &mut got).await.unwrap(), 6);
+    assert_eq!(got, b"tokens");
+
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let error = client.recording_tokens("ada 1", &mut Full).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unwritable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn events_come_in_order_until_the_daemon_closes() {
+    let (_folder, played, client) = played().await;
+    let mut events = client.events(true).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap(), Message::Status(Box::new(played.status())));
+    let notice = Message::Notice { call: Some(1), text: "a device changed".into() };
+    let live = Message::Live(samples::live(1.0, 1, &[Mark::Real, Mark::Faded]));
+    played.say(&notice);
+    played.say(&live);
+    played.say(&Message::Missed { messages: 3 });
+    for expected in [notice, live, Message::Missed { messages: 3 }] {
+        assert_eq!(events.next().await.unwrap().unwrap(), expected);
+    }
+    played.close_events();
+    assert!(events.next().await.is_none());
+    let mut calm = client.events(false).await.unwrap();
+    calm.next().await.unwrap().unwrap();
+    assert_eq!(played.asked(), ["EVENTS live=true", "EVENTS live=false"]);
+
+    played.say_text(r#"{"type":"dance"}"#);
+    let error = calm.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::OtherVersion { .. }), "{error}");
+    drop(played);
+    let error = calm.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Broken(_)), "{error}");
+    assert!(calm.next().await.is_none());
+}
+
+#[tokio::test]
+async fn errors_say_what_is_wrong() {
+    let (folder, played, client) = played().await;
+    let refused = client.answer(7).await.unwrap_err();
+    assert!(refused.is_not_found());
+    assert_eq!(refused.to_string(), "there is no call 7");
+    played.answer("GET /api/v1/audio", 409, r#"{"error":"not now"}"#);
+    let refused = client.audio().await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused { status: 409, .. }) && refused.to_string() == "not now");
+
+    played.answer("GET /api/v1/status", 200, r#"{"version":"9.0"}"#);
+    let other = client.status().await.unwrap_err().to_string();
+    assert!(other.contains("missing field") && other.contains("GET /api/v1/status"), "{other}");
+    played.answer("GET /api/v1/presence", 404, "no such page");
+    let other = client.presence().await.unwrap_err();
+    assert!(matches!(other, ClientError::OtherVersion { .. }), "{other}");
+    played.answer("GET /api/v1/events", 503, r#"{"error":"too many listeners"}"#);
+    assert_eq!(client.events(false).await.unwrap_err().to_string(), "too many listeners");
+
+    let socket = played.socket.clone();
+    drop(played);
+    let gone = client.status().await.unwrap_err();
+    assert!(gone.is_no_daemon());
+    let text = gone.to_string();
+    assert!(text.contains(socket.to_str().unwrap()) && text.contains("parlo daemon start"), "{text}");
+    // A socket that a killed daemon left behind is no daemon either.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert!(Client::connect(&socket).await.unwrap_err().is_no_daemon());
+    // And something that is no socket.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(Client::connect(&file).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_in_the_middle_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("rude.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(3) {
+            use std::io::{Read, Write};
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1000]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{");
+        }
+    });
+    // The first connection is only a look.
+    let client = Client::connect(&socket).await.unwrap();
+    assert!(matches!(client.status().await, Err(ClientError::Broken(_))));
+    // Whoever answers a request for a WebSocket with a plain page does not speak this API.
+    assert!(matches!(client.events(false).await, Err(ClientError::OtherVersion { .. })));
+}

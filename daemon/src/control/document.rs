@@ -1,0 +1,72 @@
+//! All routes, and the OpenAPI document that is made of them.
+
+use parlo_control::Message;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        OpenApi as Document,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{app::App, calls, events, metrics, page, people, recorded, sound, whole};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Parlo's control API",
+        description = "What parlod can be asked. On its Unix socket nothing more is needed; over loopback TCP every request needs the \
+                       token. A request that is not done is answered with a Failure and 400 (a value that cannot be), 401 (no \
+                       token), 403 (a page elsewhere asks), 404 (no such thing), 405 (not to be done here), 409 (not as things are \
+                       now), 413 (too long), 415 (no JSON), 500 (tried and failed) or 503 (too many event streams)."
+    ),
+    components(schemas(Message)),
+    modifiers(&Security),
+    security((), ("token" = []), ("cookie" = [])),
+)]
+struct Base;
+
+/// How the token is given, over TCP.
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+        let cookie = ApiKeyValue::new("parlo_token");
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    }
+}
+
+/// All routes but the page's files.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(whole::status))
+        .routes(routes!(whole::presence, whole::set_presence))
+        .routes(routes!(whole::shut_down))
+        .routes(routes!(calls::list, calls::dial))
+        .routes(routes!(calls::one, calls::change, calls::hang_up))
+        .routes(routes!(calls::answer))
+        .routes(routes!(calls::refuse))
+        .routes(routes!(calls::record, calls::stop_recording))
+        .routes(routes!(sound::audio, sound::change))
+        .routes(routes!(sound::devices))
+        .routes(routes!(people::list))
+        .routes(routes!(people::put, people::remove))
+        .routes(routes!(recorded::list))
+        .routes(routes!(recorded::file, recorded::remove))
+        .routes(routes!(events::stream))
+        .routes(routes!(whole::openapi))
+        .routes(routes!(metrics::scrape))
+        .routes(routes!(page::index))
+}
+
+/// The document, as JSON.
+pub(super) fn text() -> String {
+    let (_, mut document) = routes().split_for_parts();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    // Maps with text keys and plain values: there is nothing in it that JSON cannot say.
+    document.to_json().unwrap_or_default()
+}

@@ -1,0 +1,67 @@
+//! What some routes need beside the hub.
+
+use std::{fmt, sync::Arc};
+
+use parlo_control::Device;
+use parlo_model::{Bundle, Runtime};
+
+use crate::{
+    audio::{
+        AudioError,
+        device::{self, Backend, Direction},
+    },
+    keys::KnownPeers,
+    recordings::{RecordingError, Recordings, Side},
+};
+
+/// Decodes one side of the recording of a name to a WAV file. Takes long.
+pub type Render = dyn Fn(&Recordings, &str, Side) -> Result<Vec<u8>, RecordingError> + Send + Sync;
+
+/// Lists microphones and loudspeakers. May take long.
+pub type Devices = dyn Fn() -> Result<Vec<Device>, AudioError> + Send + Sync;
+
+/// What some routes need beside the hub. Cloning is cheap.
+#[derive(Clone)]
+pub struct Extras {
+    /// The contacts.
+    pub known: KnownPeers,
+    /// How recordings are made audible.
+    pub render: Arc<Render>,
+    /// Which devices there are.
+    pub devices: Arc<Devices>,
+}
+
+impl Extras {
+    /// With the bundle that decodes recordings, and the sound system that has the devices.
+    pub fn new(known: KnownPeers, runtime: Runtime, bundle: Bundle, backend: Backend) -> Self {
+        Self {
+            known,
+            render: Arc::new(move |recordings, name, side| recordings.wav(name, side, &runtime, &bundle)),
+            devices: Arc::new(move || {
+                let (_, devices) = device::list(backend)?;
+                Ok(devices.into_iter().map(told).collect())
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Extras {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extras").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+fn told(device: device::DeviceInfo) -> Device {
+    Device {
+        index: device.index,
+        name: device.name,
+        id: device.id,
+        direction: match device.direction {
+            Direction::Input => "input".into(),
+            Direction::Output => "output".into(),
+        },
+        is_default: device.is_default,
+        rate: device.format.rate,
+        channels: device.format.channels,
+    }
+}

@@ -1,0 +1,44 @@
+//! Sound.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use parlo_control::{Audio, AudioChange, Device, Failure};
+
+use super::{
+    answer::{Body, Problem},
+    app::{App, aside},
+};
+use crate::hub::Request;
+
+/// Sound, as it is set and as it is.
+#[utoipa::path(get, path = "/api/v1/audio", tag = "sound", responses((status = 200, description = "So it is.", body = Audio)))]
+pub(super) async fn audio(State(app): State<App>) -> Json<Audio> {
+    Json(app.handle.status().audio.clone())
+}
+
+/// Changes sound: devices, gains, mute, talk, stages.
+#[utoipa::path(patch, path = "/api/v1/audio", tag = "sound", request_body = AudioChange, responses(
+    (status = 200, description = "So it is now.", body = Audio),
+    (status = "default", description = "It was not done.", body = Failure),
+))]
+pub(super) async fn change(State(app): State<App>, Body(change): Body<AudioChange>) -> Result<Json<Audio>, Problem> {
+    app.ask(Request::Audio(change)).await?;
+    Ok(Json(app.handle.status().audio.clone()))
+}
+
+/// Microphones and loudspeakers.
+#[utoipa::path(get, path = "/api/v1/devices", tag = "sound", responses(
+    (status = 200, description = "These.", body = [Device]),
+    (status = "default", description = "The sound system does not answer.", body = Failure),
+))]
+pub(super) async fn devices(State(app): State<App>) -> Result<Json<Vec<Device>>, Problem> {
+    let turn = Arc::clone(&app.listing).acquire_owned().await;
+    let devices = Arc::clone(&app.extras.devices);
+    let listed = aside(move || {
+        let listed = devices();
+        drop(turn);
+        listed
+    });
+    listed.await?.map(Json).map_err(|error| Problem::failed(error.to_string()))
+}

@@ -1,0 +1,148 @@
+//! What the daemon says while it runs, on its error stream.
+//!
+//! Never in it: keys' secret halves, the token of the control API, codes, sound. Below "info" only Parlo's own parts speak,
+//! whatever is asked for, because libraries may log what passes through them.
+
+use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, FilterFn},
+    fmt::MakeWriter,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+/// The variable that says what is logged, if the command line does not.
+pub const VARIABLE: &str = "PARLO_LOG";
+
+/// What is logged if nobody says.
+const DEFAULT: &str = "info";
+
+/// Begins to log to the error stream: at this level, or that of `$PARLO_LOG`, or "info"; as people read it, or as JSON, an
+/// object for each line.
+///
+/// # Errors
+/// If the level is none ("debug", or by part as "info,parlod::control=debug"), or something logs already.
+pub fn begin(level: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let variable = std::env::var(VARIABLE).ok().filter(|text| !text.trim().is_empty());
+    let (level, place) = match (level, &variable) {
+        (Some(level), _) => (level, "--log-level"),
+        (None, Some(level)) => (level.as_str(), VARIABLE),
+        (None, None) => (DEFAULT, VARIABLE),
+    };
+    let subscriber = subscriber(level, json, std::io::stderr).map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
+    subscriber.try_init().map_err(|error| anyhow::anyhow!("cannot begin to log: {error}"))
+}
+
+/// Why a text says no level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{level}\" is no level to log at ({reason}); say error, warn, info, debug or trace, or by part, as in \
+     info,parlod::control=debug"
+)]
+pub struct LevelError {
+    level: String,
+    reason: String,
+}
+
+/// What [`begin`] sets up, but writing elsewhere.
+///
+/// # Errors
+/// If the level is none.
+pub fn subscriber<W>(level: &str, json: bool, writer: W) -> Result<impl Subscriber + Send + Sync + use<W>, LevelError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let wrong = |reason: String| LevelError { level: level.to_owned(), reason };
+    // A single word that is no level would pass as the name of a part.
+    let bare = |part: &str| !part.contains(['=', ':', '[']);
+    if level
+        .split(',')
+        .map(str::trim)
+        .any(|part| bare(part) && (part.is_empty() || part.parse::<LevelFilter>().is_err()))
+    {
+        return Err(wrong("not a level".into()));
+    }
+    let filter = EnvFilter::builder().parse(level).map_err(|error| wrong(error.to_string()))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
+    Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(FilterFn::new(told)))))
+}
+
+/// Whether this may be logged at all.
+fn told(what: &Metadata<'_>) -> bool {
+    *what.level() <= Level::INFO || what.target().starts_with("parlo")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Debug, Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, json: bool, say: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing::subscriber::with_default(subscriber(level, json, move || writer.clone()).unwrap(), say);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn say() {
+        tracing::info!(target: "hyper", "theirs at info");
+        tracing::debug!(target: "hyper", "theirs at debug");
+        tracing::debug!("ours at debug");
+        tracing::warn!(call = 3, "ours at warn");
+    }
+
+    #[test]
+    fn levels_hold_and_libraries_never_speak_below_info() {
+        let all = logged("trace", false, say);
+        assert!(
+            all.contains("theirs at info") && all.contains("ours at debug") && all.contains("ours at warn"),
+            "{all}"
+        );
+        assert!(!all.contains("theirs at debug"), "{all}");
+        assert!(!logged("hyper=trace", false, say).contains("theirs at debug"));
+        let few = logged("warn", false, say);
+        assert!(few.contains("ours at warn") && few.lines().count() == 1, "{few}");
+        assert!(logged("warn,parlod::logging=debug", false, say).contains("ours at debug"));
+    }
+
+    #[test]
+    fn json_is_an_object_for_each_line() {
+        let lines = logged("info", true, say);
+        for line in lines.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(
+                line["message"].is_string() && line["level"].is_string() && line["timestamp"].is_string(),
+                "{line}"
+            );
+        }
+        assert!(lines.contains("\"call\":3"), "{lines}");
+    }
+
+    #[test]
+    fn what_is_no_level_is_refused_with_what_is() {
+        for level in ["loud", "", "info,loud", "parlod=loud"] {
+            let error = subscriber(level, false, io::stderr).map(drop).unwrap_err().to_string();
+            assert!(error.contains("debug"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The control API on real sockets, with a scripted hub behind it.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod describes;
+mod events;
+mod life;
+mod routes;
+mod security;
+mod stand;
