@@ -1,122 +1,166 @@
-//! `parlo call` and `parlo listen`: a call in the foreground, told line by line.
+//! `parlo call`: places a call through the daemon and shows it, on a screen or line by line.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
-    time::Instant,
+    io::{IsTerminal, stdin, stdout},
+    time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use parlod::{
-    call::{Engine, Event, Finished, Stop, Timeline},
-    options::CallOptions,
+use anyhow::{anyhow, bail};
+use clap::{Args, Command};
+use parlo_control::{Call, CallState, Client, Dial, client::Events};
+use parlod::options::CallOptions;
+
+use crate::{
+    narrator::{Narrator, Of},
+    reach::{self, Reach},
+    screen, standalone,
+    stop::Signals,
+    words::summary,
 };
 
-pub(crate) fn place(peer: &str, options: &CallOptions, started: Instant) -> anyhow::Result<()> {
-    let engine = Engine::new(options.resolve()?, started, options.timeline.is_some())?;
-    let mut teller = Teller::new(options);
-    engine.call(peer, &Stop::default(), &mut |event| teller.tell(event))?;
-    teller.result
+/// Longest wait for the end of a call that was hung up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Options of a call that the daemon can be asked for. All others are of a call in this process.
+const ASKED: [&str; 11] = [
+    "peer",
+    "standalone",
+    "no_screen",
+    "socket",
+    "depth",
+    "frames_per_packet",
+    "fixed",
+    "latency_ms",
+    "max_kbps",
+    "relay",
+    "ticket",
+];
+
+/// Calls.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The call goes through the daemon, which is started if it does not run; `parlo daemon stop` ends it. On a terminal a screen shows
+the call: ? there lists its keys. Ctrl-C hangs up; pressed once more, it leaves without waiting for the end.
+
+Examples:
+  parlo call ada                            somebody whom `parlo contacts` lists
+  parlo call 192.0.2.7 --depth 4            at most 2 kbps before headers
+  parlo call ada --relay relay.example:7275 --ticket TICKET
+  parlo call ada --standalone --source file:talk.wav --sink none --report call.json")]
+pub(crate) struct CallVerb {
+    /// Whom: a name that `parlo contacts` lists, HOST:PORT, or HOST for the usual port 7275
+    peer: String,
+    /// Print lines instead of showing a screen
+    #[arg(long)]
+    no_screen: bool,
+    /// Call from this process, without the daemon
+    #[arg(long)]
+    standalone: bool,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    options: CallOptions,
 }
 
-pub(crate) fn listen(
-    address: Option<String>,
-    once: bool,
-    options: &CallOptions,
-    started: Instant,
-) -> anyhow::Result<()> {
-    let mut config = options.resolve()?;
-    if let Some(address) = address {
-        config.call.listen = address;
-    }
-    let engine = Engine::new(config, started, options.timeline.is_some())?;
-    let mut teller = Teller::new(options);
-    engine.listen(once, &Stop::default(), &mut |event| teller.tell(event))?;
-    teller.result
+/// Says of the options that only a call in this process has that it is so.
+pub(crate) fn sort_options(command: Command) -> Command {
+    command.mut_args(|option| {
+        if ASKED.contains(&option.get_id().as_str()) {
+            return option;
+        }
+        // Whose calls are answered matters only to who waits for calls.
+        let hidden = ["answer", "anyone"].contains(&option.get_id().as_str());
+        option.requires("standalone").help_heading("Only with --standalone").hide(hidden)
+    })
 }
 
-/// Says what happens, on standard error; while a call stands, on a terminal, in a line that is written over.
-struct Teller<'a> {
-    options: &'a CallOptions,
-    live: bool,
-    result: anyhow::Result<()>,
-}
-
-impl<'a> Teller<'a> {
-    fn new(options: &'a CallOptions) -> Self {
-        Self { options, live: stderr().is_terminal(), result: Ok(()) }
-    }
-
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::Listening(address) => self.line(&format!("waiting for calls at {address}; Ctrl-C ends")),
-            Event::Calling(address) => self.line(&format!("calling {address} ...")),
-            Event::Connected(peer) => {
-                let who = peer.name.unwrap_or_else(|| format!("a stranger ({})", peer.key.fingerprint()));
-                self.line(&format!("in a call with {who} at {}; Ctrl-C hangs up", peer.address));
+impl CallVerb {
+    pub(crate) fn run(&self, started: Instant) -> anyhow::Result<()> {
+        if self.standalone {
+            return standalone::place(&self.peer, &self.options, started);
+        }
+        let dial = self.dial()?;
+        let screen = !self.no_screen && stdin().is_terminal() && stdout().is_terminal();
+        reach::block_on(async {
+            let client = self.reach.started().await?;
+            // Before the call, so that nothing of it is missed.
+            let events = client.events(screen).await?;
+            let signals = Signals::new()?;
+            let call = client.dial(&dial).await?;
+            if screen {
+                screen::run(client, events, Some(call.id), signals).await
+            } else {
+                follow(&client, events, call.id, signals).await
             }
-            Event::Notice(notice) => self.line(&notice),
-            Event::Progress { elapsed, played, lost, jitter_delay, wire_kbps, peer_loss, plan, bits_per_frame }
-                if self.live =>
-            {
-                let due = (played + lost).max(1);
-                let seconds = elapsed.as_secs();
-                let frame = bits_per_frame.map_or(String::new(), |bits| format!(" ({bits:.0} bits a frame)"));
-                let [depth, frames, copies] = plan;
-                let copies = if copies > 0 { format!(" + {copies} copies") } else { String::new() };
-                eprint!(
-                    "\r\x1b[K{:02}:{:02}  sending {wire_kbps:.1} kbps with all headers{frame}, {depth} codes x {frames}{copies}, \
-                     {:.1} % lost; receiving: {:.1} % lost, waiting {} ms",
-                    seconds / 60,
-                    seconds % 60,
-                    100.0 * peer_loss,
-                    100.0 * lost as f64 / due as f64,
-                    jitter_delay.as_millis()
-                );
-                // A line that does not show is no reason to end a call.
-                let _ = stderr().flush();
+        })
+    }
+
+    fn dial(&self) -> anyhow::Result<Dial> {
+        let options = &self.options;
+        let depth = options.depth.map(|depth| {
+            u8::try_from(depth).map_err(|_| anyhow!("depth is {depth}, but a model has 1 to 32 codebooks"))
+        });
+        Ok(Dial {
+            peer: self.peer.clone(),
+            depth: depth.transpose()?,
+            frames_per_packet: options.frames_per_packet,
+            adapt: options.fixed.then_some(false),
+            latency_ms: options.latency_ms,
+            max_kbps: options.max_kbps,
+            relay: options.relay.clone(),
+            ticket: options.ticket.clone(),
+        })
+    }
+}
+
+/// Tells a call line by line until it is over.
+async fn follow(client: &Client, mut events: Events, id: u64, mut signals: Signals) -> anyhow::Result<()> {
+    let mut narrator = Narrator::new(Of::Call(id));
+    loop {
+        let message = tokio::select! {
+            message = events.next() => message,
+            () = signals.next() => break,
+        };
+        let message = message.ok_or_else(|| anyhow!("the daemon has ended, and the call with it"))??;
+        if let Some(result) = tell(&mut narrator, &message) {
+            return result;
+        }
+    }
+    // Talk ends where the user wants it to end; what remains is to hear how it was.
+    match client.hang_up(id).await {
+        Err(error) if error.is_not_found() => {}
+        result => result?,
+    }
+    let rest = async {
+        while let Some(Ok(message)) = events.next().await {
+            if let Some(result) = tell(&mut narrator, &message) {
+                return result;
             }
-            Event::Ended(finished) => self.ended(&finished),
-            _ => {}
-        }
-    }
-
-    fn line(&self, text: &str) {
-        let clear = if self.live { "\r\x1b[K" } else { "" };
-        eprintln!("{clear}{text}");
-    }
-
-    fn ended(&mut self, finished: &Finished) {
-        let report = &finished.report;
-        let frames = &report.frames;
-        self.line(&format!(
-            "call ended: {:.0} s sent at {:.1} kbps raw, {:.1} coded, {:.1} on the wire; {} frames heard, {} from coarse copies, \
-             {} of silence, {} lost ({} of them late)",
-            report.media_seconds,
-            report.raw_kbps,
-            report.coded_kbps,
-            report.wire_kbps,
-            frames.played,
-            frames.coarse,
-            frames.silent,
-            frames.lost,
-            frames.late
-        ));
-        if !report.realtime {
-            self.line("the codec ran without real-time priority; `parlo doctor` says how to allow it");
-        }
-        if self.result.is_ok() {
-            self.result = self.write(finished);
-        }
-    }
-
-    fn write(&self, finished: &Finished) -> anyhow::Result<()> {
-        if let Some(file) = &self.options.report {
-            finished.report.write(file).with_context(|| format!("cannot write {}", file.display()))?;
-        }
-        if let Some(file) = &self.options.timeline {
-            Timeline::write(&finished.captured, &finished.played, file)
-                .with_context(|| format!("cannot write {}", file.display()))?;
         }
         Ok(())
+    };
+    tokio::select! {
+        told = tokio::time::timeout(PATIENCE, rest) => match told {
+            Ok(result) => result,
+            Err(_) => bail!("the daemon was asked to hang up, but the call has not ended after {} s", PATIENCE.as_secs()),
+        },
+        // Once more: leave without waiting.
+        () = signals.next() => Ok(()),
+    }
+}
+
+/// Prints what a message says of the call; once the call is over, says how it was.
+fn tell(narrator: &mut Narrator, message: &parlo_control::Message) -> Option<anyhow::Result<()>> {
+    let lines = narrator.tell(message);
+    let over = narrator.call().filter(|call| call.state == CallState::Ended).map(result);
+    if !matches!(over, Some(Err(_))) {
+        lines.iter().for_each(|line| eprintln!("{line}"));
+    }
+    over
+}
+
+fn result(call: &Call) -> anyhow::Result<()> {
+    match call.failure {
+        Some(_) => Err(anyhow!(summary(call))),
+        None => Ok(()),
     }
 }

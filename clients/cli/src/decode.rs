@@ -1,10 +1,13 @@
 //! `parlo decode`: tokens to sound, whole files or while they come in.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use parlo_model::{CodingError, Decoder, FrameCoder};
-use parlo_protocol::file::{FileError, FileReader, Header, Item};
+use parlo_protocol::file::{FileError, FileReader, Header, Item, streams};
 use parlo_tokens::TokenFrame;
 use parlod::audio::{Format, WavWriter};
 
@@ -22,8 +25,10 @@ pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_goi
             break reader.finish().map_err(Damage::File);
         }
         reader.push(&buffer[..count]);
-        if let Err(damage) = drain(&mut reader, &mut player, input, output, bundle)? {
-            break Err(damage);
+        match drain(&mut reader, &mut player, input, output, bundle)? {
+            Ok(()) => {}
+            Err(Damage::File(FileError::OtherVersion(_))) => return recording(input, output, bundle, keep_going),
+            Err(damage) => break Err(damage),
         }
         if let Some(player) = &player {
             bar.set_position(player.frames * u64::from(player.frame_ms) / 1000);
@@ -42,6 +47,54 @@ pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_goi
             bail!("{name}: {damage}{hint}")
         }
         (Ok(()), None) => bail!("{name}: {}", FileError::Empty),
+    }
+}
+
+/// Decodes a recording of a call, both sides mixed.
+fn recording(input: &Place, output: &Place, bundle: Option<&Path>, keep_going: bool) -> anyhow::Result<()> {
+    let Place::File(path) = input else {
+        bail!("standard input is a recording of a call, which is read twice, so it must be a file: save it first");
+    };
+    let (header, end) = walk(input)?;
+    let name = input.to_string();
+    let header = match (header, end) {
+        (Some(header), Ok(())) => header,
+        (Some(header), Err(damage)) if keep_going => {
+            eprintln!("parlo: {name}: {damage}");
+            header
+        }
+        (Some(_), Err(damage)) => bail!("{name}: {damage}; --keep-going saves that"),
+        (None, end) => bail!("{name}: {}", end.err().unwrap_or(FileError::Empty)),
+    };
+    let folder = match bundle {
+        Some(_) => parlo_model::locate_bundle(bundle)?,
+        None => find(&header, input)?,
+    };
+    let (runtime, bundle) = codec::open(&folder)?;
+    let wav = parlod::recordings::wav(path, parlod::recordings::Side::Both, keep_going, &runtime, &bundle)?;
+    let mut output = output.write_bytes()?;
+    output.put(&wav)?;
+    output.finish()
+}
+
+/// What a recording's header says, and whether it is whole. Nothing is decoded.
+fn walk(input: &Place) -> anyhow::Result<(Option<Header>, Result<(), FileError>)> {
+    let mut bytes = input.read_bytes()?;
+    let (mut reader, mut buffer, mut header) = (streams::Reader::new(), vec![0; 1 << 16], None);
+    loop {
+        let count = bytes.read(&mut buffer).with_context(|| format!("cannot read {input}"))?;
+        if count == 0 {
+            return Ok((header, reader.finish()));
+        }
+        reader.push(&buffer[..count]);
+        loop {
+            match reader.next_item() {
+                Ok(Some(streams::Item::Header(found))) => header = Some(found.tokens),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => return Ok((header, Err(error))),
+            }
+        }
     }
 }
 

@@ -3,20 +3,31 @@
 mod address;
 mod call;
 mod codec;
+mod contacts;
+mod control;
 mod decode;
 mod devices;
 mod doctor;
 mod encode;
 mod id;
 mod impair;
-mod peers;
+mod narrator;
 mod place;
+mod reach;
 mod relay;
+mod screen;
+mod standalone;
 mod stop;
+mod words;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "others use the rest")]
+#[path = "../../../control/tests/support/samples.rs"]
+mod samples;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use parlod::{audio::AudioError, options::CallOptions};
 
 use crate::place::Place;
@@ -27,10 +38,11 @@ use crate::place::Place;
     version,
     after_help = "\
 Examples:
+  parlo call ada                            call somebody; the daemon is started if it does not run
+  parlo daemon start                        wait for calls in the background
+  parlo answer                              answer the one that rings
   parlo encode talk.flac talk.ptk           keep a minute of speech in 23 kB
   parlo decode talk.ptk talk.wav            hear it again
-  parlo listen                              wait for a call
-  parlo call 127.0.0.1:7275                 place one
   ffmpeg -i talk.m4a -f wav - | parlo encode - - | ssh host 'parlo decode - - | aplay'"
 )]
 struct Arguments {
@@ -72,14 +84,11 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
-    /// Call someone who listens
-    Call {
-        /// Whom: a name that `parlo peers` lists, HOST:PORT, or HOST for the usual port 7275
-        peer: String,
-        #[command(flatten)]
-        options: CallOptions,
-    },
-    /// Wait for calls
+    /// Call somebody
+    Call(Box<call::CallVerb>),
+    #[command(flatten)]
+    Control(control::Verb),
+    /// Wait for calls in this process, without the daemon, and answer whoever is let in
     Listen {
         /// Where: ADDRESS:PORT
         #[arg(value_name = "ADDRESS:PORT")]
@@ -88,15 +97,13 @@ enum Command {
         #[arg(long)]
         once: bool,
         #[command(flatten)]
-        options: CallOptions,
+        options: Box<CallOptions>,
     },
     /// Show your key, by which your peers know you; the first time, make one
     Id,
-    /// List the peers that you know
-    Peers {
-        #[command(subcommand)]
-        action: Option<peers::Action>,
-    },
+    /// List the people you know, note one, forget one
+    #[command(visible_alias = "peers")]
+    Contacts(contacts::Contacts),
     /// List microphones and loudspeakers
     Devices {
         /// Sound system: auto, pulse or alsa
@@ -127,19 +134,56 @@ enum Command {
     Impair(Box<impair::ImpairOptions>),
 }
 
+/// Commands in groups, for the help.
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Calls", &["call", "answer", "refuse", "hangup", "hold", "resume", "set", "conference", "calls", "screen"]),
+    ("Sound", &["mute", "unmute", "talk", "audio", "devices"]),
+    ("People", &["contacts", "id", "disturb"]),
+    ("Recordings and files", &["record", "recordings", "encode", "decode"]),
+    ("Daemon", &["daemon", "status", "watch", "doctor"]),
+    ("Networks, and calls without the daemon", &["listen", "address", "relay", "impair"]),
+];
+
+/// The command line, its commands in groups.
+fn command() -> clap::Command {
+    let mut command = Arguments::command().mut_subcommand("call", call::sort_options);
+    let width = command.get_subcommands().map(|verb| verb.get_name().len()).max().unwrap_or(0);
+    let mut list = String::new();
+    for (title, names) in GROUPS {
+        list.push_str(&format!("\n{title}:\n"));
+        for verb in names.iter().filter_map(|name| command.find_subcommand(name)) {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let mut aliases = verb.get_visible_aliases().collect::<Vec<_>>().join(", ");
+            if !aliases.is_empty() {
+                aliases = format!(" [also: {aliases}]");
+            }
+            list.push_str(&format!("  {:width$}  {about}{aliases}\n", verb.get_name()));
+        }
+    }
+    let template =
+        format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{list}\nOptions:\n{{options}}{{after-help}}");
+    command = command.help_template(template);
+    command
+}
+
 fn main() -> ExitCode {
     let started = Instant::now();
-    let result = match Arguments::parse().command {
+    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let result = match arguments.command {
         Command::Encode { input, output, depth, beam, plain, bundle } => {
             encode::run(&input, &output, depth, usize::from(beam), plain, bundle.as_deref())
         }
         Command::Decode { input, output, bundle, keep_going } => {
             decode::run(&input, &output, bundle.as_deref(), keep_going)
         }
-        Command::Call { peer, options } => call::place(&peer, &options, started),
-        Command::Listen { address, once, options } => call::listen(address, once, &options, started),
+        Command::Call(verb) => verb.run(started),
+        Command::Control(verb) => verb.run(),
+        Command::Listen { address, once, options } => standalone::listen(address, once, &options, started),
         Command::Id => id::run(),
-        Command::Peers { action } => peers::run(action),
+        Command::Contacts(verb) => verb.run(),
         Command::Devices { backend } => devices::run(backend),
         Command::Doctor { backend, bundle } => doctor::run(backend, bundle.as_deref()),
         Command::Address { stun, port } => address::run(&stun, port),
@@ -164,4 +208,36 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<io::Error>().is_some_and(broken)
             || matches!(cause.downcast_ref(), Some(AudioError::Unwritable { error, .. }) if broken(error))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_one_group_and_in_the_help() {
+        command().debug_assert();
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let all = command();
+        let mut names: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+        grouped.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(grouped, names);
+        let help = command().render_help().to_string();
+        for name in names {
+            assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
+        }
+        assert!(help.contains("Options:") && help.contains("Examples:"), "{help}");
+    }
+
+    #[test]
+    fn options_of_this_process_need_standalone() {
+        let parse = |words: &str| command().try_get_matches_from(words.split(' '));
+        assert!(parse("parlo call ada --depth 3 --fixed --no-screen").is_ok());
+        assert!(parse("parlo call ada --standalone --source none --report x").is_ok());
+        for option in ["--source none", "--report x", "--jitter-ms 20", "--config x", "--anyone"] {
+            let said = parse(&format!("parlo call ada {option}")).unwrap_err().to_string();
+            assert!(said.contains("--standalone"), "{said}");
+        }
+    }
 }

@@ -87,7 +87,7 @@ impl Place {
     pub(crate) fn write_bytes(&self) -> anyhow::Result<Output> {
         Ok(match self {
             Self::Standard => {
-                refuse_terminal(&io::stdout(), "a token file", "the terminal")?;
+                refuse_terminal(&io::stdout(), "a file like this", "the terminal")?;
                 Output::Standard(io::stdout())
             }
             Self::File(path) => Output::File(AtomicFile::create(path).with_context(|| unwritable(path))?),

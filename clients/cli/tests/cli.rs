@@ -22,7 +22,7 @@ static CONFIGURATION: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().u
 
 fn parlo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlo"));
-    command.env("XDG_CONFIG_HOME", CONFIGURATION.path());
+    command.env("XDG_CONFIG_HOME", CONFIGURATION.path()).env("XDG_RUNTIME_DIR", CONFIGURATION.path());
     command
 }
 
@@ -160,8 +160,10 @@ fn what_cannot_be_gets_one_sentence_and_leaves_nothing_behind() {
         (&["decode", "flipped.ptk", "x.wav"], &["flipped.ptk", "damaged at byte", "--keep-going"]),
         (&["decode", "damaged.ptk", "x.wav"], &["damaged.ptk", "header is damaged"]),
         (&["decode", "whole.ptk", "no/x.wav"], &["no/x.wav", "cannot write"]),
-        (&["call", "no-such-host.invalid", "--source", "none", "--sink", "none"], &["no-such-host.invalid"]),
-        (&["call", "no-such-host.invalid", "--source", "none", "--sink", "none"], &["no-such-host.invalid"]),
+        (
+            &["call", "no-such-host.invalid", "--standalone", "--source", "none", "--sink", "none"],
+            &["no-such-host.invalid"],
+        ),
     ] {
         let said = fails(&folder, arguments);
         for part in parts {
@@ -208,7 +210,8 @@ fn a_call_is_placed_and_taken_by_people_too() {
     let address =
         line.strip_prefix("waiting for calls at ").and_then(|rest| rest.split(';').next()).unwrap().to_owned();
     wav(&folder.path().join("short.wav"), 1, 44_100, tone(44_100, 1.5));
-    let output = works(&folder, &["call", &address, "--source", "file:short.wav", "--sink", "none", "--depth", "3"]);
+    let call = ["call", &address, "--standalone", "--source", "file:short.wav", "--sink", "none", "--depth", "3"];
+    let output = works(&folder, &call);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("in a call with") && told.contains("1.5 kbps raw"), "{told}");
     assert!(listener.wait().unwrap().success());
@@ -249,9 +252,27 @@ fn the_doctor_and_the_list_of_devices_work_without_any_sound() {
 fn help_shows_every_command() {
     let folder = folder();
     let help = String::from_utf8(works(&folder, &["--help"]).stdout).unwrap();
-    for command in
-        ["encode", "decode", "call", "listen", "id", "peers", "relay", "address", "impair", "devices", "doctor"]
-    {
+    for command in [
+        "encode",
+        "decode",
+        "call",
+        "listen",
+        "id",
+        "peers",
+        "contacts",
+        "relay",
+        "address",
+        "impair",
+        "devices",
+        "doctor",
+        "daemon",
+        "status",
+        "watch",
+        "audio",
+        "answer",
+        "hangup",
+        "recordings",
+    ] {
         assert!(help.contains(command), "{help}");
         works(&folder, &[command, "--help"]);
     }

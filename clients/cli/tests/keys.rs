@@ -1,4 +1,4 @@
-//! `parlo id` and `parlo peers`, as people run them.
+//! `parlo id` and `parlo contacts` (also called `parlo peers`), as people run them where no daemon runs.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -9,7 +9,9 @@ use std::{
 };
 
 fn parlo(config: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_parlo")).env("XDG_CONFIG_HOME", config).args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parlo"));
+    // No daemon runs there: the file itself is asked.
+    command.env("XDG_CONFIG_HOME", config).env("XDG_RUNTIME_DIR", config).args(arguments).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -36,6 +38,7 @@ fn a_key_is_made_once_shown_and_noted_elsewhere() {
     assert!(said(&parlo(bob.path(), &["peers"])).contains("Nobody yet"));
     said(&parlo(bob.path(), &["peers", "add", "ada", "ada.example:7275", key]));
     let list = said(&parlo(bob.path(), &["peers"]));
+    assert!(said(&parlo(bob.path(), &["contacts", "--json"])).contains(key), "whole, for programs");
     let fingerprint = first.lines().nth(1).unwrap().split_whitespace().last().unwrap();
     assert!(list.contains("ada") && list.contains("ada.example:7275") && list.contains(fingerprint), "{list}");
 

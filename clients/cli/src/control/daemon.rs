@@ -1,0 +1,201 @@
+//! `parlo status`, `disturb` and `daemon`.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use parlo_control::{Client, Status};
+use parlod::options::CallOptions;
+
+use super::{Switch, calls, print, print_json};
+use crate::{
+    reach::Reach,
+    words::{clock, plain, table},
+};
+
+/// Longest wait for a daemon that was asked to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says whether calls are wanted.
+#[derive(Debug, Args)]
+pub(crate) struct Disturb {
+    /// off: callers are told that the line is busy; on: they are let through
+    switch: Switch,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Shows how the daemon is.
+#[derive(Debug, Args)]
+pub(crate) struct StatusVerb {
+    /// As JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Starts, stops, asks.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  parlo daemon start                        it then waits for calls until you log out or stop it
+  parlo daemon start --tcp 127.0.0.1:7276   with its page for browsers on this machine
+  parlo daemon open                         print the page's address")]
+pub(crate) struct DaemonVerb {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Start it, if it does not run
+    Start {
+        /// Serve its page and its control API at this loopback address too
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        tcp: Option<SocketAddr>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// End it; calls are hung up
+    Stop {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show how it is
+    Status(StatusVerb),
+    /// Print the address of its page, with the token that opens it
+    Open {
+        /// Where the page is served, if the daemon was started with another address than the configuration has
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        tcp: Option<SocketAddr>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+impl Disturb {
+    pub(crate) async fn run(&self) -> anyhow::Result<()> {
+        let presence = self.reach.started().await?.set_presence(!self.switch.is_on()).await?;
+        print(match presence.do_not_disturb {
+            true => "callers are told that the line is busy\n",
+            false => "callers are let through\n",
+        })
+    }
+}
+
+impl StatusVerb {
+    pub(crate) async fn run(&self) -> anyhow::Result<()> {
+        let status = self.reach.running().await?.status().await?;
+        if self.json { print_json(&status) } else { print(&show(&status)) }
+    }
+}
+
+impl DaemonVerb {
+    pub(crate) async fn run(&self) -> anyhow::Result<()> {
+        match &self.action {
+            Action::Start { tcp, reach } => start(reach, *tcp).await,
+            Action::Stop { reach } => stop(reach).await,
+            Action::Status(verb) => verb.run().await,
+            Action::Open { tcp, reach } => {
+                reach.running().await?;
+                print(&format!("{}\n", page(*tcp, &reach.socket()?)?))
+            }
+        }
+    }
+}
+
+async fn start(reach: &Reach, tcp: Option<SocketAddr>) -> anyhow::Result<()> {
+    if let Ok(client) = reach.running().await {
+        let version = client.status().await?.version;
+        if tcp.is_some() {
+            bail!("a daemon runs already (version {version}); end it first with `parlo daemon stop`");
+        }
+        return print(&format!("a daemon runs already (version {})\n", plain(&version)));
+    }
+    let mut arguments = Vec::new();
+    if let Some(socket) = &reach.socket {
+        arguments.extend(["--control-socket".to_owned(), socket.display().to_string()]);
+    }
+    if let Some(tcp) = tcp {
+        arguments.extend(["--control-tcp".to_owned(), tcp.to_string()]);
+    }
+    reach.start(&arguments).await?;
+    if tcp.is_some() {
+        print(&format!("{}\n", page(tcp, &reach.socket()?)?))?;
+    }
+    Ok(())
+}
+
+async fn stop(reach: &Reach) -> anyhow::Result<()> {
+    reach.running().await?.shut_down().await?;
+    let socket = reach.socket()?;
+    let gone = async {
+        while Client::connect(&socket).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let seconds = PATIENCE.as_secs();
+    let ended = tokio::time::timeout(PATIENCE, gone).await;
+    ended.with_context(|| format!("the daemon said that it would end, but runs still after {seconds} s"))?;
+    print("the daemon has ended\n")
+}
+
+/// The page's address, with the token that opens it.
+fn page(tcp: Option<SocketAddr>, socket: &Path) -> anyhow::Result<String> {
+    let address = match tcp {
+        Some(address) => address.to_string(),
+        None => CallOptions::default().resolve()?.control.tcp,
+    };
+    if address.is_empty() {
+        bail!(
+            "the page is not served: say `tcp = \"127.0.0.1:7276\"` under [control] in the configuration, or \
+             `parlo daemon start --tcp 127.0.0.1:7276`"
+        );
+    }
+    // The daemon keeps it beside its socket.
+    let file = socket.with_file_name("token");
+    let token = fs::read_to_string(&file).with_context(|| {
+        format!(
+            "cannot read the page's token {}; was the daemon started before the page was asked for?",
+            file.display()
+        )
+    })?;
+    Ok(format!("http://{address}/?token={}", token.trim()))
+}
+
+fn show(status: &Status) -> String {
+    let audio = &status.audio;
+    let microphone = match (audio.muted, audio.push_to_talk) {
+        (true, _) => "muted",
+        (false, true) => "push to talk",
+        (false, false) => "on",
+    };
+    let rows = [
+        ["version", &plain(&status.version)],
+        ["running for", &clock(status.uptime_s)],
+        ["you are", &format!("{} ({})", plain(&status.fingerprint), plain(&status.key))],
+        ["listening", status.listening.as_deref().unwrap_or("no: it can only place calls")],
+        [
+            "calls",
+            if status.presence.do_not_disturb { "callers are told that the line is busy" } else { "are let through" },
+        ],
+        ["microphone", microphone],
+        [
+            "bundle",
+            &format!(
+                "{} ({} Hz, {} codebooks)",
+                plain(&status.bundle.name),
+                status.bundle.sample_rate,
+                status.bundle.codebooks.len()
+            ),
+        ],
+        ["memory", &format!("{:.0} MiB", status.resident_mib)],
+    ];
+    let mut text = table(&rows.map(|row| row.map(String::from).to_vec()));
+    if !status.calls.is_empty() {
+        text.push('\n');
+        text.push_str(&calls::list(&status.calls));
+    }
+    text
+}

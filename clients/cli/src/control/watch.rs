@@ -1,0 +1,68 @@
+//! `parlo watch` and `parlo screen`.
+
+use std::io::{IsTerminal, stdin, stdout};
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+
+use super::print;
+use crate::{
+    narrator::{Narrator, Of},
+    reach::Reach,
+    screen,
+    stop::Signals,
+};
+
+/// Prints what happens.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Every message of the daemon as a line of JSON, for programs
+    #[arg(long)]
+    json: bool,
+    /// Levels and frames too, about 12 times a second
+    #[arg(long, requires = "json")]
+    live: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Shows the screen.
+#[derive(Debug, Args)]
+pub(crate) struct ScreenVerb {
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Watch {
+    pub(crate) async fn run(&self) -> anyhow::Result<()> {
+        let client = self.reach.started().await?;
+        let mut events = client.events(self.live).await?;
+        let mut narrator = Narrator::new(Of::Everything);
+        let mut signals = Signals::new()?;
+        loop {
+            let message = tokio::select! {
+                message = events.next() => message,
+                () = signals.next() => return Ok(()),
+            };
+            let message = message.ok_or_else(|| anyhow!("the daemon has ended"))??;
+            if self.json {
+                print(&(serde_json::to_string(&message)? + "\n"))?;
+            } else {
+                for line in narrator.tell(&message) {
+                    print(&(line + "\n"))?;
+                }
+            }
+        }
+    }
+}
+
+impl ScreenVerb {
+    pub(crate) async fn run(&self) -> anyhow::Result<()> {
+        if !(stdin().is_terminal() && stdout().is_terminal()) {
+            bail!("a screen needs a terminal; `parlo watch` prints lines");
+        }
+        let client = self.reach.started().await?;
+        let events = client.events(true).await?;
+        screen::run(client, events, None, Signals::new()?).await
+    }
+}

@@ -1,0 +1,163 @@
+//! How the daemon is reached, and started where it does not run.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    future::Future,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow, bail};
+use parlo_control::{Client, place};
+use parlod::options::CallOptions;
+
+/// Longest wait for a daemon that was started, until it answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A log longer than this is put aside when a daemon is started, bytes.
+const LONG_LOG: u64 = 1 << 20;
+/// How much of the log's end is shown, bytes.
+const LOG_SHOWN: u64 = 2000;
+
+/// Which daemon is meant.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Reach {
+    /// The daemon's socket, if it is not where the configuration says or the usual place
+    #[arg(long, value_name = "FILE", help_heading = "Daemon")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// Runs what asks the daemon.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+impl Reach {
+    /// Where the daemon's socket should be.
+    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let configured = CallOptions::default().resolve()?.control.socket;
+        match configured.as_str() {
+            "" => Ok(place::socket()),
+            "none" => {
+                bail!("the configuration says `[control] socket = \"none\"`: the daemon cannot be asked anything")
+            }
+            path => Ok(path.into()),
+        }
+    }
+
+    /// The daemon that runs.
+    pub(crate) async fn running(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.socket()?).await?)
+    }
+
+    /// The daemon that runs, or one that is started now.
+    pub(crate) async fn started(&self) -> anyhow::Result<Client> {
+        match Client::connect(&self.socket()?).await {
+            Err(error) if error.is_no_daemon() && self.socket.is_none() => self.start(&[]).await,
+            result => Ok(result?),
+        }
+    }
+
+    /// Starts a daemon with these arguments, and waits until it answers.
+    pub(crate) async fn start(&self, arguments: &[String]) -> anyhow::Result<Client> {
+        let socket = self.socket()?;
+        let program = program();
+        let log = log_file()?;
+        let begins_at = log.0.metadata().map_or(0, |log| log.len());
+        let mut child = detach(&program, arguments, &log.0)
+            .with_context(|| format!("cannot start {}; is it installed beside parlo?", program.display()))?;
+        let begun = Instant::now();
+        loop {
+            if let Ok(client) = Client::connect(&socket).await {
+                eprintln!("started the daemon; its log is {}", log.1.display());
+                return Ok(client);
+            }
+            if let Some(status) = child.try_wait()? {
+                // Somebody else may have started one in the same moment.
+                if let Ok(client) = Client::connect(&socket).await {
+                    return Ok(client);
+                }
+                bail!("the daemon ended at once ({status}): {}", end_of(&log.1, begins_at));
+            }
+            if begun.elapsed() >= PATIENCE {
+                let seconds = PATIENCE.as_secs();
+                let (socket, end) = (socket.display(), end_of(&log.1, begins_at));
+                bail!("the daemon was started, but does not answer at {socket} after {seconds} s: {end}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// `parlod` beside this program, else the one that the system finds.
+fn program() -> PathBuf {
+    let name = format!("parlod{}", env::consts::EXE_SUFFIX);
+    let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(&name)));
+    beside.filter(|program| program.is_file()).unwrap_or_else(|| name.into())
+}
+
+/// Where the daemon's log is: `$XDG_STATE_HOME/parlo/parlod.log`, else `~/.local/state/parlo/parlod.log`.
+fn log_file() -> anyhow::Result<(File, PathBuf)> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = absolute("XDG_STATE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
+        .ok_or_else(|| anyhow!("the daemon's log has no place: set HOME or XDG_STATE_HOME"))?
+        .join("parlo");
+    let path = folder.join("parlod.log");
+    let opened = || {
+        fs::create_dir_all(&folder)?;
+        if fs::metadata(&path).is_ok_and(|log| log.len() > LONG_LOG) {
+            fs::rename(&path, folder.join("parlod.log.1"))?;
+        }
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path)
+    };
+    let log = opened().with_context(|| format!("cannot write the daemon's log {}", path.display()))?;
+    Ok((log, path))
+}
+
+/// Starts a program that outlives this one and its terminal.
+fn detach(program: &Path, arguments: &[String], log: &File) -> std::io::Result<Child> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        let session = || {
+            // SAFETY: setsid takes nothing, touches no memory of this process and is async-signal-safe (POSIX.1-2017, 2.4.3).
+            let session = unsafe { libc::setsid() };
+            if session < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+        };
+        // SAFETY: between fork and exec, `session` makes one async-signal-safe call, and neither allocates nor locks:
+        // `last_os_error` only reads errno.
+        unsafe { command.pre_exec(session) };
+    }
+    command.spawn()
+}
+
+/// The end of what was written to a log since it was `begins_at` bytes long, in one line.
+fn end_of(log: &Path, begins_at: u64) -> String {
+    let read = || {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(begins_at.max(length.saturating_sub(LOG_SHOWN))))?;
+        let mut text = Vec::new();
+        file.take(LOG_SHOWN).read_to_end(&mut text)?;
+        std::io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(5)..].iter().map(|line| crate::words::plain(line.trim()));
+    match last.collect::<Vec<_>>().join(" / ") {
+        last if last.is_empty() => format!("it said nothing; its log is {}", log.display()),
+        last => format!("{last} (its log is {})", log.display()),
+    }
+}

@@ -1,0 +1,18 @@
+//! The screen of calls in a terminal.
+//!
+//! [`Screen`] is what it knows: messages and keys go in, [`Action`]s come out. [`render`] draws it. Both know nothing of
+//! terminals, time or the daemon; [`run`] joins them to those.
+
+mod bars;
+mod keys;
+mod plan;
+mod render;
+mod run;
+mod state;
+mod terminal;
+mod track;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use run::run;
