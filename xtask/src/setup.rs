@@ -18,7 +18,7 @@ use crate::shell::{self, root, run_quietly, succeeds};
 pub(crate) enum Purpose {
     /// To build and run Parlo.
     Run,
-    /// To test it: a sound server without a sound card, and a Python environment.
+    /// To test it: a sound server without a sound card, a browser, and a Python environment.
     Test,
     /// To test its training: a Python environment with PyTorch.
     TestTraining,
@@ -36,9 +36,11 @@ const fn need(package: &'static str, look: &'static [&'static str], purpose: Pur
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 14] = [
     need("pkg-config", &["pkg-config", "--version"], Purpose::Run),
     need("libasound2-dev", &["pkg-config", "--exists", "alsa"], Purpose::Run),
+    // Real-time priority is asked for over it.
+    need("libdbus-1-dev", &["pkg-config", "--exists", "dbus-1"], Purpose::Run),
     need("cmake", &["cmake", "--version"], Purpose::Run),
     // Debian's cmake only recommends it.
     need("make", &["make", "--version"], Purpose::Run),
@@ -48,6 +50,9 @@ const NEEDS: [Need; 11] = [
     need("python3-venv", &["python3", "-c", "import venv, ensurepip"], Purpose::Test),
     need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
     need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
+    need("curl", &["curl", "--version"], Purpose::Test),
+    // The tests of the page.
+    need("chromium", &["chromium", "--version"], Purpose::Test),
     // One of training's packages comes as source.
     need("python3-dev", &["python3", "-c", PYTHON_HEADERS], Purpose::TestTraining),
 ];

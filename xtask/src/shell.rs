@@ -51,6 +51,16 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     if status.success() { Ok(()) } else { bail!("{} failed ({status})", shown(command)) }
 }
 
+/// Runs a command whose output is wanted; what it says besides is shown. Fails if it does.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", shown(command)))?;
+    if !output.status.success() {
+        bail!("{} failed ({})", shown(command), output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{} says what is no text", shown(command)))
+}
+
 /// Runs a command behind a line that says what it is for; its output is shown only if it fails.
 pub(crate) fn run_quietly(what: &str, command: &mut Command) -> anyhow::Result<()> {
     let spinner = spinner(what);

@@ -53,7 +53,9 @@ fn daemon(out: &Path) -> anyhow::Result<(f64, f64)> {
     };
     for _ in 0..5 {
         let mut listen = program()?;
-        listen.args(["--source", "none", "--listen", "127.0.0.1:0", "--once"]).stdout(Stdio::piped());
+        listen
+            .args(["--source", "none", "--listen", "127.0.0.1:0", "--once", "--answer", "all"])
+            .stdout(Stdio::piped());
         let mut listener = Ended(listen.spawn().context("cannot start parlod")?);
         let mut line = String::new();
         let stdout = listener.0.stdout.take().context("its output was asked for")?;

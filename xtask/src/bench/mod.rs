@@ -1,6 +1,7 @@
 //! Measurements, one group a subject. Each prints a Markdown table under the processor's name, and writes JSON on request.
 
 mod codec;
+mod daemon;
 mod entropy;
 mod network;
 mod transport;
@@ -21,6 +22,9 @@ use crate::{
 pub(crate) enum Group {
     /// Encoder, quantizer and decoder: time, speed, allocations; the daemon's memory and start
     Codec,
+    /// A daemon in a call with devices: delay from mouth to ear, processor time, memory, the control API under load, and half an
+    /// hour beside busy programs
+    Daemon,
     /// The entropy coder: bits saved on held-out speech, what integers lose, time
     Entropy,
     /// Calls over paths that lose, delay and throttle, beside Opus; what protocol and relay cost
@@ -36,6 +40,7 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
     setup::run(setup::Purpose::Run)?;
     let (name, rows, document, figures) = match group {
         Group::Codec => ("codec", &codec::ROWS[..], Path::new("docs/performance.md"), codec::measure()?),
+        Group::Daemon => ("daemon", &daemon::ROWS[..], daemon::document(), daemon::measure()?),
         Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure()?),
         Group::Network => ("network", &network::ROWS[..], network::document(), network::measure()?),
         Group::Transport => ("transport", &transport::ROWS[..], transport::document(), transport::measure()?),

@@ -153,7 +153,7 @@ fn folder(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
 fn impaired(out: &Path, clip: &Path, number: usize, flags: &[&str]) -> anyhow::Result<Call> {
     let folder = folder(out, &format!("impaired-{number}"))?;
     let mut listen = program("parlod")?;
-    listen.args(["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink"]);
+    listen.args(["--listen", "127.0.0.1:0", "--once", "--answer", "all", "--source", "none", "--sink"]);
     listen.arg(format!("file:{}", folder.join("heard.wav").display()));
     shared(&mut listen, &folder, "listener");
     let mut listener = Ended(listen.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
@@ -189,6 +189,8 @@ fn namespaces(out: &Path, clip: &Path, number: usize, flags: &[&str]) -> anyhow:
         "--listen",
         "10.77.0.1:7275",
         "--once",
+        "--answer",
+        "all",
         "--anyone",
         "--source",
         "none",

@@ -133,7 +133,7 @@ fn call(clip: &Path, sent: &Sound, options: &Options, out: &Path) -> anyhow::Res
         Ok(())
     };
     let mut listen = program("parlod")?;
-    listen.args(["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink"]);
+    listen.args(["--listen", "127.0.0.1:0", "--once", "--answer", "all", "--source", "none", "--sink"]);
     listen.arg(format!("file:{}", out.join("received.wav").display()));
     shared(&mut listen, "receiver")?;
     let mut receiver = Running::start("the receiving daemon", listen.stdout(Stdio::piped()), out.join("receiver.log"))?;
