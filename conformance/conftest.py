@@ -57,6 +57,11 @@ class Program:
 
 
 @pytest.fixture(scope="session")
+def parlod():
+    return Program("parlod")
+
+
+@pytest.fixture(scope="session")
 def parlo():
     return Program("parlo")
 

@@ -184,7 +184,7 @@ impl Default for CallConfig {
             latency_ms: 240,
             max_kbps: 0.0,
             silence: true,
-            jitter_ms: 20,
+            jitter_ms: 10,
             anyone: false,
             answer: AutoAnswer::Listed,
             ring_seconds: 45,

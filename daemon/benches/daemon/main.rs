@@ -51,7 +51,10 @@ fn main() -> anyhow::Result<()> {
     }
     let mut figures = json!({});
     delay(&mut figures)?;
-    long_call(&pulse, &speech, minutes, &mut figures)?;
+    // For those who work on the delay alone.
+    if minutes > 0.0 {
+        long_call(&pulse, &speech, minutes, &mut figures)?;
+    }
     std::fs::write(&json, serde_json::to_string_pretty(&figures)? + "\n")?;
     Ok(())
 }

@@ -76,7 +76,7 @@ impl Endpoints {
 pub enum ControlError {
     /// Another daemon serves there.
     #[error(
-        "another parlod runs: it serves the control API in {}; stop it (parlo stop), or give this one a [control] socket in \
+        "another parlod runs: it serves the control API in {}; stop it (parlo daemon stop), or give this one a [control] socket in \
          a folder of its own", .0.display()
     )]
     AnotherRuns(PathBuf),

@@ -108,7 +108,8 @@ impl CaptureSide {
         let lost = figures.xruns.saturating_sub(self.overruns);
         self.overruns = figures.xruns;
         gauges.capture.xruns.fetch_add(lost, Relaxed);
-        gauges.capture.set(&figures, input.delay());
+        let stages = input.stages.as_ref().map_or(Duration::ZERO, Stages::delay);
+        gauges.capture.set(&figures, input.delay() + stages);
         let late = lost > 0 || spent > BLOCK * blocks;
         for n in 0..blocks {
             gauges.block(late && n == 0);

@@ -183,6 +183,13 @@ impl Ear {
         !silent
     }
 
+    /// What is left of a frame that was shortened or stretched, samples: less than a block. Every frame would wait for as long as
+    /// that takes to play, until it is given out by itself.
+    pub(super) fn left_over(&self) -> usize {
+        let plays = self.state == State::Open && !self.was_held && !self.ends.flags.held();
+        if plays { self.queue.len() } else { 0 }
+    }
+
     /// Whether it is made louder than the codec made it.
     pub(super) fn is_louder(&self) -> bool {
         self.ends.flags.volume_db.get() > 0.0

@@ -33,6 +33,8 @@ pub(super) struct PlaybackSide {
     failure: Option<AudioError>,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
     pub(super) seats: Vec<Box<Ear>>,
+    /// Samples of the block at hand; of the buffers, so many are in use.
+    size: usize,
     mix: Vec<f32>,
     one: Vec<f32>,
     gain: Gain,
@@ -68,6 +70,7 @@ impl PlaybackSide {
             output: Some(output),
             failure: None,
             seats: Vec::with_capacity(MAX_SEATS),
+            size: block,
             mix: vec![0.0; block],
             one: vec![0.0; block],
             gain,
@@ -92,21 +95,30 @@ impl PlaybackSide {
     }
 
     /// Makes the next block of what is heard.
+    ///
+    /// One voice alone has its block end with its frame: a shorter one, where the frame was stretched or shortened. Its next frame
+    /// then waits for nothing.
     fn render(&mut self, now: Instant) {
-        self.mix.fill(0.0);
+        let whole = self.common.block();
+        self.size = match self.seats.as_slice() {
+            [ear] if (1..whole).contains(&ear.left_over()) => ear.left_over(),
+            _ => whole,
+        };
+        let (mix, one) = (&mut self.mix[..self.size], &mut self.one[..self.size]);
+        mix.fill(0.0);
         let (mut voices, mut louder) = (0, false);
         for ear in &mut self.seats {
-            if ear.render(now, &mut self.one) {
+            if ear.render(now, one) {
                 voices += 1;
                 louder |= ear.is_louder();
-                add(&mut self.mix, &self.one);
+                add(mix, one);
             }
         }
         if let Some(db) = self.common.knobs.side_tone_db() {
-            if self.side_tone.pull(&mut self.one) {
+            if self.side_tone.pull(one) {
                 self.side_gain.set_db(db.max(NOTHING_DB));
-                self.side_gain.process(&mut self.one);
-                add(&mut self.mix, &self.one);
+                self.side_gain.process(one);
+                add(mix, one);
                 voices += 1;
             }
         } else {
@@ -114,17 +126,17 @@ impl PlaybackSide {
         }
         let gain = self.common.knobs.output_gain_db.get();
         self.gain.set_db(gain);
-        self.gain.process(&mut self.mix);
+        self.gain.process(mix);
         // One voice that is not made louder goes as the codec made it.
         self.limited = if voices > 1 || louder || gain > 0.0 { LIMITED } else { self.limited.saturating_sub(1) };
         if self.limited > 0 {
-            self.limiter.process(&mut self.mix);
+            self.limiter.process(mix);
         }
-        self.meter.push(&self.mix);
+        self.meter.push(mix);
         // What finds no room is not needed: nobody looks, or nobody cancels.
-        self.far.push_slice(&self.mix);
+        self.far.push_slice(mix);
         if let Some(heard) = &mut self.heard {
-            heard.push_slice(&self.mix);
+            heard.push_slice(mix);
         }
     }
 }
@@ -166,7 +178,7 @@ impl Side for PlaybackSide {
         self.render(now);
         let spent = start.elapsed();
         let Some(output) = &mut self.output else { return false };
-        match output.write(&self.mix) {
+        match output.write(&self.mix[..self.size]) {
             Written::Fine => {}
             Written::Failed(error) => {
                 self.fail(error);

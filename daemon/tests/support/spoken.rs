@@ -42,7 +42,7 @@ pub(crate) struct OpusWay {
 }
 
 /// Least delay of the jitter buffer, as calls have it.
-pub(crate) const LEAST: Duration = Duration::from_millis(20);
+pub(crate) const LEAST: Duration = Duration::from_millis(10);
 
 impl Speech {
     /// The files one after another, and again from the beginning, up to a length. `silence`: whether pauses are told rather

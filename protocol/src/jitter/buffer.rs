@@ -20,6 +20,10 @@ const POSITIONS: usize = 5;
 /// Pops over which something must always have waited before play-out hurries: more than one packet's.
 const DEPTHS: usize = MAX_FRAMES as usize + 1;
 
+/// How often it is noted what delay is needed, pops; and how many such notes count: ten seconds of them.
+const NEED_EVERY: u32 = 25;
+const NEEDS: usize = 20;
+
 /// How long silence goes on without a word of it, frames: longer than two descriptions of it are apart, and less than the
 /// smallest capacity.
 const SILENCE_BELIEVED: u64 = 50;
@@ -74,6 +78,10 @@ pub struct JitterBuffer<F: Copy = TokenFrame> {
     position: i64,
     /// How many frames waited after the last pops.
     depths: LeastOf<DEPTHS>,
+    /// What was needed of late, negated: looked at twice a second.
+    needs: LeastOf<NEEDS>,
+    /// Pops since that was looked at.
+    since_need: u32,
     /// Pops since a frame was left out or put in.
     since_change: u32,
     /// Pops for which the delay has been beyond all measure.
@@ -113,6 +121,8 @@ impl<F: Copy> JitterBuffer<F> {
             positions: LeastOf::EMPTY,
             position: 0,
             depths: LeastOf::EMPTY,
+            needs: LeastOf::EMPTY,
+            since_need: 0,
             since_change: 0,
             over: 0,
             stats: JitterStats::default(),

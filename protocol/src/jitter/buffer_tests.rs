@@ -172,10 +172,11 @@ fn clocks_that_differ_are_followed_for_an_hour() {
         let heard = simulate(config(), path, 3600);
         let worst = heard.delays[500..].iter().max().unwrap();
         assert!(*worst <= Duration::from_millis(40 + 50), "{ppm} ppm: {worst:?}");
-        // 500 ppm of an hour are 90 frames; a frame is stretched or shortened by a quarter at most here.
+        // 500 ppm of an hour are 90 frames; a frame is stretched or shortened by a quarter at most here. What is needed is learned in
+        // steps of 5 ms, so that some of it is done and undone: three frames of a thousand, at most.
         let stats = heard.stats;
         assert_eq!((stats.lost, stats.late, stats.skipped, stats.restarts), (0, 0, 0, 0), "{ppm} ppm: {stats:?}");
-        assert!(stats.held + (stats.faster + stats.slower) / 4 <= 150, "{ppm} ppm: {stats:?}");
+        assert!(stats.held + (stats.faster + stats.slower) / 4 <= 300, "{ppm} ppm: {stats:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::{JitterConfig, histogram::Histogram};
+use super::{JitterConfig, histogram::Histogram, window::LeastOf};
 use crate::packet::MAX_FRAMES;
 
 /// How much is kept with each new frame of what is known about late ones: after two seconds a third. (WebRTC forgets 0.983
@@ -24,6 +24,9 @@ const MARGIN: i64 = 5_000;
 
 /// Packets that come within this time, microseconds, were held up by one and the same event: the worst of them counts.
 const EVENT: i64 = 10_000;
+
+/// Frames whose lateness counts as what the path is like just now: about half a second of them.
+const LATEST: usize = 24;
 
 /// The fastest of this many spans of time is what delays are compared with.
 const SPANS: usize = 8;
@@ -64,6 +67,8 @@ pub(super) struct Delays {
     real: Histogram,
     /// Of the first that came of each frame, copies included.
     any: Histogram,
+    /// Offsets of the last frames to come, copies included, negated.
+    latest: LeastOf<LATEST>,
     need: i64,
 }
 
@@ -81,6 +86,7 @@ impl Delays {
             event: None,
             real: Histogram::new(),
             any: Histogram::new(),
+            latest: LeastOf::EMPTY,
             need: micros(config.start),
         }
     }
@@ -94,6 +100,7 @@ impl Delays {
         self.event = None;
         self.real.clear();
         self.any.clear();
+        self.latest = LeastOf::EMPTY;
         self.need = self.start;
     }
 
@@ -122,6 +129,7 @@ impl Delays {
         if !(real || any) {
             return;
         }
+        self.latest.push(offset.saturating_neg());
         let since = self.elapsed(now);
         let event = self.event.get_or_insert(Event { since, last: (since, 0), frames: 0, real: None, any: None });
         event.last = (since, if event.last.0 == since { event.last.1 + 1 } else { 1 });
@@ -154,6 +162,11 @@ impl Delays {
     /// The offset with which frames should be played.
     pub(super) fn need(&self) -> i64 {
         self.need
+    }
+
+    /// The worst offset of the frames that came last; `None` before enough have come.
+    pub(super) fn latest(&self) -> Option<i64> {
+        self.latest.full_least().map(i64::saturating_neg)
     }
 
     /// How long after the fastest ones a frame with this offset is.

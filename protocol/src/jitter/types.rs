@@ -26,7 +26,7 @@ impl Default for JitterConfig {
         Self {
             frame: Duration::from_millis(20),
             start: Duration::from_millis(80),
-            least: Duration::from_millis(20),
+            least: Duration::from_millis(10),
             most: Duration::from_millis(800),
             capacity: 128,
         }

@@ -33,7 +33,7 @@ use standby::Role;
 use super::{AudioError, Format};
 
 /// Length of the buffers asked for. Servers give what they like; the ring between makes up for that.
-const PERIOD: Duration = Duration::from_millis(10);
+const PERIOD: Duration = Duration::from_millis(5);
 
 /// Which sound system to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,11 +4,15 @@ use std::time::Instant;
 
 use parlo_tokens::Slot;
 
-use super::{JitterBuffer, LeastOf, Pace, SILENCE_BELIEVED, Silence, State, quality};
+use super::{JitterBuffer, LeastOf, NEED_EVERY, Pace, SILENCE_BELIEVED, Silence, State, quality};
 
 /// Delay beyond what is needed that is left alone, microseconds: more than a frame, so that leaving one out or putting one
 /// in does not call for the opposite.
 const TOLERATED: i64 = 25_000;
+
+/// Delay beyond what is needed that is left alone in speech, microseconds: about a period of a voice, which is what is left out at
+/// a time there.
+const FINE: i64 = 12_000;
 
 /// Delay beyond what is needed that is cut at once, microseconds: one gap is better, and better than speech that hurries
 /// for many seconds.
@@ -131,6 +135,11 @@ impl<F: Copy> JitterBuffer<F> {
         self.positions.push(self.delays.offset(self.next, now));
         let Some(position) = self.positions.least() else { return (Pace::Normal, false) };
         self.position = position;
+        self.since_need += 1;
+        if self.since_need >= NEED_EVERY {
+            self.since_need = 0;
+            self.needs.push(self.delays.need().saturating_neg());
+        }
         let error = position.saturating_sub(self.delays.need());
         if error <= CUT {
             self.over = 0;
@@ -145,7 +154,12 @@ impl<F: Copy> JitterBuffer<F> {
             return (if grow { Pace::Normal } else { Pace::Slower }, grow);
         }
         if error <= TOLERATED {
-            return (Pace::Normal, false);
+            // Frames have been there for longer than that when they were due (the path has not just become longer), and no more was
+            // needed for long: it is not worth it to go back and forth.
+            let waits = self.delays.latest().is_some_and(|latest| position.saturating_sub(latest) > FINE);
+            let needed = self.needs.full_least().is_some_and(|most| position.saturating_add(most) > FINE);
+            let fine = error > FINE && waits && needed && !quiet && self.silence.is_none();
+            return (if fine { Pace::Faster } else { Pace::Normal }, false);
         }
         let excess = error.unsigned_abs() / self.frame_us.unsigned_abs();
         if self.silence.is_some() {
