@@ -40,8 +40,10 @@ fn main() -> anyhow::Result<()> {
     };
     let minutes: f64 = after("--minutes").map_or(Ok(30.0), |text| text.parse()).context("--minutes")?;
     let speech = after("--speech").map(PathBuf::from).context("--speech FILE is missing")?;
+    anyhow::ensure!(speech.is_file(), "there is no file {}", speech.display());
 
-    let pulse = Pulse::start();
+    // As desktops have it: what is measured is this daemon, not a sound server that gets no time.
+    let pulse = Pulse::start_at(true);
     for name in ["mic_b", "ear_a", "ear_b"] {
         pulse.add_sink(name, 48_000, 1);
     }
@@ -99,6 +101,8 @@ fn long_call(pulse: &Pulse, speech: &std::path::Path, minutes: f64, figures: &mu
     println!("processor time of a call in which both speak, for {} s", MEASURE.as_secs());
     let (busy, start) = (alice.cpu_seconds()?, Instant::now());
     thread::sleep(MEASURE);
+    let frames = alice.status()?.calls.last().and_then(|call| call.figures).context("no figures")?.frames;
+    figures["call_speech_pct"] = json!(100.0 * frames.real as f64 / (frames.real + frames.silent).max(1) as f64);
     figures["call_cpu_pct"] = json!(100.0 * (alice.cpu_seconds()? - busy) / start.elapsed().as_secs_f64());
 
     println!("{REQUESTS} requests per second and {PAGES} open pages, for {} s", MEASURE.as_secs());

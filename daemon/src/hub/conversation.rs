@@ -184,6 +184,11 @@ impl Conversation {
         matches!(self.phase, Phase::Leaving | Phase::Over { .. })
     }
 
+    /// Where the peer is, or the relay that it is met at; nowhere, before that is known, which is before anything is sent.
+    pub(super) fn place(&self) -> SocketAddr {
+        self.address.unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into())
+    }
+
     /// What to call the peer, for people.
     pub(super) fn who(&self) -> String {
         match (&self.name, &self.key) {

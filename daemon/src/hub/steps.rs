@@ -285,14 +285,13 @@ impl Hub<'_> {
         self.happen(at, event);
         match self.calls[at].phase {
             Phase::Meeting { until } if now >= until => {
-                let relay = self.calls[at].relay.map(|(relay, _)| relay).or(self.calls[at].address);
-                let error = relay.map_or(CallError::Crashed("relay"), CallError::NobodyAtRelay);
-                self.end(at, End::Failed(error));
+                let relay = self.calls[at].place();
+                self.end(at, End::Failed(CallError::NobodyAtRelay(relay)));
             }
             Phase::Ringing { until } if now >= until => {
-                let error = match (self.calls[at].direction, self.calls[at].address) {
-                    (Direction::Outgoing, Some(address)) => CallError::NotPickedUp(address),
-                    _ => CallError::Missed(self.calls[at].who()),
+                let error = match self.calls[at].direction {
+                    Direction::Outgoing => CallError::NotPickedUp(self.calls[at].place()),
+                    Direction::Incoming => CallError::Missed(self.calls[at].who()),
                 };
                 self.end(at, End::Failed(error));
             }
@@ -343,7 +342,7 @@ impl Hub<'_> {
             call::Event::PeerLeft { frames, reason } => self.peer_left(at, frames, reason),
             call::Event::TimedOut => {
                 let call = &self.calls[at];
-                let address = call.address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+                let address = call.place();
                 let error = match call.phase {
                     Phase::Joining => CallError::NoAnswer(address),
                     _ => CallError::Lost(address),
@@ -351,7 +350,7 @@ impl Hub<'_> {
                 self.end(at, End::Failed(error));
             }
             call::Event::Attacked => {
-                let address = self.calls[at].address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+                let address = self.calls[at].place();
                 self.end(at, End::Failed(CallError::Attacked(address)));
             }
             // Media has its own way.
@@ -497,12 +496,12 @@ impl Hub<'_> {
             }
             _ => {
                 let who = call.who();
-                let error = match (call.direction, reason, call.address) {
-                    (Direction::Outgoing, Goodbye::Declined, _) => Some(self.refusal(at, Reason::Declined)),
-                    (Direction::Outgoing, Goodbye::Busy, _) => Some(self.refusal(at, Reason::Busy)),
-                    (Direction::Outgoing, Goodbye::NoAnswer, Some(address)) => Some(CallError::NotPickedUp(address)),
-                    (Direction::Incoming, _, _) => Some(CallError::Missed(who)),
-                    _ => None,
+                let error = match (call.direction, reason) {
+                    (Direction::Outgoing, Goodbye::Declined) => Some(self.refusal(at, Reason::Declined)),
+                    (Direction::Outgoing, Goodbye::Busy) => Some(self.refusal(at, Reason::Busy)),
+                    (Direction::Outgoing, Goodbye::NoAnswer) => Some(CallError::NotPickedUp(call.place())),
+                    (Direction::Incoming, _) => Some(CallError::Missed(who)),
+                    (Direction::Outgoing, _) => None,
                 };
                 self.end(at, error.map_or(End::Theirs, End::Failed));
             }
@@ -512,7 +511,7 @@ impl Hub<'_> {
     /// The peer's refusal, in words.
     fn refusal(&self, at: usize, reason: Reason) -> CallError {
         let call = &self.calls[at];
-        let address = call.address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let address = call.place();
         match reason {
             Reason::WrongKey => {
                 CallError::KeyChanged { who: call.name.clone().unwrap_or_else(|| address.to_string()), address }

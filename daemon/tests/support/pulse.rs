@@ -21,10 +21,16 @@ impl Pulse {
     /// Starts a server with a fake microphone (whatever is played to the sink `mic`) and a fake loudspeaker (`spk`), which are
     /// the defaults.
     pub(crate) fn start() -> Self {
+        Self::start_at(false)
+    }
+
+    /// The same; at real-time priority, if that is asked for and allowed, as desktops have it.
+    pub(crate) fn start_at(realtime: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let server = Command::new("pulseaudio")
-            .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--realtime=no", "--use-pid-file=no"])
+            .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"])
+            .arg(if realtime { "--realtime=yes" } else { "--realtime=no" })
             .args([
                 "-L",
                 &format!("module-native-protocol-unix auth-anonymous=1 socket={}", Self::socket(&folder).display()),

@@ -11,7 +11,7 @@ use crate::{
     shell::{self, cargo, root},
 };
 
-pub(super) const ROWS: [Row; 24] = [
+pub(super) const ROWS: [Row; 25] = [
     (
         "mouth_to_ear_ms_p50",
         "mouth to ear, packets of 20 ms, loopback: clicks through all of it, median",
@@ -27,6 +27,7 @@ pub(super) const ROWS: [Row; 24] = [
     ("budget_device_ms", "loudspeaker and resampling", "ms", None),
     ("budget_total_ms", "the budget's sum", "ms", None),
     ("call_cpu_pct", "processor time of a call in which both speak, of one core", "%", Some("at most 10")),
+    ("call_speech_pct", "of the frames heard meanwhile, so many were speech", "%", None),
     ("rss_mib", "memory, the most in the half hour", "MiB", Some("at most 100")),
     ("rss_growth_mib_30min", "its growth in 30 minutes", "MiB", Some("0")),
     ("api_ms_p50", "a request while in a call, 100 per second beside 20 open pages, median", "ms", None),
