@@ -91,7 +91,7 @@ def test_a_call_from_the_page_and_all_it_shows(browser, pair, tmp_path):
 
     # Three seconds of both.
     browser.click("#record")
-    browser.wait("document.querySelector('#recordings .running')")
+    browser.wait("document.querySelector('#recordings .running') !== null")
     time.sleep(3.2)
     browser.click("#record")
     browser.wait("document.querySelector('#recordings button')?.checkVisibility()")

@@ -50,8 +50,9 @@ class Daemon:
         environment.setdefault("ORT_DYLIB_PATH", str(ROOT / "vendor/onnxruntime/libonnxruntime.so"))
         self.log = open(self.folder / "log", "wb")
         self.process = subprocess.Popen(
-            [program("parlod"), "--listen", self.address, "--control-tcp", f"127.0.0.1:{self.port}", "--source", f"file:{source}", "--sink", "none", *flags],
+            [program("parlod"), "--listen", self.address, "--control-tcp", f"127.0.0.1:{self.port}", "--source", f"file:{Path(source).name}", "--sink", "none", *flags],
             env=environment,
+            cwd=Path(source).parent,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
