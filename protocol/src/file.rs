@@ -224,6 +224,51 @@ fn append_header(version: u8, header: &Header, name: &[u8], more: &[u8], length:
     out.extend_from_slice(&checksum.to_be_bytes());
 }
 
+/// What a header says, and the length of all of it, once it is there: `version` is the one that is read, `other` another that
+/// there is; `lengths` is how long its fields may be.
+fn header_of(
+    bytes: &[u8],
+    version: u8,
+    other: u8,
+    lengths: std::ops::RangeInclusive<usize>,
+) -> Result<Option<(&[u8], usize)>, FileError> {
+    let known = bytes.len().min(MAGIC.len());
+    if bytes[..known] != MAGIC[..known] {
+        return Err(FileError::NotTokens);
+    }
+    let Some(&[found, a, b]) = bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
+        return Ok(None);
+    };
+    if found != version {
+        return Err(if found == other { FileError::OtherVersion(found) } else { FileError::Version(found) });
+    }
+    let length = usize::from(u16::from_be_bytes([a, b]));
+    if !lengths.contains(&length) {
+        return Err(FileError::Header("its length is not possible"));
+    }
+    let start = MAGIC.len() + 3;
+    let whole = start + length + CHECKSUM;
+    if bytes.len() < whole {
+        return Ok(None);
+    }
+    if !checksum_fits(&bytes[..whole]) {
+        return Err(FileError::Header("the checksum differs"));
+    }
+    Ok(Some((&bytes[start..start + length], whole)))
+}
+
+/// Why a file without an end mark is not whole: `bytes` are what was not used, after `before` others.
+fn not_whole(bytes: &[u8], before: u64, seconds: f64) -> FileError {
+    let there = before + bytes.len() as u64;
+    if there == 0 {
+        return FileError::Empty;
+    }
+    if there < MAGIC.len() as u64 && !MAGIC.starts_with(bytes) {
+        return FileError::NotTokens;
+    }
+    FileError::Truncated { offset: there, seconds }
+}
+
 fn append_block(kind: u8, count: u16, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.push(kind);
@@ -329,42 +374,15 @@ impl FileReader {
         if self.ended {
             return Ok(());
         }
-        let there = self.before + self.bytes.len() as u64;
-        if there == 0 {
-            return Err(FileError::Empty);
-        }
-        if there < MAGIC.len() as u64 && !MAGIC.starts_with(&self.bytes) {
-            return Err(FileError::NotTokens);
-        }
-        Err(FileError::Truncated { offset: there, seconds: self.seconds() })
+        Err(not_whole(&self.bytes, self.before, self.seconds()))
     }
 
     fn next_header(&mut self) -> Result<Option<Header>, FileError> {
-        let known = self.bytes.len().min(MAGIC.len());
-        if self.bytes[..known] != MAGIC[..known] {
-            return Err(FileError::NotTokens);
-        }
-        let Some(&[version, a, b]) = self.bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
+        let lengths = FIXED_HEADER_BYTES..=MAX_HEADER_BYTES;
+        let Some((fields, whole)) = header_of(&self.bytes, VERSION, streams::VERSION, lengths)? else {
             return Ok(None);
         };
-        match version {
-            VERSION => {}
-            streams::VERSION => return Err(FileError::OtherVersion(version)),
-            _ => return Err(FileError::Version(version)),
-        }
-        let length = usize::from(u16::from_be_bytes([a, b]));
-        if !(FIXED_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&length) {
-            return Err(FileError::Header("its length is not possible"));
-        }
-        let start = MAGIC.len() + 3;
-        let whole = start + length + CHECKSUM;
-        if self.bytes.len() < whole {
-            return Ok(None);
-        }
-        if !checksum_fits(&self.bytes[..whole]) {
-            return Err(FileError::Header("the checksum differs"));
-        }
-        let (header, _) = parse_fields(&self.bytes[start..start + length])?;
+        let (header, _) = parse_fields(fields)?;
         self.used = whole;
         self.header = Some(header.clone());
         Ok(Some(header))

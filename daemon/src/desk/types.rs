@@ -78,25 +78,9 @@ impl Settings {
 }
 
 impl Default for Settings {
+    /// What the configuration says that nobody wrote.
     fn default() -> Self {
-        Self {
-            source: Endpoint::Default,
-            sink: Endpoint::Default,
-            backend: Backend::Auto,
-            muted: false,
-            push_to_talk: false,
-            talking: false,
-            input_gain_db: 0.0,
-            output_gain_db: 0.0,
-            side_tone_db: None,
-            stages: StageSwitches {
-                high_pass: true,
-                echo_cancellation: true,
-                noise_suppression: true,
-                gain_control: true,
-                silence: true,
-            },
-        }
+        Self::from_config(&Config::default())
     }
 }
 

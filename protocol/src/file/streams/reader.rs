@@ -4,7 +4,9 @@ use super::{
     BLOCK_FIELDS, END_PAYLOAD, FIELD_CREATED, FIELD_METADATA, FIELD_STREAM, FIXED_HEADER_BYTES, Header, KIND_END,
     KIND_FRAMES, MAX_BLOCK_BYTES, MAX_BLOCK_FRAMES, MAX_HEADER_BYTES, Run, Stream, VERSION, end_ms,
 };
-use crate::file::{self, BLOCK_HEADER, CHECKSUM, FileError, MAGIC, MAX_UNKNOWN_BYTES, checksum_fits, parse_fields};
+use crate::file::{
+    self, BLOCK_HEADER, CHECKSUM, FileError, MAX_UNKNOWN_BYTES, checksum_fits, header_of, not_whole, parse_fields,
+};
 
 /// Bytes of the end mark that this version writes, which are the last of a file.
 pub const END_BYTES: usize = BLOCK_HEADER + END_PAYLOAD + CHECKSUM;
@@ -173,42 +175,13 @@ impl Reader {
         if self.ended {
             return Ok(());
         }
-        let there = self.before + self.bytes.len() as u64;
-        if there == 0 {
-            return Err(FileError::Empty);
-        }
-        if there < MAGIC.len() as u64 && !MAGIC.starts_with(&self.bytes) {
-            return Err(FileError::NotTokens);
-        }
-        Err(FileError::Truncated { offset: there, seconds: self.seconds() })
+        Err(not_whole(&self.bytes, self.before, self.seconds()))
     }
 
     fn next_header(&mut self) -> Result<Option<Header>, FileError> {
-        let known = self.bytes.len().min(MAGIC.len());
-        if self.bytes[..known] != MAGIC[..known] {
-            return Err(FileError::NotTokens);
-        }
-        let Some(&[version, a, b]) = self.bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
-            return Ok(None);
-        };
-        match version {
-            VERSION => {}
-            file::VERSION => return Err(FileError::OtherVersion(version)),
-            _ => return Err(FileError::Version(version)),
-        }
-        let length = usize::from(u16::from_be_bytes([a, b]));
-        if !(FIXED_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&length) {
-            return Err(FileError::Header("its length is not possible"));
-        }
-        let start = MAGIC.len() + 3;
-        let whole = start + length + CHECKSUM;
-        if self.bytes.len() < whole {
-            return Ok(None);
-        }
-        if !checksum_fits(&self.bytes[..whole]) {
-            return Err(FileError::Header("the checksum differs"));
-        }
-        let (tokens, more) = parse_fields(&self.bytes[start..start + length])?;
+        let lengths = FIXED_HEADER_BYTES..=MAX_HEADER_BYTES;
+        let Some((fields, whole)) = header_of(&self.bytes, VERSION, file::VERSION, lengths)? else { return Ok(None) };
+        let (tokens, more) = parse_fields(fields)?;
         let header = parse_more(tokens, more)?;
         for stream in &header.streams {
             self.named[usize::from(stream.id / 64)] |= 1 << (stream.id % 64);
