@@ -11,7 +11,7 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, Captured, EndFigures, Format, PATIENCE, Source},
-    Backend, DeviceChoice, Direction, Opened,
+    Backend, DeviceChoice, Direction, Opened, begin,
     follow::Follow,
     health::Health,
     open,
@@ -170,9 +170,12 @@ where
 {
     let (on_data, on_error) = (Arc::clone(&health), health);
     let channels = usize::from(config.channels.max(1));
+    let rate = config.sample_rate;
+    let mut begun = false;
     device.build_input_stream::<T, _, _>(
         config,
         move |samples: &[T], info: &InputCallbackInfo| {
+            begin(&mut begun, rate);
             let timestamp = info.timestamp();
             // Whole sample frames only, so that channels never change places. What does not fit is the newest, and lost:
             // the reader alone may take out the oldest.

@@ -359,6 +359,16 @@ fn open(
     Err(last.map_or_else(|| unsupported(direction, &name, supported.sample_format()), |error| wrong(&error)))
 }
 
+/// To be called at the beginning of each data callback: at the first, gives the thread that it runs on real-time priority, where the
+/// system allows it. It is the library's own thread: PulseAudio's client has one for all streams, which would wait behind every
+/// busy program. The one thing that a callback does beside its ring, once.
+fn begin(begun: &mut bool, rate: u32) {
+    if !std::mem::replace(begun, true) {
+        // At normal priority sound comes too, if nothing else is in a hurry.
+        let _ = crate::realtime::promote(rate, rate as usize / 100);
+    }
+}
+
 /// Calls a function that is generic over the sample type with the type that the format stands for; `None` if there is none.
 macro_rules! with_sample_type {
     ($format:expr, $build:ident($($argument:expr),*)) => {

@@ -11,7 +11,7 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, EndFigures, Format, Played, Sink},
-    Backend, DeviceChoice, Direction, Opened, PERIOD,
+    Backend, DeviceChoice, Direction, Opened, PERIOD, begin,
     health::Health,
     open,
     pace::{Pace, Seen},
@@ -207,9 +207,12 @@ fn build<T: SizedSample + FromSample<f32>>(
     let (on_data, on_error) = (Arc::clone(&health), health);
     let channels = usize::from(config.channels.max(1));
     let (mut playing, mut dry) = (false, false);
+    let rate = config.sample_rate;
+    let mut begun = false;
     device.build_output_stream::<T, _, _>(
         config,
         move |samples: &mut [T], info: &OutputCallbackInfo| {
+            begin(&mut begun, rate);
             let timestamp = info.timestamp();
             let mut filled = 0;
             for (place, sample) in samples.iter_mut().zip(ring.pop_iter()) {
