@@ -1,7 +1,7 @@
 //! The screen of calls in a terminal.
 //!
-//! [`Screen`] is what it knows: messages and keys go in, [`Action`]s come out. [`render`] draws it. Both know nothing of
-//! terminals, time or the daemon; [`run`] joins them to those.
+//! `state` is what it knows: messages and keys go in, actions come out. `render` draws it. Both know nothing of terminals,
+//! time or the daemon; `run` joins them to those.
 
 mod bars;
 mod keys;

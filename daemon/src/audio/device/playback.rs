@@ -26,7 +26,7 @@ const MAX_DRAIN: Duration = Duration::from_millis(300);
 /// A loudspeaker, and whatever takes its place.
 ///
 /// It takes 10 ms of sound at once, and the next when they are due by the machine's clock. How its ring is held at its fill by
-/// that, see [`Pace`]; an owner who does not steer is paced by the device's clock instead, at the same fill.
+/// that, `pace` says; an owner who does not steer is paced by the device's clock instead, at the same fill.
 pub struct DeviceSink {
     format: Format,
     standby: Standby<Open>,
