@@ -354,12 +354,6 @@ fn in_terminal(home: &Home, words: &str) -> Child {
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-fn shown(mut child: Child) -> (bool, String) {
-    let mut out = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-    (child.wait().unwrap().success(), String::from_utf8_lossy(&out).into_owned())
-}
-
 /// Reads what is shown until this is.
 fn read_until(out: &mut impl Read, what: &str) -> Vec<u8> {
     let mut seen = Vec::new();
@@ -386,6 +380,9 @@ fn a_call_is_shown_on_a_screen_and_ended_from_it() {
     let mut keys = child.stdin.take().unwrap();
     daemon.wait_for("POST /api/v1/calls");
     daemon.change(|status| status.calls[0] = samples::call(1, 1.0));
+    // Keys that come before the screen stands, or before it knows of a call, mean nothing.
+    let mut out = child.stdout.take().unwrap();
+    let mut seen = read_until(&mut out, "kbps");
     keys.write_all(b"m").unwrap();
     daemon.wait_for(r#"PATCH /api/v1/audio {"source":null,"sink":null,"muted":true"#);
     daemon.change(|status| status.calls[0] = samples::call(1, 2.0));
@@ -394,7 +391,8 @@ fn a_call_is_shown_on_a_screen_and_ended_from_it() {
     assert_eq!(daemon.status().calls[0].settings.depth, 5);
     keys.write_all(b"\x03").unwrap();
     daemon.wait_for("DELETE /api/v1/calls/1");
-    let (success, shown) = shown(child);
+    out.read_to_end(&mut seen).unwrap();
+    let (success, shown) = (child.wait().unwrap().success(), String::from_utf8_lossy(&seen).into_owned());
     assert!(success && given_back(&shown), "{shown:?}");
     assert!(shown.contains("kbps") && shown.contains("MUTED") && shown.contains("tulip-3c1f"), "{shown:?}");
     assert!(shown.contains("the call with ada ended after 00:02"), "{shown:?}");
@@ -431,7 +429,8 @@ fn a_terminal_that_tells_of_releases_makes_space_a_key_to_hold() {
     let mut out = child.stdout.take().unwrap();
     read_until(&mut out, "\x1b[?u");
     keys.write_all(b"\x1b[?0u\x1b[?62c").unwrap();
-    read_until(&mut out, "hold");
+    // Keys mean something once the daemon's state is shown.
+    read_until(&mut out, "kbps");
     let talks = |state: bool| wait_for("talk", || daemon.status().audio.talking == state);
     keys.write_all(b"\x1b[32;1:1u").unwrap();
     talks(true);
