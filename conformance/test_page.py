@@ -527,8 +527,7 @@ def test_comes_back_when_the_daemon_does(page):
     browser.wait("!document.querySelector('#away').checkVisibility() && document.querySelector('#peer').textContent === 'Grace'")
     page.asked("GET", "/recordings")
     page.mock.stop()
-    page.mock = Mock(port)
-    page.mock.refuse_all = True
+    page.mock = Mock(port, refuse_all=True)
     browser.wait("document.querySelector('#away').textContent.includes('does not let this page in')")
     assert all(any(known in each for known in ("ERR_CONNECTION", "WebSocket", "401", "ERR_EMPTY", "ERR_SOCKET")) for each in browser.complaints())
 

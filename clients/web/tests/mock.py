@@ -202,14 +202,14 @@ class Mock(ThreadingHTTPServer):
     # A browser opens many connections at once.
     request_queue_size = 64
 
-    def __init__(self, port=0, calls=None):
+    def __init__(self, port=0, calls=None, refuse_all=False):
         super().__init__(("127.0.0.1", port), Handler)
         self.lock = threading.RLock()
         self.requests = []
         self.connections = set()
         self.sockets = []
         self.fail_next = None
-        self.refuse_all = False
+        self.refuse_all = refuse_all
         self.calls = [call(1, "Ada")] if calls is None else calls
         self.audio = audio()
         self.do_not_disturb = False
@@ -326,6 +326,9 @@ class Handler(BaseHTTPRequestHandler):
         super().setup()
         with self.server.lock:
             self.server.connections.add(self.connection)
+            # Accepted before the end, and begun after it: a daemon that died does not answer either.
+            if self.server.stopped.is_set():
+                self.connection.shutdown(2)
 
     def finish(self):
         with self.server.lock:
