@@ -89,6 +89,7 @@ function render() {
   show(byId("empty"), call === null);
   cards.update(calls, selected);
   panel.update(call, audio, bundle);
+  timeline.frameMs(bundle.frame_ms);
   scope.codebooks(bundle.codebooks.length);
   scope.select(selected);
   if (call) scope.describe(nameOf(call));

@@ -168,10 +168,11 @@ export class CallPanel {
       made.field = field;
       return made;
     };
+    this.frameMs = 20;
     this.sliders = {
       volume: slider("volume", decibels, "volume_db"),
       depth: slider("depth", (value) => `${some(value, "row")}${this.nowText("depth", value)}`, "depth"),
-      bundling: slider("bundling", (value) => `${some(value, "frame")}, ${value * 20} ms${this.nowText("frames_per_packet", value)}`, "frames_per_packet"),
+      bundling: slider("bundling", (value) => `${some(value, "frame")}, ${Math.round(value * this.frameMs)} ms${this.nowText("frames_per_packet", value)}`, "frames_per_packet"),
       latency: slider("latency", (value) => `${value} ms at most`, "latency_ms"),
     };
     this.you = new Meter(byId("meter-you"), byId("meter-you-value"), { format: level });
@@ -227,6 +228,8 @@ export class CallPanel {
     this.conference.update(call.conference);
     this.adapt.update(call.settings.adapt);
     byId("depth").max = bundle.codebooks.length;
+    // Opus has frames of its own.
+    this.frameMs = call.codec === "opus" ? 20 : bundle.frame_ms;
     const values = { volume: call.volume_db, depth: call.settings.depth, bundling: call.settings.frames_per_packet, latency: call.settings.latency_ms };
     for (const [key, slider] of Object.entries(this.sliders)) {
       if (other) slider.forget();

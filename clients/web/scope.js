@@ -4,7 +4,7 @@ import { CodeColours, bytesOf, heat } from "./colours.js";
 import { attribute, byId, element, write } from "./dom.js";
 import { MarkPainter, paintCodes, soundPainter } from "./paints.js";
 import { Strip } from "./strip.js";
-import { Frames, MARKS, SLOTS_PER_SECOND, Spectrum } from "./timeline.js";
+import { Frames, MARKS, Spectrum } from "./timeline.js";
 import { count, some } from "./units.js";
 
 /** What each mark means: its word, and a sentence. */
@@ -176,7 +176,8 @@ export class Scope {
     const { axis, theme } = this;
     const width = Math.round(axis.clientWidth * ratio);
     const height = Math.round(axis.clientHeight * ratio);
-    const key = `${width} ${height} ${theme.soft}`;
+    const { slotsPerSecond } = this.timeline;
+    const key = `${width} ${height} ${theme.soft} ${slotsPerSecond}`;
     if (this.axisKey === key) return;
     this.axisKey = key;
     axis.width = width;
@@ -185,7 +186,7 @@ export class Scope {
     context.fillStyle = theme.soft;
     context.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
     context.textBaseline = "bottom";
-    const second = SLOTS_PER_SECOND * Math.round(column * ratio);
+    const second = slotsPerSecond * Math.round(column * ratio);
     for (let seconds = 0; seconds * second < width; seconds += 1) {
       const x = width - seconds * second;
       context.fillRect(Math.min(x, width - ratio), 0, ratio, 4 * ratio);
@@ -241,13 +242,13 @@ export class Scope {
     const shown = this.shown();
     if (!shown || this.call === null) return;
     const { head } = this.source();
-    const counts = shown.heard.counts(head, 5 * SLOTS_PER_SECOND);
+    const counts = shown.heard.counts(head, Math.round(5 * this.timeline.slotsPerSecond));
     const parts = MARKS.filter((mark) => counts[mark]).map((mark) => `${counts[mark]} ${MEANING[mark][0].toLowerCase()}`);
     const heard = parts.length ? parts.join(", ") : "nothing yet";
     const { strips } = this;
     attribute(strips.spectrogram.canvas, "aria-label", "Spectrogram of the sound heard: time runs to the right, pitch upwards, brightness is loudness.");
     attribute(strips.marks.canvas, "aria-label", `Frames of the last five seconds: ${heard}.`);
-    attribute(strips.lattice.canvas, "aria-label", `Tokens heard from ${name}: ${some(this.colours.rows.length, "row")}, coarse at the top, 50 frames a second.`);
+    attribute(strips.lattice.canvas, "aria-label", `Tokens heard from ${name}: ${some(this.colours.rows.length, "row")}, coarse at the top, ${count(Math.round(10 * this.timeline.slotsPerSecond) / 10)} frames a second.`);
     attribute(strips.said.canvas, "aria-label", "Tokens of what you said, drawn in the same way.");
     if (this.cursor === null) attribute(strips.lattice.canvas, "aria-valuetext", `Last five seconds: ${heard}. Arrow keys read single frames.`);
   }

@@ -1,8 +1,7 @@
-// What was heard and said lately, by time. A slot is 20 ms; slots are counted from the daemon's start. Bounded memory: only
-// the last `CAPACITY` slots are kept.
+// What was heard and said lately, by time. A slot is as long as a frame of the model; slots are counted from the daemon's start.
+// Bounded memory: only the last `CAPACITY` slots are kept.
 
 export const CAPACITY = 1024;
-export const SLOTS_PER_SECOND = 50;
 // Frames of different sources need not come in step. So much may one lead or lag before it is put right.
 const SLACK = 12;
 
@@ -108,12 +107,23 @@ export class Frames {
 /** All of it: the clock, the sound heard, and each call's frames. */
 export class Timeline {
   head = 0;
+  slotsPerSecond = 50;
   spectrum = null;
   calls = new Map();
 
+  /** How long the model's frames are. What there was of another model's is forgotten. */
+  frameMs(ms) {
+    const rate = 1000 / ms;
+    if (!(ms > 0) || rate === this.slotsPerSecond) return;
+    this.slotsPerSecond = rate;
+    this.head = 0;
+    this.spectrum = null;
+    this.calls.clear();
+  }
+
   /** Takes a `live` message. */
   add(live) {
-    const head = Math.round(live.at_s * SLOTS_PER_SECOND);
+    const head = Math.round(live.at_s * this.slotsPerSecond);
     if (head < this.head) {
       // The daemon has begun anew, and its clock with it.
       this.spectrum = null;

@@ -131,6 +131,6 @@ pub(crate) fn manifest(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     if let Ok(manifest) = toml::from_str::<Manifest>(text) {
         let _ = format!("{manifest:?}");
-        let _ = CodeLayout::new(manifest.quantizer.sizes());
+        let _ = CodeLayout::new(&manifest.quantizer.sizes());
     }
 }

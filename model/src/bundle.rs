@@ -4,20 +4,22 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use parlo_tokens::{BundleId, CodeLayout};
+use parlo_tokens::{BundleId, CodeLayout, TokenFrame};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    check::check,
     entropy::EntropyModel,
     error::ModelError,
-    manifest::{Entropy, FORMAT, Manifest, Quantizer},
-    quantizer::Codebooks,
+    manifest::{Entropy, FORMAT, Manifest},
+    quantizer::Books,
 };
 
 /// Name of the file that describes the others.
-const MANIFEST: &str = "manifest.toml";
+pub(crate) const MANIFEST: &str = "manifest.toml";
 
-/// One model, whole: a folder with a manifest, two ONNX graphs, codebooks, and, if it has one, an entropy model.
+/// One model, whole: a folder with a manifest, two ONNX graphs, codebooks and an entropy model, if it has them. docs/bundle.md
+/// has all that a manifest can say.
 ///
 /// Opening reads the manifest and the codebooks. The others are read, and their hashes checked, when an encoder, a
 /// decoder, or an entropy model is made of them; [`verify`](Self::verify) checks everything at once. Cloning is cheap:
@@ -28,7 +30,7 @@ pub struct Bundle {
     id: BundleId,
     manifest: Arc<Manifest>,
     layout: CodeLayout,
-    codebooks: Arc<Codebooks>,
+    books: Books,
     entropy: Arc<OnceLock<EntropyModel>>,
 }
 
@@ -43,23 +45,15 @@ impl Bundle {
         let id = BundleId::from_bytes(Sha256::digest(&text).into());
         let wrong = |reason: String| ModelError::Manifest { file: file.clone(), reason };
         let text = str::from_utf8(&text).map_err(|error| wrong(error.to_string()))?;
-        let manifest: Manifest = toml::from_str(text).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
+        let manifest = Manifest::parse(text).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
         if manifest.format != FORMAT {
             return Err(wrong(format!("it has format {}, and this program reads format {FORMAT}", manifest.format)));
         }
         check(&manifest).map_err(wrong)?;
-        let layout = CodeLayout::new(manifest.quantizer.sizes()).map_err(|error| wrong(error.to_string()))?;
-        let Quantizer::Residual { file: books, tensor, dimension, sizes } = &manifest.quantizer;
-        let bytes = read_verified(folder, &manifest, books)?;
-        let codebooks = Codebooks::parse(&folder.join(books), &bytes, tensor, *dimension, sizes)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            id,
-            layout,
-            codebooks: Arc::new(codebooks),
-            entropy: Arc::default(),
-            manifest: Arc::new(manifest),
-        })
+        let layout = CodeLayout::new(&manifest.quantizer.sizes()).map_err(|error| wrong(error.to_string()))?;
+        let books =
+            Books::load(&manifest.quantizer, |name| Ok((folder.join(name), read_verified(folder, &manifest, name)?)))?;
+        Ok(Self { folder: folder.to_owned(), id, layout, books, entropy: Arc::default(), manifest: Arc::new(manifest) })
     }
 
     /// Which model this is. Peers with equal ids hold the same bytes.
@@ -105,78 +99,47 @@ impl Bundle {
         Ok(Some(self.entropy.get_or_init(|| model).clone()))
     }
 
-    pub(crate) fn codebooks(&self) -> Arc<Codebooks> {
-        Arc::clone(&self.codebooks)
+    /// Why the bundle takes whole recordings only; `None` if it can stream.
+    pub fn whole(&self) -> Option<&str> {
+        self.manifest.audio.whole.as_deref()
+    }
+
+    /// Refuses a bundle that cannot stream.
+    ///
+    /// # Errors
+    /// With the reason, if it takes whole recordings only.
+    pub fn streams(&self) -> Result<(), ModelError> {
+        match self.whole() {
+            None => Ok(()),
+            Some(reason) => Err(ModelError::Whole {
+                name: self.manifest.name.clone(),
+                reason: reason.trim_end_matches('.').to_owned(),
+            }),
+        }
+    }
+
+    /// Refuses a depth that the bundle does not have.
+    pub(crate) fn check_depth(&self, asked: usize) -> Result<(), ModelError> {
+        let most = self.layout.depth();
+        if asked == 0 || asked > most { Err(ModelError::Depth { asked, most }) } else { Ok(()) }
+    }
+
+    /// Refuses a frame that does not fit.
+    pub(crate) fn check_tokens(&self, frame: &TokenFrame) -> Result<(), ModelError> {
+        if self.layout.admits(frame) {
+            return Ok(());
+        }
+        Err(ModelError::Tokens { codes: frame.codes().to_vec(), sizes: self.layout.sizes().to_vec() })
+    }
+
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
     }
 
     /// Reads a file of the bundle whose length and hash are as the manifest says.
     pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, ModelError> {
         read_verified(&self.folder, &self.manifest, name)
     }
-}
-
-/// What a manifest must be beyond its syntax. `Err` is a sentence about it.
-fn check(manifest: &Manifest) -> Result<(), String> {
-    let audio = &manifest.audio;
-    if !(4_000..=192_000).contains(&audio.sample_rate) {
-        return Err(format!("audio.sample_rate is {}; 4000 to 192000 Hz are possible", audio.sample_rate));
-    }
-    if audio.frame_samples == 0 || audio.frame_samples > audio.sample_rate as usize {
-        return Err(format!("audio.frame_samples is {}; a frame lasts up to a second", audio.frame_samples));
-    }
-    if audio.delay_samples > audio.sample_rate as usize {
-        return Err(format!("audio.delay_samples is {}; up to a second is possible", audio.delay_samples));
-    }
-    let Quantizer::Residual { file, dimension, .. } = &manifest.quantizer;
-    let entropy = manifest.entropy.as_ref().map(Entropy::file);
-    for name in [&manifest.encoder.file, &manifest.decoder.file, file].map(String::as_str).into_iter().chain(entropy) {
-        if !manifest.files.contains_key(name) {
-            return Err(format!("{name} is used, but not listed under [files]"));
-        }
-    }
-    for name in manifest.files.keys() {
-        // A bundle is one folder: its manifest must not make a program read elsewhere.
-        if name.is_empty() || name.contains(['/', '\\']) || name == ".." || name == MANIFEST {
-            return Err(format!("\"{name}\" under [files] is not the name of a file in the bundle's folder"));
-        }
-    }
-    let frame = audio.frame_samples;
-    for (field, shape, length) in [
-        ("encoder.audio", &manifest.encoder.audio.shape, frame),
-        ("encoder.latent", &manifest.encoder.latent.shape, *dimension),
-        ("decoder.latent", &manifest.decoder.latent.shape, *dimension),
-        ("decoder.audio", &manifest.decoder.audio.shape, frame),
-    ] {
-        if elements(shape) != Some(length) {
-            return Err(format!("{field} has shape {shape:?}, which does not hold {length} values"));
-        }
-    }
-    let states = manifest.encoder.states.iter().chain(&manifest.decoder.states);
-    for state in states {
-        if elements(&state.shape).is_none() {
-            return Err(format!("state {} has shape {:?}; all dimensions must be positive", state.input, state.shape));
-        }
-    }
-    if let Some(depth) = &manifest.decoder.depth_one_hot {
-        let length = manifest.quantizer.sizes().len() + 1;
-        if elements(&depth.shape) != Some(length) {
-            return Err(format!(
-                "decoder.depth_one_hot has shape {:?}, which does not hold {length} values",
-                depth.shape
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// How many values a tensor of this shape holds, if that is a sane number (up to 16 Mi).
-pub(crate) fn elements(shape: &[i64]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1_usize, |product, &dimension| {
-            usize::try_from(dimension).ok().filter(|&d| d > 0).and_then(|d| product.checked_mul(d))
-        })
-        .filter(|&product| product <= 1 << 24)
 }
 
 fn read_verified(folder: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>, ModelError> {

@@ -86,6 +86,62 @@ pub enum ModelError {
         /// Codebooks in the bundle.
         most: usize,
     },
+    /// A bundle that cannot stream, where it would have to.
+    #[error(
+        "the model {name} takes whole recordings only, not one frame after another: {reason}. Files work (`parlo encode`, `parlo \
+         decode`); calls, pipes and feeds need a model that streams"
+    )]
+    Whole {
+        /// The bundle's name.
+        name: String,
+        /// What its manifest says.
+        reason: String,
+    },
+    /// A bundle that streams, where whole recordings were to be taken at once.
+    #[error("the model {name} takes one frame after another: give it frames, or use what works with every model")]
+    Streams {
+        /// The bundle's name.
+        name: String,
+    },
+    /// A graph puts out codes that its codebooks do not have.
+    #[error("{}: the graph put out code {code} for codebook {book}, which has {size} entries by the manifest; the bundle was made \
+             wrong: make it again, or get another", .file.display())]
+    Code {
+        /// The graph's file.
+        file: PathBuf,
+        /// What it put out.
+        code: i64,
+        /// For which codebook, from 0.
+        book: usize,
+        /// Entries of that codebook.
+        size: u32,
+    },
+    /// A graph puts out less or more than it should.
+    #[error("{}: the graph put out {found} values of {tensor} where {expected} belong to {frames} frames; the bundle was made wrong: \
+             make it again, or get another", .file.display())]
+    Output {
+        /// The graph's file.
+        file: PathBuf,
+        /// Which tensor.
+        tensor: String,
+        /// How many frames went in.
+        frames: usize,
+        /// Values that they take.
+        expected: usize,
+        /// Values that came.
+        found: usize,
+    },
+    /// Frames of different depths, where a run takes one.
+    #[error(
+        "frames of {first} and of {other} codes cannot be decoded as one recording by a model that takes it whole: cut all to \
+         the least depth"
+    )]
+    MixedDepths {
+        /// Codes of the first frame.
+        first: usize,
+        /// Codes of another.
+        other: usize,
+    },
     /// Tokens of another model, or damaged ones.
     #[error(
         "the tokens {codes:?} do not fit this model's codebooks of {sizes:?} entries: they come from another model, or are damaged"

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use parlo_tokens::{FrameSet, TokenFrame};
 
 use crate::{
@@ -13,13 +15,17 @@ pub(crate) struct Foresight {
     heard: FrameSet,
     /// Number of the next frame.
     next: u64,
+    codebooks: Arc<Codebooks>,
     mean: Vec<f32>,
+    known: bool,
 }
 
 impl Foresight {
-    /// For latents of this length.
-    pub(crate) fn new(model: &EntropyModel, dimension: usize) -> Self {
-        Self { coder: EntropyCoder::new(model), heard: FrameSet::EMPTY, next: 0, mean: vec![0.0; dimension] }
+    /// Of a bundle with these codebooks.
+    pub(crate) fn new(model: &EntropyModel, codebooks: &Arc<Codebooks>) -> Self {
+        let mean = vec![0.0; codebooks.dimension()];
+        let (coder, codebooks) = (EntropyCoder::new(model), Arc::clone(codebooks));
+        Self { coder, codebooks, heard: FrameSet::EMPTY, next: 0, mean, known: false }
     }
 
     /// The next frame came. It must fit the codebooks.
@@ -32,17 +38,23 @@ impl Foresight {
 
     /// The next frame did not come: the mean of the first codebook's entries, each as probable as the model says. Finer
     /// codebooks add little that is certain: leaving them out was measured to be better (docs/loss.md).
-    pub(crate) fn miss(&mut self, codebooks: &Codebooks) -> Option<&[f32]> {
+    pub(crate) fn miss(&mut self) {
         let number = self.next;
         self.next += 1;
         let context = self.heard.clipped(number);
-        let prediction = self.coder.predict(number, &context, &[]).ok()?;
+        let prediction = self.coder.predict(number, &context, &[]);
+        self.known = prediction.is_ok();
+        let Ok(prediction) = prediction else { return };
         self.mean.fill(0.0);
-        for (entry, frequency) in codebooks.first().zip(prediction.frequencies()) {
+        for (entry, frequency) in self.codebooks.first().zip(prediction.frequencies()) {
             let share = frequency as f32 / (1 << 24) as f32;
             self.mean.iter_mut().zip(entry).for_each(|(mean, value)| *mean += share * value);
         }
-        Some(&self.mean)
+    }
+
+    /// What was found when a frame was missing last; `None` if nothing is known of it.
+    pub(crate) fn expected(&self) -> Option<&[f32]> {
+        self.known.then_some(&self.mean)
     }
 
     /// As if new.

@@ -12,7 +12,8 @@ use ort::{
 use crate::{
     bundle::Bundle,
     error::ModelError,
-    manifest::{State, Tensor as Declared},
+    manifest::{Element, State, Tensor as Declared},
+    port::{self, Port},
     runtime::Runtime,
 };
 
@@ -25,8 +26,8 @@ pub(crate) struct Graph {
     // so the order of fields does not matter.
     bindings: [IoBinding; 2],
     session: Session,
-    inputs: Vec<Tensor<f32>>,
-    output: Tensor<f32>,
+    inputs: Vec<Port>,
+    output: Port,
     states: [Vec<Tensor<f32>>; 2],
     turn: usize,
     file: PathBuf,
@@ -48,13 +49,7 @@ impl Graph {
         let session = open_session(runtime, &bytes).map_err(&failed)?;
         drop(bytes);
 
-        let wanted_in = inputs.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
-        let wanted_in: Vec<_> = wanted_in.chain(states.iter().map(|s| (s.input.as_str(), &s.shape[..]))).collect();
-        let wanted_out = [(output.name.as_str(), output.shape.as_slice())].into_iter();
-        let wanted_out: Vec<_> = wanted_out.chain(states.iter().map(|s| (s.output.as_str(), &s.shape[..]))).collect();
-        check_outlets(&file, "input", session.inputs(), &wanted_in)?;
-        check_outlets(&file, "output", session.outputs(), &wanted_out)?;
-
+        check_ports(&file, &session, inputs, output, states)?;
         Self::bind(session, &file, inputs, output, states).map_err(|error| failed(error.to_string()))
     }
 
@@ -70,16 +65,17 @@ impl Graph {
             tensor.extract_tensor_mut().1.fill(0.0);
             Ok(tensor)
         };
-        let input_tensors = inputs.iter().map(|tensor| zeros(&tensor.shape)).collect::<ort::Result<Vec<_>>>()?;
-        let mut output_tensor = zeros(&output.shape)?;
+        let port = |declared: &Declared| Port::zeros(declared.element, declared.shape_for(1));
+        let input_tensors = inputs.iter().map(|declared| port(declared)).collect::<ort::Result<Vec<_>>>()?;
+        let mut output_tensor = port(output)?;
         let set = || states.iter().map(|state| zeros(&state.shape)).collect::<ort::Result<Vec<_>>>();
         let mut sets = [set()?, set()?];
         let mut bindings = [session.create_binding()?, session.create_binding()?];
         for (turn, binding) in bindings.iter_mut().enumerate() {
             for (declared, tensor) in inputs.iter().zip(&input_tensors) {
-                binding.bind_input(&declared.name, tensor)?;
+                tensor.bind_input(binding, &declared.name)?;
             }
-            binding.bind_output(&output.name, &mut output_tensor)?;
+            output_tensor.bind_output(binding, &output.name)?;
             for (state, tensor) in states.iter().zip(&sets[turn]) {
                 binding.bind_input(&state.input, tensor)?;
             }
@@ -100,12 +96,27 @@ impl Graph {
 
     /// The values of input number `index`, to be filled before [`run`](Self::run).
     pub(crate) fn input_mut(&mut self, index: usize) -> &mut [f32] {
-        self.inputs[index].extract_tensor_mut().1
+        self.inputs[index].floats_mut()
+    }
+
+    /// The same, of an input that takes codes.
+    pub(crate) fn codes_mut(&mut self, index: usize) -> &mut [i64] {
+        self.inputs[index].codes_mut()
     }
 
     /// What the last run put out.
     pub(crate) fn output(&self) -> &[f32] {
-        self.output.extract_tensor().1
+        self.output.floats()
+    }
+
+    /// The same, if it was codes.
+    pub(crate) fn codes(&self) -> &[i64] {
+        self.output.codes()
+    }
+
+    /// Where it lies.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Runs the graph over the inputs and the current states. Does not allocate on the Rust side.
@@ -133,7 +144,26 @@ impl Graph {
     }
 }
 
-fn open_session(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
+/// Checks a graph's inputs and outputs against what the manifest declares.
+pub(crate) fn check_ports(
+    file: &Path,
+    session: &Session,
+    inputs: &[&Declared],
+    output: &Declared,
+    states: &[State],
+) -> Result<(), ModelError> {
+    let port = |tensor: &'_ Declared| (tensor.name.clone(), tensor.shape.clone(), tensor.element);
+    let state = |name: &str, state: &State| (name.to_owned(), state.shape.clone(), Element::Float);
+    let wanted_in = inputs.iter().map(|tensor| port(tensor));
+    let wanted_in: Vec<_> = wanted_in.chain(states.iter().map(|s| state(&s.input, s))).collect();
+    let wanted_out = [port(output)].into_iter();
+    let wanted_out: Vec<_> = wanted_out.chain(states.iter().map(|s| state(&s.output, s))).collect();
+    check_outlets(file, "input", session.inputs(), &wanted_in)?;
+    check_outlets(file, "output", session.outputs(), &wanted_out)
+}
+
+/// A session of a graph's bytes.
+pub(crate) fn open_session(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
     let text = |error: ort::Error<_>| error.to_string();
     // One thread: a frame takes well under a millisecond, less than it costs to wake another core for a part of it.
     let mut builder = Session::builder(runtime.environment())
@@ -147,24 +177,30 @@ fn open_session(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
     builder.commit_from_memory(bytes).map_err(|error| error.to_string())
 }
 
-fn check_outlets(file: &Path, side: &str, found: &[Outlet], wanted: &[(&str, &[i64])]) -> Result<(), ModelError> {
+fn check_outlets(
+    file: &Path,
+    side: &str,
+    found: &[Outlet],
+    wanted: &[(String, Vec<i64>, Element)],
+) -> Result<(), ModelError> {
     let mismatch = |field: String, expected: String, found: String| {
         Err(ModelError::Mismatch { file: file.to_owned(), field, expected, found })
     };
     let names = |names: Vec<&str>| format!("[{}]", names.join(", "));
     let mut found_names: Vec<&str> = found.iter().map(Outlet::name).collect();
-    let mut wanted_names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
+    let mut wanted_names: Vec<&str> = wanted.iter().map(|(name, ..)| name.as_str()).collect();
     found_names.sort_unstable();
     wanted_names.sort_unstable();
     if found_names != wanted_names {
         return mismatch(format!("the list of {side}s"), names(wanted_names), names(found_names));
     }
-    for (name, shape) in wanted {
-        let Some(outlet) = found.iter().find(|outlet| outlet.name() == *name) else { continue };
+    for (name, shape, element) in wanted {
+        let Some(outlet) = found.iter().find(|outlet| outlet.name() == name) else { continue };
+        let (element, described) = port::described(*element);
         match outlet.dtype() {
-            ValueType::Tensor { ty: ort::value::TensorElementType::Float32, shape: actual, .. } => {
+            ValueType::Tensor { ty, shape: actual, .. } if *ty == element => {
                 // -1 is a dimension that the graph leaves open: ours fits it.
-                let fits = actual.len() == shape.len() && actual.iter().zip(*shape).all(|(&a, &w)| a == w || a == -1);
+                let fits = actual.len() == shape.len() && actual.iter().zip(shape).all(|(&a, &w)| a == w || a == -1);
                 if !fits {
                     return mismatch(
                         format!("the shape of {side} {name}"),
@@ -174,11 +210,7 @@ fn check_outlets(file: &Path, side: &str, found: &[Outlet], wanted: &[(&str, &[i
                 }
             }
             other => {
-                return mismatch(
-                    format!("the type of {side} {name}"),
-                    "float32 tensor".to_owned(),
-                    format!("{other:?}"),
-                );
+                return mismatch(format!("the type of {side} {name}"), described.to_owned(), format!("{other:?}"));
             }
         }
     }

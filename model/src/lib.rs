@@ -6,6 +6,9 @@
 //! frames into bytes: a [`PlainCoder`] packs them as they are, and an [`EntropyCoder`], if the bundle has an
 //! [`EntropyModel`], by how probable they are. Nothing here knows of networks or sound cards.
 //!
+//! Bundles made from other projects' codecs fit the same slot: docs/bundle.md has what they can be. Some take whole recordings only;
+//! [`encode_recording`] and [`decode_recording`] work with every bundle.
+//!
 //! ```no_run
 //! use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 //!
@@ -21,6 +24,8 @@
 //! ```
 
 mod bundle;
+mod check;
+mod codes;
 mod coding;
 mod decoder;
 mod encoder;
@@ -31,8 +36,11 @@ mod graph;
 mod locate;
 mod manifest;
 mod packets;
+mod port;
 mod quantizer;
+mod recording;
 mod runtime;
+mod whole;
 
 pub use bundle::Bundle;
 pub use coding::{CodingError, FrameCoder, PlainCoder};
@@ -41,6 +49,10 @@ pub use encoder::{Encoder, EncoderConfig};
 pub use entropy::{EntropyCoder, EntropyModel, Kernel, Prediction, Shape};
 pub use error::ModelError;
 pub use locate::{bundle_folders, find_bundle, locate_bundle};
-pub use manifest::{Audio, Entropy, FileEntry, Manifest};
+pub use manifest::{
+    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor,
+};
 pub use packets::PacketCoder;
+pub use recording::{decode_recording, encode_recording};
 pub use runtime::Runtime;
+pub use whole::{WholeDecoder, WholeEncoder};

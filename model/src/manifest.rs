@@ -1,8 +1,8 @@
 //! What `manifest.toml` says: everything that a program needs to know to run a bundle's graphs.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, num::NonZero};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The manifest format that this code reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -29,8 +29,23 @@ pub struct Manifest {
     pub decoder: DecoderGraph,
     /// How probable codes are; without it they are coded plainly.
     pub entropy: Option<Entropy>,
+    /// What the bundle was made from, if it was made from another project's model: `from`, `architecture`, `revision` and the
+    /// like, for people.
+    #[serde(default)]
+    pub source: BTreeMap<String, String>,
     /// Every file of the bundle but the manifest itself, by name.
     pub files: BTreeMap<String, FileEntry>,
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    pub(crate) fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        let mut manifest: Self = toml::from_str(text)?;
+        let frame = NonZero::new(manifest.audio.frame_samples);
+        manifest.encoder.audio.frame = frame;
+        manifest.decoder.audio.frame = frame;
+        Ok(manifest)
+    }
 }
 
 /// Rates and lengths of the audio that goes in and comes out.
@@ -44,6 +59,9 @@ pub struct Audio {
     /// How many samples later than its own span a frame is rendered: output sample `n` renders input sample
     /// `n - delay_samples`. The algorithmic latency is this plus one frame.
     pub delay_samples: usize,
+    /// If the graphs take a whole recording at once and carry nothing from frame to frame: the reason why, half a sentence. Such
+    /// a bundle is for files, not for calls.
+    pub whole: Option<String>,
 }
 
 impl Audio {
@@ -58,14 +76,51 @@ impl Audio {
     }
 }
 
-/// One tensor of a graph. All are 32-bit floats.
+/// One tensor of a graph.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tensor {
     /// Its name in the graph.
     pub name: String,
-    /// Its dimensions; all fixed.
+    /// Its dimensions. One may be -1, which is as long as the frames of one run need: their samples, in a tensor of audio, else
+    /// their number. Without it the graph takes one frame a run.
     pub shape: Vec<i64>,
+    /// What it holds.
+    #[serde(skip)]
+    pub(crate) element: Element,
+    /// How many values of the open dimension are a frame's, if not one.
+    #[serde(skip)]
+    pub(crate) frame: Option<NonZero<usize>>,
+}
+
+/// What a tensor holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Element {
+    /// 32-bit floats.
+    #[default]
+    Float,
+    /// Codes: 64-bit integers.
+    Code,
+}
+
+impl Tensor {
+    /// Whether it takes several frames.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shape.contains(&-1)
+    }
+
+    /// Its dimensions in a run of so many frames.
+    pub(crate) fn shape_for(&self, frames: usize) -> Vec<i64> {
+        let length = frames.saturating_mul(self.frame.map_or(1, NonZero::get));
+        let length = i64::try_from(length).unwrap_or(i64::MAX);
+        self.shape.iter().map(|&dimension| if dimension == -1 { length } else { dimension }).collect()
+    }
+}
+
+/// Reads a tensor that holds codes.
+fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tensor>, D::Error> {
+    let tensor = Tensor::deserialize(deserializer)?;
+    Ok(Some(Tensor { element: Element::Code, ..tensor }))
 }
 
 /// One state: what the graph puts out here goes in there with the next frame. Zeros at the start.
@@ -80,7 +135,7 @@ pub struct State {
     pub shape: Vec<i64>,
 }
 
-/// The graph that turns a frame of audio into a latent.
+/// The graph that turns a frame of audio into a latent, or into codes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderGraph {
@@ -88,21 +143,30 @@ pub struct EncoderGraph {
     pub file: String,
     /// Input: one frame of samples.
     pub audio: Tensor,
-    /// Output: the latent.
-    pub latent: Tensor,
+    /// Output: the latent. Of all quantizers but [`Quantizer::Graph`].
+    pub latent: Option<Tensor>,
+    /// Output: all codes of the frame, 64-bit integers, coarsest first. Of [`Quantizer::Graph`].
+    #[serde(default, deserialize_with = "codes")]
+    pub codes: Option<Tensor>,
     /// What it carries from frame to frame.
     #[serde(default)]
     pub states: Vec<State>,
 }
 
-/// The graph that turns a quantized latent into a frame of audio.
+/// The graph that turns a quantized latent, or codes, into a frame of audio.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderGraph {
     /// The ONNX file.
     pub file: String,
-    /// Input: the sum of the codebook entries in use.
-    pub latent: Tensor,
+    /// Input: what the codes stand for. Of all quantizers but [`Quantizer::Graph`].
+    pub latent: Option<Tensor>,
+    /// Input: as many codes as there are books, 64-bit integers, coarsest first, 0 for those not in use. Of
+    /// [`Quantizer::Graph`].
+    #[serde(default, deserialize_with = "codes")]
+    pub codes: Option<Tensor>,
+    /// Input: as many floats as there are books, 1 for those in use, else 0. Of [`Quantizer::Graph`].
+    pub in_use: Option<Tensor>,
     /// Input, if the graph wants to know how many codebooks are in use: as many values as there are codebooks plus one,
     /// zeros but for a 1 at that number.
     pub depth_one_hot: Option<Tensor>,
@@ -119,7 +183,8 @@ pub struct DecoderGraph {
 #[non_exhaustive]
 pub enum Quantizer {
     /// Residual vector quantization by Euclidean distance: code k is the entry of book k nearest to what the books
-    /// before it left over (Zeghidour et al., "SoundStream", IEEE/ACM TASLP 30, 2022, section III-C).
+    /// before it left over (Zeghidour et al., "SoundStream", IEEE/ACM TASLP 30, 2022, section III-C). With one book, plain
+    /// vector quantization (WavTokenizer, Single-Codec).
     Residual {
         /// A safetensors file.
         file: String,
@@ -130,13 +195,83 @@ pub enum Quantizer {
         /// Entries of each book, coarsest first.
         sizes: Vec<u32>,
     },
+    /// The latent is cut into `groups` equal parts, and each is quantized apart as by [`Residual`](Self::Residual) (Yang et al.,
+    /// "HiFi-Codec", 2023, section 3.2). Code k is of part `k % groups`, stage `k / groups`: all first stages come first.
+    GroupedResidual {
+        /// A safetensors file.
+        file: String,
+        /// Name of the tensor in it, of shape [books, entries, dimension / groups], float32 or float16; book k is of code k.
+        tensor: String,
+        /// Length of a latent.
+        dimension: usize,
+        /// How many parts there are; `dimension` is a multiple of it.
+        groups: usize,
+        /// Entries of each book.
+        sizes: Vec<u32>,
+    },
+    /// One code of as many bits as the latent has values: bit i, the most significant first, says whether value i is above 0
+    /// (Zhao et al., "Image and Video Tokenization with Binary Spherical Quantization", 2024, section 3.2; FocalCodec). It stands
+    /// for a latent of length 1, all of whose values are as large.
+    BinarySpherical {
+        /// Length of a latent, 1 to 16.
+        dimension: usize,
+    },
+    /// One code, the number of a point of a grid. Value i of the latent is bounded by a hyperbolic tangent and rounded to one of
+    /// `levels[i]` values from -1 to 1 (Mentzer et al., "Finite Scalar Quantization", ICLR 2024, section 3.1; SQCodec). The
+    /// first value's level is the least significant digit.
+    FiniteScalar {
+        /// How many values each part of the latent can take, 2 at least; their product is 65536 at most.
+        levels: Vec<u32>,
+    },
+    /// The graphs speak codes themselves.
+    Graph {
+        /// How many values each code can take, coarsest first.
+        sizes: Vec<u32>,
+    },
 }
 
 impl Quantizer {
-    /// Entries of each codebook, coarsest first.
-    pub fn sizes(&self) -> &[u32] {
+    /// How many values each code can take, coarsest first.
+    pub fn sizes(&self) -> Cow<'_, [u32]> {
         match self {
-            Self::Residual { sizes, .. } => sizes,
+            Self::Residual { sizes, .. } | Self::GroupedResidual { sizes, .. } | Self::Graph { sizes } => sizes.into(),
+            Self::BinarySpherical { dimension } => {
+                let bits = u32::try_from(*dimension).unwrap_or(u32::MAX);
+                Cow::Owned(vec![1_u32.checked_shl(bits).unwrap_or(u32::MAX)])
+            }
+            Self::FiniteScalar { levels } => Cow::Owned(vec![
+                levels.iter().try_fold(1_u32, |all, &level| all.checked_mul(level)).unwrap_or(u32::MAX),
+            ]),
+        }
+    }
+
+    /// What the manifest calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Residual { .. } => "residual",
+            Self::GroupedResidual { .. } => "grouped-residual",
+            Self::BinarySpherical { .. } => "binary-spherical",
+            Self::FiniteScalar { .. } => "finite-scalar",
+            Self::Graph { .. } => "graph",
+        }
+    }
+
+    /// The file of codebooks, if there is one.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match self {
+            Self::Residual { file, .. } | Self::GroupedResidual { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Length of a latent; `None` if there is none.
+    pub(crate) fn dimension(&self) -> Option<usize> {
+        match self {
+            Self::Residual { dimension, .. }
+            | Self::GroupedResidual { dimension, .. }
+            | Self::BinarySpherical { dimension } => Some(*dimension),
+            Self::FiniteScalar { levels } => Some(levels.len()),
+            Self::Graph { .. } => None,
         }
     }
 }

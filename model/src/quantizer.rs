@@ -1,4 +1,11 @@
-//! Residual vector quantization: latent to codes by a beam search, codes to latent by a sum.
+//! Residual vector quantization: latent to codes by a beam search, codes to latent by a sum. And, below, other ways.
+
+mod binary;
+mod grouped;
+mod kinds;
+mod scalar;
+
+pub(crate) use kinds::{Books, Search};
 
 use std::{path::Path, sync::Arc};
 
@@ -263,6 +270,11 @@ fn correlate_any(residual: &[f32], columns: &[f32], scores: &mut [f32], mul_add:
     for (index, score) in scores.iter_mut().enumerate().skip(done) {
         *score = columns.chunks_exact(size).zip(residual).map(|(column, &weight)| weight * column[index]).sum();
     }
+}
+
+/// A frame of one code.
+fn single(code: u16) -> TokenFrame {
+    TokenFrame::new(&[code]).unwrap_or_else(|_| unreachable!("a frame may have one code"))
 }
 
 /// IEEE 754 binary16 to binary32, exactly.

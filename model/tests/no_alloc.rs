@@ -8,9 +8,12 @@ mod support;
 mod synthetic;
 
 use counting_alloc::{Counting, allocations};
-use parlo_model::{Decoder, Encoder, EncoderConfig, EntropyCoder, FrameCoder, Kernel};
+use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyCoder, FrameCoder, Kernel};
 use parlo_tokens::FrameSet;
-use support::{hum, open};
+use support::{
+    foreign::{Coded, Latents, Way},
+    hum, open,
+};
 use synthetic::{Random, SMALL, Synthetic};
 
 #[global_allocator]
@@ -36,6 +39,44 @@ fn frames_pass_without_an_allocation() {
     }
     assert!(before > 0, "the counter counts");
     assert_eq!(allocations() - before, 0);
+}
+
+#[test]
+fn frames_of_other_codecs_pass_without_an_allocation() {
+    let latents = |way| Latents { rate: 16_000, frame: 240, way, remembers: true, whole: None };
+    let ways = [
+        Way::Residual { dimension: 6, sizes: vec![4096] },
+        Way::Grouped { dimension: 8, groups: 2, sizes: vec![100, 64, 32, 90] },
+        Way::Binary { dimension: 13 },
+        Way::Scalar { levels: vec![8, 5, 5, 5] },
+    ];
+    let folders = ways.map(|way| {
+        let folder = tempfile::tempdir().unwrap();
+        latents(way).write(folder.path());
+        folder
+    });
+    let coded = tempfile::tempdir().unwrap();
+    Coded { rate: 24_000, frame: 1920, books: 8, whole: None, fault: 0 }.write(coded.path());
+    let (runtime, _) = open();
+    for folder in folders.iter().chain([&coded]) {
+        let bundle = Bundle::open(folder.path()).unwrap();
+        let audio = &bundle.manifest().audio;
+        let signal = hum(30 * audio.frame_samples, audio.sample_rate);
+        let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig::usual(&bundle)).unwrap();
+        let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
+        let mut before = 0;
+        for (n, frame) in signal.chunks(audio.frame_samples).enumerate() {
+            if n == 10 {
+                before = allocations();
+            }
+            let tokens = encoder.push(frame).unwrap();
+            decoder.push(&tokens).unwrap();
+            if n % 7 == 0 {
+                decoder.conceal().unwrap();
+            }
+        }
+        assert_eq!(allocations() - before, 0, "{}", bundle.manifest().quantizer.kind());
+    }
 }
 
 #[test]

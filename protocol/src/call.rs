@@ -198,6 +198,8 @@ impl Call {
 
     /// From now on the plan follows the path, within these limits. To be called when the codec is known.
     pub fn adapt(&mut self, limits: Limits, costs: Costs, adapts: bool) {
+        // None of the peer's frames is older than the codec.
+        self.observer.set_frame(limits.frame, self.last_heard);
         self.adapter = Adapter::new(limits, costs, adapts, self.round_trip);
     }
 

@@ -119,6 +119,14 @@ impl Observer {
         }
     }
 
+    /// Numbers count frames of this length from now on: for the length that is known when the codec is.
+    pub fn set_frame(&mut self, frame: Duration, now: Instant) {
+        if frame != self.frame {
+            // What was observed was measured with another ruler.
+            *self = Self::new(frame, now);
+        }
+    }
+
     /// A media packet came that no other was equal to: its first frame, how many were there when it was sent (1 if it tells of
     /// silence), and its bytes with all headers.
     pub fn packet(&mut self, now: Instant, first: u64, count: u8, bytes: usize) {

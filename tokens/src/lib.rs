@@ -1,6 +1,7 @@
 //! The few types that the model (`parlo-model`) and the wire and file formats (`parlo-protocol`) share.
 //!
-//! A *token frame* is 20 ms of speech as the model sees it: one code per codebook, coarsest first. Neither side needs
+//! A *token frame* is a short stretch of speech (20 ms, with the model that ships) as the model sees it: one code per
+//! codebook, coarsest first. Neither side needs
 //! to know how the other works; both need to agree on this.
 
 mod bundle_id;

@@ -1,6 +1,7 @@
 //! `parlo doctor`: is everything there that a call needs, and how is what is not mended?
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -73,13 +74,25 @@ fn whole(bundle: &Result<Bundle, parlo_model::ModelError>) -> Finding {
     let bundle = bundle.as_ref().map_err(fault)?;
     bundle.verify().map_err(|error| fault(&error))?;
     let manifest = bundle.manifest();
+    let source = match manifest.source.get("from") {
+        Some(from) => format!(", made from {from}{}", told(&manifest.source)),
+        None => String::new(),
+    };
+    let use_for = if bundle.whole().is_some() { ", for files only" } else { "" };
     Ok(format!(
-        "{} ({}), {} Hz, {} codebooks, every file as its manifest says",
+        "{} ({}), {} Hz, {} codebooks{source}{use_for}, every file as its manifest says",
         manifest.name,
         bundle.id().short(),
         manifest.audio.sample_rate,
         bundle.layout().depth()
     ))
+}
+
+/// What else a bundle says of what it was made from, in brackets.
+fn told(source: &BTreeMap<String, String>) -> String {
+    let rest = source.iter().filter(|(key, _)| *key != "from");
+    let rest: Vec<String> = rest.map(|(key, value)| format!("{key} {value}")).collect();
+    if rest.is_empty() { String::new() } else { format!(" ({})", rest.join(", ")) }
 }
 
 /// The user's key, which is made if there is none yet.
@@ -94,7 +107,7 @@ fn key() -> Finding {
     Ok(format!("{} in {}", key.fingerprint(), folder.display()))
 }
 
-/// Runs two seconds of silence through the codec and looks at the time it takes.
+/// Runs a hundred frames of silence through the codec and looks at the time it takes.
 fn codec(
     runtime: &Result<Runtime, parlo_model::ModelError>,
     bundle: &Result<Bundle, parlo_model::ModelError>,
@@ -108,8 +121,16 @@ fn codec(
     };
     let audio = &bundle.manifest().audio;
     let silence = vec![0.0; audio.frame_samples];
+    let config = EncoderConfig::usual(bundle);
     let time = || -> Result<Duration, parlo_model::ModelError> {
-        let mut encoder = Encoder::new(runtime, bundle, EncoderConfig::default())?;
+        if bundle.whole().is_some() {
+            let silence = vec![0.0; 100 * audio.frame_samples];
+            let start = Instant::now();
+            let frames = parlo_model::encode_recording(runtime, bundle, config, &silence)?;
+            parlo_model::decode_recording(runtime, bundle, &frames)?;
+            return Ok(start.elapsed() / 100);
+        }
+        let mut encoder = Encoder::new(runtime, bundle, config)?;
         let mut decoder = Decoder::new(runtime, bundle)?;
         let mut times = Vec::new();
         for _ in 0..100 {

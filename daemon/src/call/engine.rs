@@ -16,6 +16,7 @@ use parlo_protocol::{
     identity::{Identity, PublicKey},
     jitter::JitterConfig,
     offer::{Codec, Offer},
+    packet::MAX_FRAMES,
     relay::Ticket,
 };
 use tokio::sync::Notify;
@@ -31,6 +32,9 @@ use crate::{
     desk::{House, Voice},
     keys::{self, KnownPeers},
 };
+
+/// Length of Opus' frames, and of those that the configuration counts.
+const OPUS_FRAME: Duration = Duration::from_millis(20);
 
 /// Moments that a timeline has room for: an hour of frames.
 const TIMELINE_FRAMES: usize = 180_000;
@@ -67,13 +71,20 @@ impl Engine {
     /// `started` is when the program began, for reports and up-times; `timeline` asks for the moments of frames.
     ///
     /// # Errors
-    /// If any of them cannot be had, or the bundle has fewer codebooks than the configuration asks for.
+    /// If any of them cannot be had, the bundle takes whole recordings only, or it has fewer codebooks than the configuration asks
+    /// for. Those that it asks for if nothing is said are as many as there are.
     pub fn new(config: Config, started: Instant, timeline: bool) -> Result<Self, CallError> {
         let runtime = Runtime::load(named(&config.model.library))?;
         let bundle = Bundle::open(&parlo_model::locate_bundle(named(&config.model.bundle))?)?;
-        if config.call.depth > bundle.layout().depth() {
-            let most = bundle.layout().depth();
-            return Err(ModelError::Depth { asked: config.call.depth, most }.into());
+        bundle.streams()?;
+        let mut config = config;
+        let (most, usual) = (bundle.layout().depth(), Config::default().call.depth);
+        if config.call.depth > most {
+            // What nobody asked for is not refused: the usual depth is that of a model that has so many codebooks.
+            if config.call.depth != usual {
+                return Err(ModelError::Depth { asked: config.call.depth, most }.into());
+            }
+            config.call.depth = most;
         }
         let entropy = bundle.entropy_model()?;
         let folder = keys::folder()?;
@@ -117,12 +128,16 @@ impl Engine {
         House { sample_rate: audio.sample_rate, frame_samples: audio.frame_samples }
     }
 
-    /// What a call may send, unless somebody says otherwise.
+    /// What a call may send, unless somebody says otherwise. The configuration counts frames of 20 ms; here they are the bundle's:
+    /// as many as last no longer, but one at least.
     pub fn settings(&self) -> CallSettings {
         let call = &self.0.config.call;
+        let packet = OPUS_FRAME * u32::from(call.frames_per_packet);
+        let frame = self.0.bundle.manifest().audio.frame_duration();
+        let frames = (packet.as_nanos() / frame.as_nanos().max(1)).clamp(1, MAX_FRAMES.into());
         CallSettings {
             depth: u8::try_from(call.depth).unwrap_or(u8::MAX),
-            frames_per_packet: call.frames_per_packet,
+            frames_per_packet: u8::try_from(frames).unwrap_or(MAX_FRAMES),
             adapt: call.adapt,
             latency_ms: call.latency_ms,
             max_kbps: call.max_kbps,
@@ -163,14 +178,30 @@ impl Engine {
         }
     }
 
-    /// What the user lets a call send.
-    pub(crate) fn limits(&self, settings: &CallSettings, headers: usize) -> Limits {
+    /// Length of a codec's frames; of the usual one while it is not known.
+    pub(crate) fn frame(&self, codec: Option<Codec>) -> Duration {
+        match codec {
+            Some(Codec::Opus) => OPUS_FRAME,
+            _ => self.0.bundle.manifest().audio.frame_duration(),
+        }
+    }
+
+    /// How much later than its own span the codec renders a frame.
+    pub(crate) fn delay(&self, codec: Option<Codec>) -> Duration {
+        match codec {
+            Some(Codec::Opus) => OPUS_FRAME,
+            _ => self.0.bundle.manifest().audio.delay(),
+        }
+    }
+
+    /// What the user lets a call send with this codec.
+    pub(crate) fn limits(&self, settings: &CallSettings, headers: usize, codec: Option<Codec>) -> Limits {
         Limits {
             depth: settings.depth,
             frames: settings.frames_per_packet,
             latency: Duration::from_millis(settings.latency_ms),
             bits: (settings.max_kbps > 0.0).then_some(1000.0 * settings.max_kbps),
-            frame: self.0.bundle.manifest().audio.frame_duration(),
+            frame: self.frame(codec),
             headers,
         }
     }
@@ -221,7 +252,7 @@ impl Engine {
         let audio = &self.0.bundle.manifest().audio;
         let least = Duration::from_millis(self.0.config.call.jitter_ms);
         let usual = JitterConfig::default();
-        let jitter = JitterConfig { frame: audio.frame_duration(), start: usual.start.max(least), least, ..usual };
+        let jitter = JitterConfig { frame: self.frame(Some(codec)), start: usual.start.max(least), least, ..usual };
         match codec {
             Codec::Tokens(_) => {
                 let model = EncoderConfig { depth, beam: self.0.config.model.beam };
@@ -241,7 +272,6 @@ impl Engine {
                 let depth = depth.clamp(1, OPUS_RATES.len());
                 let encoder = OpusEncoder::new(OPUS_RATES[depth - 1], Protection::Fec).map_err(VoiceError::Opus)?;
                 let decoder = OpusDecoder::new().map_err(VoiceError::Opus)?;
-                let jitter = JitterConfig { frame: Duration::from_millis(20), ..jitter };
                 let listener = Listener::Opus(Box::new(decoder));
                 let player = Player::new(listener, jitter, parlo_opus::RATE, parlo_opus::FRAME_SAMPLES);
                 Ok((Speaker::Opus(Box::new(encoder), depth as u8), player))

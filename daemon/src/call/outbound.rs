@@ -1,6 +1,10 @@
 //! From coded frames to packets: what is bundled, copied, left out for silence, and when it is sent. Without I/O.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use parlo_model::PacketCoder;
 use parlo_opus::OpusFrame;
@@ -12,13 +16,18 @@ use parlo_tokens::{ComfortNoise, TokenFrame};
 
 use super::voice::Unit;
 
-/// Frames from one silence descriptor to the next: 400 ms.
-const SILENCE_EVERY: u64 = 20;
+/// From one silence descriptor to the next.
+const SILENCE_EVERY: Duration = Duration::from_millis(400);
 /// But the first is soon followed by another: were it lost, silence would pass for lost speech.
-const SILENCE_AGAIN: u64 = 5;
+const SILENCE_AGAIN: Duration = Duration::from_millis(100);
+/// The most frames between two of them, however short: a jitter buffer believes in silence for two and a half times as many.
+const SILENCE_FRAMES: u64 = 20;
 
-/// Frames before speech that are sent with it: a word may begin more softly than a detector hears.
-const LOOK_BACK: usize = 2;
+/// How much before speech is sent with it: a word may begin more softly than a detector hears.
+const LOOK_BACK: Duration = Duration::from_millis(40);
+
+/// How long a frame is that nobody says anything about.
+const FRAME: Duration = Duration::from_millis(20);
 
 /// A frame as the capture side gives it.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +91,10 @@ pub struct Outbound {
     held: VecDeque<(u64, Unit)>,
     /// The lowest number that can be sent.
     next: u64,
+    /// [`SILENCE_EVERY`], [`SILENCE_AGAIN`] and [`LOOK_BACK`] in frames.
+    silence_every: u64,
+    silence_again: u64,
+    look_back: usize,
     /// Number of the next silence descriptor, while nobody speaks.
     describes: Option<u64>,
     copies: Vec<TokenFrame>,
@@ -93,16 +106,27 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// The sending side at the start of a call.
+    /// The sending side at the start of a call, of frames of 20 ms.
     pub fn new(packing: Packing) -> Self {
+        Self::with_frame(packing, FRAME)
+    }
+
+    /// The same, of frames of another length.
+    pub fn with_frame(packing: Packing, frame: Duration) -> Self {
+        let frames =
+            |time: Duration| (time.as_nanos() / frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as u64;
+        let look_back = LOOK_BACK.as_nanos().div_ceil(frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as usize;
         let most = usize::from(MAX_FRAMES);
         Self {
             packing,
             pending: Vec::with_capacity(most),
             first: 0,
             sent: VecDeque::with_capacity(usize::from(MAX_COPIES) + 1),
-            held: VecDeque::with_capacity(LOOK_BACK + 1),
+            held: VecDeque::with_capacity(look_back + 1),
             next: 0,
+            silence_every: frames(SILENCE_EVERY),
+            silence_again: frames(SILENCE_AGAIN),
+            look_back,
             describes: None,
             copies: Vec::with_capacity(usize::from(MAX_COPIES)),
             tokens: Vec::with_capacity(most),
@@ -133,13 +157,13 @@ impl Outbound {
                 if due && number >= self.next {
                     if call.send_silence(now, number, noise).is_ok() {
                         let first = self.describes.is_none();
-                        let after = if first { SILENCE_AGAIN } else { SILENCE_EVERY };
+                        let after = if first { self.silence_again } else { self.silence_every };
                         self.describes = Some(number + after);
                         self.next = number + 1;
                     }
                     transmit(call, &mut self.datagram, out);
                 }
-                if self.held.len() == LOOK_BACK {
+                if self.held.len() == self.look_back {
                     self.held.pop_front();
                 }
                 self.held.push_back((number, unit));

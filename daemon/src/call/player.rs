@@ -8,8 +8,8 @@ use parlo_tokens::{ComfortNoise, Slot};
 
 use super::voice::{Listener, Unit, VoiceError};
 
-/// Missing frames in a row that the decoder makes up for; after that it has faded.
-const FADES_AFTER: u64 = 10;
+/// How long the decoder makes up for missing frames in a row; after that it has faded.
+const FADES_AFTER: Duration = Duration::from_millis(200);
 
 /// Root mean square below which a frame is as good as silence: -50 dB of full scale.
 const QUIET: f32 = 0.003;
@@ -69,6 +69,8 @@ pub struct Player {
     slot: Slot<Unit>,
     background: Vec<f32>,
     quiet: bool,
+    /// [`FADES_AFTER`] in frames.
+    fades_after: u64,
     missing: u64,
     predicted: u64,
     faded: u64,
@@ -77,8 +79,11 @@ pub struct Player {
 impl Player {
     /// A player at the start of a call, of frames of so many samples.
     pub fn new(listener: Listener, jitter: JitterConfig, sample_rate: u32, frame_samples: usize) -> Self {
+        // As the decoder rounds it.
+        let fades_after = (FADES_AFTER.as_secs_f64() / jitter.frame.as_secs_f64()).round().max(1.0) as u64;
         Self {
             jitter: JitterBuffer::new(jitter),
+            fades_after,
             listener,
             stretcher: Stretcher::new(sample_rate, frame_samples),
             noise: NoiseGenerator::new(1),
@@ -149,7 +154,7 @@ impl Player {
             Slot::Frame(_) => Kind::Real,
             Slot::Coarse(_) => Kind::Coarse,
             Slot::Silence(_) => Kind::Silent,
-            Slot::Missing if self.missing < FADES_AFTER => Kind::Predicted,
+            Slot::Missing if self.missing < self.fades_after => Kind::Predicted,
             Slot::Missing => Kind::Faded,
         };
         self.predicted += u64::from(kind == Kind::Predicted);

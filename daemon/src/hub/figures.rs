@@ -92,15 +92,15 @@ fn budget(conversation: &Conversation, engine: &Engine, desk: &Desk, round_trip:
     let Some(seat) = &conversation.seat else { return Budget::default() };
     let sound = desk.figures();
     let live = &seat.shared.live;
-    let audio = &engine.bundle().manifest().audio;
-    let frame_ms = 1000.0 * audio.frame_duration().as_secs_f64();
+    let [frame_ms, delay_ms] =
+        [engine.frame(conversation.codec), engine.delay(conversation.codec)].map(|time| 1000.0 * time.as_secs_f64());
     // What a packet's first frame waits for its last is in the jitter buffer's delay: it plays in step with the frames.
     let filling = f64::from(conversation.peer_frames.saturating_sub(1)) * frame_ms;
     let jitter = (live.delay_ms.load(Relaxed) as f64 - filling).max(0.0);
     let codec = (live.encode_us_p99.load(Relaxed) + live.decode_us_p99.load(Relaxed)) as f64 / 1000.0;
     let mut budget = Budget {
         capture: sound.capture_latency_ms,
-        frame: frame_ms + filling + 1000.0 * audio.delay().as_secs_f64(),
+        frame: frame_ms + filling + delay_ms,
         network: round_trip / 2.0,
         jitter_buffer: jitter,
         codec,
@@ -119,7 +119,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
     let SeatFigures { encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, .. } = seat;
     let (outbound, stats, session) = (*media.outbound.stats(), *call.stats(), *call.session_stats());
     let audio = &engine.bundle().manifest().audio;
-    let frame = audio.frame_duration().as_secs_f64();
+    let frame = engine.frame(conversation.codec).as_secs_f64();
     let seconds = (outbound.frames + outbound.silent) as f64 * frame;
     let depth = usize::from(conversation.settings.depth);
     let kbps = |bytes: u64| if seconds > 0.0 { bytes as f64 * 8.0 / seconds / 1000.0 } else { 0.0 };
@@ -139,7 +139,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
         depth,
         frames_per_packet: conversation.settings.frames_per_packet,
         frame_ms: 1000.0 * frame,
-        algorithmic_delay_ms: 1000.0 * audio.delay().as_secs_f64(),
+        algorithmic_delay_ms: 1000.0 * engine.delay(conversation.codec).as_secs_f64(),
         media_seconds: seconds,
         frames: Frames {
             sent: outbound.frames,

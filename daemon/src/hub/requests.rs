@@ -154,7 +154,7 @@ impl Hub<'_> {
         if settings != before
             && let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Talking)
         {
-            protocol.set_limits(self.engine.limits(&settings, protocol.headers()), settings.adapt);
+            protocol.set_limits(self.engine.limits(&settings, protocol.headers(), call.codec), settings.adapt);
         }
         if let Some(held) = change.held {
             call.held = held;

@@ -211,11 +211,10 @@ impl<'o> Hub<'o> {
 
     fn each_second(&mut self, now: Instant) {
         self.resident_mib = super::status::resident_mib();
-        let frame = self.engine.bundle().manifest().audio.frame_duration();
         for call in &mut self.calls {
             if call.phase == Phase::Talking {
                 if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
-                    call.keep_up(&trunk.socket, now, frame);
+                    call.keep_up(&trunk.socket, now, self.engine.frame(call.codec));
                 }
                 figures::update(call, &self.engine, &self.desk, now);
                 if let Some(progress) = super::status::progress(call, now) {

@@ -140,7 +140,7 @@ impl Hub<'_> {
         let call = &mut self.calls[at];
         let Some(address) = call.address else { return Ok(()) };
         let offer = self.engine.offer(&call.settings);
-        let limits = self.engine.limits(&call.settings, headers(address));
+        let limits = self.engine.limits(&call.settings, headers(address), None);
         let identity = self.engine.identity();
         call.call = Some(Call::dial(identity, call.key, address, index()?, secret()?, &offer, limits, Instant::now())?);
         call.phase = Phase::Joining;
@@ -198,7 +198,7 @@ impl Hub<'_> {
         let offer = self.engine.offer(&settings);
         let Caller { peer, offer: theirs, session } = caller;
         // It rings until the sound is open here, even where nobody is asked.
-        let limits = self.engine.limits(&settings, headers(from));
+        let limits = self.engine.limits(&settings, headers(from), None);
         match Call::answer(session, &theirs, &offer, limits, true, now) {
             Err(session) => {
                 if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
@@ -384,8 +384,9 @@ impl Hub<'_> {
                 self.notice(Some(id), notice);
             }
         }
-        let packing = || self.engine.packing(codec);
-        self.calls[at].media = Some(Media { outbound: Outbound::new(packing()), inbound: Inbound::new(packing()) });
+        let (packing, frame) = (|| self.engine.packing(codec), self.engine.frame(Some(codec)));
+        self.calls[at].media =
+            Some(Media { outbound: Outbound::with_frame(packing(), frame), inbound: Inbound::new(packing()) });
         Ok(())
     }
 
@@ -453,7 +454,7 @@ impl Hub<'_> {
         let call = &mut self.calls[at];
         let (Some(protocol), Some(codec)) = (&mut call.call, call.codec) else { return };
         protocol.adapt(
-            self.engine.limits(&call.settings, protocol.headers()),
+            self.engine.limits(&call.settings, protocol.headers(), call.codec),
             self.engine.costs(codec),
             call.settings.adapt,
         );

@@ -20,8 +20,6 @@ use parlo_protocol::{
 use parlo_tokens::{BundleId, ComfortNoise, Slot, TokenFrame};
 use parlod::call::{Captured, Inbound, Kind, Listener, Outbound, Packing, Player, PlayerStats, Unit, transmit};
 
-const FRAME: Duration = Duration::from_millis(20);
-
 /// What is spoken, and how.
 pub(crate) struct Script<'a> {
     /// The codec of the call.
@@ -73,9 +71,9 @@ pub(crate) struct Outcome {
     pub waits: Vec<f64>,
     /// Bits sent by the speaker in each second, headers counted.
     pub wire: Vec<f64>,
-    /// What a packet sent then would wait in the path's queue, milliseconds, every 20 ms.
+    /// What a packet sent then would wait in the path's queue, milliseconds, every frame.
     pub queue: Vec<f64>,
-    /// The plan, every 20 ms.
+    /// The plan, every frame.
     pub plans: Vec<Plan>,
     /// Longest time in which frames were lost and nothing was to be heard (under -50 dB of full scale) while speech was due
     /// (over -40 dB). Speech that comes late, after a longer pause, is not lost.
@@ -102,6 +100,9 @@ const LISTENER: u16 = 2000;
 /// A call in which one side speaks and the other is silent.
 pub(crate) fn run(script: Script<'_>) -> Outcome {
     let start = Instant::now();
+    let length = script.audio.1 as f64 / f64::from(script.audio.0);
+    let (frame, time_of) =
+        (Duration::from_secs_f64(length), |frames: u64| Duration::from_secs_f64(length * frames as f64));
     let [there, back] = [&script.there, &script.back].map(|config| {
         let mut config = config.clone();
         // The port in front is no part of the datagram.
@@ -126,10 +127,10 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let mut caller = Call::dial(&ours[0], key, address(LISTENER), 7, [3; 32], &offer, script.limits, start).unwrap();
     let mut door = Door::new(&ours[1], [4; 32], start);
     let mut listener: Option<Call> = None;
-    let mut outbound = Outbound::new((script.packing)());
-    let mut silent = Outbound::new(Packing::Opus);
+    let mut outbound = Outbound::with_frame((script.packing)(), frame);
+    let mut silent = Outbound::with_frame(Packing::Opus, frame);
     let mut inbound = Inbound::new((script.packing)());
-    let jitter = JitterConfig { frame: FRAME, least: script.least, ..JitterConfig::default() };
+    let jitter = JitterConfig { frame, least: script.least, ..JitterConfig::default() };
     let mut player = Player::new(script.listener, jitter, script.audio.0, script.audio.1);
 
     let mut outcome = Outcome { heard: vec![0.0; script.speech.len() * script.audio.1], ..Outcome::default() };
@@ -142,7 +143,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let mut datagram = Vec::new();
     let mut source_port = SPEAKER;
     let (mut wire_before, mut dice) = (0, 1_u64);
-    let end = FRAME * script.speech.len() as u32 + Duration::from_secs(3);
+    let end = time_of(script.speech.len() as u64) + Duration::from_secs(3);
     let steps = (end.as_millis() + 4000) as u64;
     for ms in 0..steps {
         let now = start + Duration::from_millis(ms);
@@ -219,7 +220,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
 
         // The speaker's microphone.
         if let Some(since) = began[0] {
-            while next_frame < script.speech.len() && now >= since + FRAME * (next_frame as u32 + 1) {
+            while next_frame < script.speech.len() && now >= since + time_of(next_frame as u64 + 1) {
                 let captured = script.speech[next_frame];
                 outcome.queue.push(1000.0 * there.queue_delay(now).as_secs_f64());
                 outbound.push(now, &mut caller, &captured, &mut |_, bytes| {
@@ -237,7 +238,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         }
         // The listener's, in a silent room.
         if let (Some(call), Some(since)) = (&mut listener, began[1]) {
-            while now >= since + FRAME * (next_silent as u32 + 1) {
+            while now >= since + time_of(next_silent + 1) {
                 let unit = Unit::Tokens(TokenFrame::new(&[0]).unwrap());
                 let captured = Captured { number: next_silent, unit, silence: Some(ComfortNoise::SILENCE) };
                 silent.push(now, call, &captured, &mut |to, bytes| {
@@ -281,7 +282,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
             }
             if let Some(number) = heard.number.filter(|&number| (number as usize) < script.speech.len()) {
                 outcome.by_number.insert(number, heard.kind);
-                let captured = spoke + FRAME * number as u32;
+                let captured = spoke + time_of(number);
                 outcome.delays.push(1000.0 * (at.saturating_duration_since(captured) + script.delay).as_secs_f64());
                 if let Some(arrived) = arrivals.get(&number).filter(|arrived| {
                     let before = number.checked_sub(1).and_then(|before| arrivals.get(&before));
@@ -301,7 +302,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         // Speech that was only late has a longer pause before it, and is heard.
         let lost = place.is_some_and(|place| !matches!(outcome.by_number.get(&place), Some(Kind::Real | Kind::Coarse)));
         run = if lost { run + 1 } else { 0 };
-        outcome.longest_silence_ms = outcome.longest_silence_ms.max(20.0 * f64::from(run));
+        outcome.longest_silence_ms = outcome.longest_silence_ms.max(1000.0 * length * f64::from(run));
     }
     outcome.player = player.stats();
     outcome.stood = caller.is_open() && listener.as_ref().is_some_and(Call::is_open);

@@ -20,8 +20,8 @@ const POSITIONS: usize = 5;
 /// Pops over which something must always have waited before play-out hurries: more than one packet's.
 const DEPTHS: usize = MAX_FRAMES as usize + 1;
 
-/// How often it is noted what delay is needed, pops; and how many such notes count: ten seconds of them.
-const NEED_EVERY: u32 = 25;
+/// How often it is noted what delay is needed, microseconds; and how many such notes count: ten seconds of them.
+const NEED_EVERY: i64 = 500_000;
 const NEEDS: usize = 20;
 
 /// How long silence goes on without a word of it, frames: longer than two descriptions of it are apart, and less than the
@@ -298,6 +298,11 @@ impl<F: Copy> JitterBuffer<F> {
     /// The delay that the buffer aims at. As much as a frame more is left alone.
     pub fn target(&self) -> Duration {
         self.delays.delay(self.delays.need())
+    }
+
+    /// So long a time, in pops.
+    fn pops(&self, us: i64) -> u32 {
+        u32::try_from((us / self.frame_us).max(1)).unwrap_or(u32::MAX)
     }
 
     /// Frames between the one due next and the newest.

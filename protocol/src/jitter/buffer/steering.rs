@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use parlo_tokens::Slot;
 
-use super::{JitterBuffer, LeastOf, NEED_EVERY, Pace, SILENCE_BELIEVED, Silence, State, quality};
+use super::{JitterBuffer, LeastOf, Pace, SILENCE_BELIEVED, Silence, State, quality};
 
-/// Delay beyond what is needed that is left alone, microseconds: more than a frame, so that leaving one out or putting one
-/// in does not call for the opposite.
+/// Delay beyond what is needed that is left alone, microseconds; at least a frame and a quarter, so that leaving one out or
+/// putting one in does not call for the opposite.
 const TOLERATED: i64 = 25_000;
 
 /// Delay beyond what is needed that is left alone in speech, microseconds: about a period of a voice, which is what is left out at
@@ -18,10 +18,15 @@ const FINE: i64 = 12_000;
 /// for many seconds.
 const CUT: i64 = 500_000;
 
-/// How long such a delay is borne while waiting for a pause to cut it in, pops: a second.
-const CUT_WITHIN: u32 = 50;
+/// How long such a delay is borne while waiting for a pause to cut it in, microseconds.
+const CUT_WITHIN: i64 = 1_000_000;
 
 impl<F: Copy> JitterBuffer<F> {
+    /// [`TOLERATED`] of frames as long as these.
+    fn tolerated(&self) -> i64 {
+        TOLERATED.max(self.frame_us + self.frame_us / 4)
+    }
+
     /// Speech began before `number` is due no more, but silence was played in its place: goes back to it, if that is not
     /// too far.
     pub(super) fn go_back(&mut self, number: u64, now: Instant) -> bool {
@@ -68,7 +73,7 @@ impl<F: Copy> JitterBuffer<F> {
         let due = |passed: u64| offset.saturating_sub((passed as i64).saturating_mul(self.frame_us));
         while passed > 0
             && matches!(self.held(self.next + passed - 1), Some(Slot::Coarse(_)))
-            && due(passed - 1) <= self.delays.need().saturating_add(TOLERATED)
+            && due(passed - 1) <= self.delays.need().saturating_add(self.tolerated())
         {
             passed -= 1;
         }
@@ -136,7 +141,7 @@ impl<F: Copy> JitterBuffer<F> {
         let Some(position) = self.positions.least() else { return (Pace::Normal, false) };
         self.position = position;
         self.since_need += 1;
-        if self.since_need >= NEED_EVERY {
+        if self.since_need >= self.pops(super::NEED_EVERY) {
             self.since_need = 0;
             self.needs.push(self.delays.need().saturating_neg());
         }
@@ -153,7 +158,7 @@ impl<F: Copy> JitterBuffer<F> {
             }
             return (if grow { Pace::Normal } else { Pace::Slower }, grow);
         }
-        if error <= TOLERATED {
+        if error <= self.tolerated() {
             // Frames have been there for longer than that when they were due (the path has not just become longer), and no more was
             // needed for long: it is not worth it to go back and forth.
             let waits = self.delays.latest().is_some_and(|latest| position.saturating_sub(latest) > FINE);
@@ -177,7 +182,7 @@ impl<F: Copy> JitterBuffer<F> {
         }
         if error > CUT {
             self.over += 1;
-            if quiet || self.over >= CUT_WITHIN {
+            if quiet || self.over >= self.pops(CUT_WITHIN) {
                 self.over = 0;
                 self.leave_out(excess.min(spare));
                 return (Pace::Normal, false);

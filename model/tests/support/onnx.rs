@@ -1,0 +1,139 @@
+//! Small ONNX graphs, written byte by byte as onnx.proto3 has them (github.com/onnx/onnx, onnx/onnx.proto3), so that tests need
+//! neither Python nor files.
+
+/// A graph in the making.
+#[derive(Default)]
+pub(crate) struct Onnx {
+    nodes: Vec<u8>,
+    initializers: Vec<u8>,
+    inputs: Vec<u8>,
+    outputs: Vec<u8>,
+    names: usize,
+}
+
+/// `TensorProto.DataType`.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Float = 1,
+    Int64 = 7,
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// A field that is a number.
+fn number(out: &mut Vec<u8>, field: u64, value: i64) {
+    varint(out, field << 3);
+    varint(out, value.cast_unsigned());
+}
+
+/// A field that is bytes, text or a message.
+fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
+    varint(out, field << 3 | 2);
+    varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// `ValueInfoProto`: a name, a type, and a shape of which -1 is left open.
+fn value(name: &str, kind: Kind, shape: &[i64]) -> Vec<u8> {
+    let mut dimensions = Vec::new();
+    for &dimension in shape {
+        let mut one = Vec::new();
+        if dimension == -1 {
+            bytes(&mut one, 2, b"length");
+        } else {
+            number(&mut one, 1, dimension);
+        }
+        bytes(&mut dimensions, 1, &one);
+    }
+    let mut tensor = Vec::new();
+    number(&mut tensor, 1, kind as i64);
+    bytes(&mut tensor, 2, &dimensions);
+    let mut kind = Vec::new();
+    bytes(&mut kind, 1, &tensor);
+    let mut value = Vec::new();
+    bytes(&mut value, 1, name.as_bytes());
+    bytes(&mut value, 2, &kind);
+    value
+}
+
+impl Onnx {
+    pub(crate) fn input(&mut self, name: &str, kind: Kind, shape: &[i64]) {
+        bytes(&mut self.inputs, 11, &value(name, kind, shape));
+    }
+
+    pub(crate) fn output(&mut self, name: &str, kind: Kind, shape: &[i64]) {
+        bytes(&mut self.outputs, 12, &value(name, kind, shape));
+    }
+
+    fn constant(&mut self, kind: Kind, shape: &[i64], raw: &[u8]) -> String {
+        let name = format!("constant{}", self.names);
+        self.names += 1;
+        let mut tensor = Vec::new();
+        shape.iter().for_each(|&dimension| number(&mut tensor, 1, dimension));
+        number(&mut tensor, 2, kind as i64);
+        bytes(&mut tensor, 8, name.as_bytes());
+        bytes(&mut tensor, 9, raw);
+        bytes(&mut self.initializers, 5, &tensor);
+        name
+    }
+
+    /// A constant of floats; its name.
+    pub(crate) fn floats(&mut self, shape: &[i64], values: &[f32]) -> String {
+        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(Kind::Float, shape, &raw)
+    }
+
+    /// A constant of integers; its name.
+    pub(crate) fn integers(&mut self, values: &[i64]) -> String {
+        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(Kind::Int64, &[values.len() as i64], &raw)
+    }
+
+    /// An operator with integer attributes, into `output`.
+    pub(crate) fn node_into(&mut self, operator: &str, inputs: &[&str], attributes: &[(&str, i64)], output: &str) {
+        let mut node = Vec::new();
+        inputs.iter().for_each(|input| bytes(&mut node, 1, input.as_bytes()));
+        bytes(&mut node, 2, output.as_bytes());
+        bytes(&mut node, 4, operator.as_bytes());
+        for &(name, value) in attributes {
+            let mut attribute = Vec::new();
+            bytes(&mut attribute, 1, name.as_bytes());
+            number(&mut attribute, 3, value);
+            // AttributeProto.INT
+            number(&mut attribute, 20, 2);
+            bytes(&mut node, 5, &attribute);
+        }
+        bytes(&mut self.nodes, 1, &node);
+    }
+
+    /// An operator; the name of what it puts out.
+    pub(crate) fn node(&mut self, operator: &str, inputs: &[&str], attributes: &[(&str, i64)]) -> String {
+        let name = format!("value{}", self.names);
+        self.names += 1;
+        self.node_into(operator, inputs, attributes, &name);
+        name
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> Vec<u8> {
+        let mut graph = self.nodes.clone();
+        bytes(&mut graph, 2, b"made");
+        graph.extend_from_slice(&self.initializers);
+        graph.extend_from_slice(&self.inputs);
+        graph.extend_from_slice(&self.outputs);
+        let mut operators = Vec::new();
+        bytes(&mut operators, 1, b"");
+        number(&mut operators, 2, 17);
+        let mut model = Vec::new();
+        number(&mut model, 1, 8);
+        bytes(&mut model, 7, &graph);
+        bytes(&mut model, 8, &operators);
+        model
+    }
+}
