@@ -11,6 +11,7 @@ mod doctor;
 mod encode;
 mod id;
 mod impair;
+mod import;
 mod narrator;
 mod place;
 mod reach;
@@ -84,6 +85,8 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
+    /// Make a bundle of another codec's checkpoint: EnCodec, Mimi, DAC, SNAC, WavTokenizer
+    Import(Box<import::ImportOptions>),
     /// Call somebody
     Call(Box<call::CallVerb>),
     #[command(flatten)]
@@ -139,7 +142,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Calls", &["call", "answer", "refuse", "hangup", "hold", "resume", "set", "conference", "calls", "screen"]),
     ("Sound", &["mute", "unmute", "talk", "audio", "devices"]),
     ("People", &["contacts", "id", "disturb"]),
-    ("Recordings and files", &["record", "recordings", "encode", "decode"]),
+    ("Recordings and files", &["record", "recordings", "encode", "decode", "import"]),
     ("Daemon", &["daemon", "status", "watch", "doctor"]),
     ("Networks, and calls without the daemon", &["listen", "address", "relay", "impair"]),
 ];
@@ -179,6 +182,7 @@ fn main() -> ExitCode {
         Command::Decode { input, output, bundle, keep_going } => {
             decode::run(&input, &output, bundle.as_deref(), keep_going)
         }
+        Command::Import(options) => import::run(&options),
         Command::Call(verb) => verb.run(started),
         Command::Control(verb) => verb.run(),
         Command::Listen { address, once, options } => standalone::listen(address, once, &options, started),
