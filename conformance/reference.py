@@ -59,7 +59,8 @@ class Bundle:
         padded[: len(audio)] = audio
         graph = _Stream(self, "encoder", "latent")
         declared = self.manifest["encoder"]["audio"]
-        frames = padded.reshape(frames, *declared["shape"])
+        # A dimension of -1 is as long as the frames of a run need: here one.
+        frames = [frame.reshape(declared["shape"]) for frame in padded.reshape(frames, -1)]
         return np.stack([graph.run({declared["name"]: frame}).reshape(-1) for frame in frames])
 
     def greedy(self, latents, depth):
@@ -87,9 +88,9 @@ class Bundle:
         shape = declared["latent"]["shape"]
         inputs = {}
         if "depth_one_hot" in declared:
-            one_hot = np.zeros(declared["depth_one_hot"]["shape"], np.float32)
-            one_hot[..., codes.shape[1]] = 1
-            inputs[declared["depth_one_hot"]["name"]] = one_hot
+            one_hot = np.zeros(len(self.sizes) + 1, np.float32)
+            one_hot[codes.shape[1]] = 1
+            inputs[declared["depth_one_hot"]["name"]] = one_hot.reshape(declared["depth_one_hot"]["shape"])
         frames = []
         for latent in self.dequantize(codes):
             inputs[declared["latent"]["name"]] = latent.reshape(shape)

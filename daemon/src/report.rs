@@ -134,9 +134,9 @@ pub struct Report {
     pub coded_kbps: f64,
     /// Everything that crossed the wire, kbps.
     pub wire_kbps: f64,
-    /// Time to encode a frame, microseconds.
+    /// Time to encode what is coded together, most often the frames of a packet, microseconds.
     pub encode_us: Percentiles,
-    /// Time to decode a frame, microseconds.
+    /// Time to decode what is decoded together, microseconds.
     pub decode_us: Percentiles,
     /// Times that the sink ran dry.
     pub underruns: u64,

@@ -36,8 +36,9 @@ pub struct Encoder {
     /// `None` if the graph puts out codes.
     search: Option<Search>,
     latent: Vec<f32>,
-    /// What the graph put out last, if those are codes: all of them.
-    coded: TokenFrame,
+    dimension: usize,
+    /// What the graph put out in its last run, if those are codes: all of each frame.
+    coded: Vec<TokenFrame>,
     layout: CodeLayout,
     frame_samples: usize,
     depth: usize,
@@ -54,11 +55,14 @@ impl Encoder {
         bundle.check_depth(config.depth)?;
         let declared = &bundle.manifest().encoder;
         let output = present(declared.latent.as_ref().or(declared.codes.as_ref()));
+        let graph = Graph::load(runtime, bundle, &declared.file, &[&declared.audio], output, &declared.states)?;
+        let dimension = bundle.books().dimension();
         Ok(Self {
-            graph: Graph::load(runtime, bundle, &declared.file, &[&declared.audio], output, &declared.states)?,
             search: bundle.books().search(config.beam),
-            latent: vec![0.0; bundle.books().dimension()],
-            coded: codes::nothing(),
+            latent: vec![0.0; dimension * graph.most()],
+            dimension,
+            coded: Vec::with_capacity(graph.most()),
+            graph,
             layout: *bundle.layout(),
             frame_samples: bundle.manifest().audio.frame_samples,
             depth: config.depth,
@@ -93,6 +97,44 @@ impl Encoder {
         Ok(self.quantize())
     }
 
+    /// Encodes any number of whole frames, a few in each run of the network, which takes much less time than one by one: the
+    /// weights come to the processor once a run. The codes are those of [`push`](Self::push) frame by frame, but for near
+    /// ties: the last bits of the network's sums depend on how many frames it sums. Allocates for a number of frames (the
+    /// last few, or all of up to 32) that is new to this encoder; see [`prepare`](Self::prepare).
+    ///
+    /// # Errors
+    /// If the samples are no whole frames or one is not finite; nothing was encoded then, and the stream can go on. If ONNX
+    /// Runtime fails or puts out what is not finite; the frames before are in `out` then.
+    pub fn push_many(&mut self, samples: &[f32], out: &mut Vec<TokenFrame>) -> Result<(), ModelError> {
+        let (frame, most) = (self.frame_samples, self.graph.most());
+        if !samples.len().is_multiple_of(frame) {
+            return Err(ModelError::FrameLength { expected: frame, found: samples.len() % frame });
+        }
+        if !samples.iter().all(|sample| sample.is_finite()) {
+            return Err(ModelError::NotFinite("the audio to be encoded"));
+        }
+        for some in samples.chunks(frame * most) {
+            self.run(some)?;
+            match &mut self.search {
+                Some(search) => {
+                    let latents = &self.latent[..some.len() / frame * self.dimension];
+                    search.find_many(latents, self.dimension, self.depth, |tokens| out.push(tokens));
+                }
+                None => out.extend(self.coded.iter().map(|tokens| tokens.truncated(self.depth))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all that [`push_many`](Self::push_many) needs for up to so many frames at once, so that it does not allocate
+    /// later. To be called at the start of a stream: it is a [`reset`](Self::reset) too.
+    ///
+    /// # Errors
+    /// If ONNX Runtime fails.
+    pub fn prepare(&mut self, frames: usize) -> Result<(), ModelError> {
+        self.graph.prepare(frames)
+    }
+
     /// The first half of [`push`](Self::push): audio to latent, which is also returned. For those who want the time of
     /// each half, or the latent; which is empty where the graph puts out codes.
     ///
@@ -106,26 +148,44 @@ impl Encoder {
         if !frame.iter().all(|sample| sample.is_finite()) {
             return Err(ModelError::NotFinite("the audio to be encoded"));
         }
-        self.graph.input_mut(0).copy_from_slice(frame);
+        self.run(frame)?;
+        Ok(&self.latent[..self.dimension])
+    }
+
+    /// Runs the network over whole frames, no more than it can take; their latents or codes are in their place then.
+    fn run(&mut self, samples: &[f32]) -> Result<(), ModelError> {
+        let frames = samples.len() / self.frame_samples;
+        self.graph.choose(frames)?;
+        self.graph.input_mut(0).copy_from_slice(samples);
         self.graph.run()?;
         if self.search.is_none() {
-            let found = codes::take(self.graph.file(), &self.layout, self.graph.codes(), self.layout.depth());
-            self.coded = found.inspect_err(|_| self.graph.reset())?;
-            return Ok(&self.latent);
+            self.coded.clear();
+            let books = self.layout.depth();
+            for found in self.graph.codes().chunks_exact(books) {
+                match codes::take(self.graph.file(), &self.layout, found, books) {
+                    Ok(frame) => self.coded.push(frame),
+                    Err(error) => {
+                        self.coded.clear();
+                        self.graph.reset();
+                        return Err(error);
+                    }
+                }
+            }
+            return Ok(());
         }
         if !self.graph.output().iter().all(|value| value.is_finite()) {
             self.graph.reset();
             return Err(ModelError::NotFinite("the encoder's latent"));
         }
-        self.latent.copy_from_slice(self.graph.output());
-        Ok(&self.latent)
+        self.latent[..frames * self.dimension].copy_from_slice(self.graph.output());
+        Ok(())
     }
 
     /// The second half of [`push`](Self::push): the codes of the latent that [`analyse`](Self::analyse) found last.
     pub fn quantize(&mut self) -> TokenFrame {
         match &mut self.search {
-            Some(search) => search.find(&self.latent, self.depth),
-            None => self.coded.truncated(self.depth),
+            Some(search) => search.find(&self.latent[..self.dimension], self.depth),
+            None => self.coded.first().map_or_else(codes::nothing, |tokens| tokens.truncated(self.depth)),
         }
     }
 

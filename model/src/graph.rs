@@ -17,20 +17,37 @@ use crate::{
     runtime::Runtime,
 };
 
-/// A graph that is run once per frame.
+/// Frames of one run at most, where the graph takes any number. More are hardly faster.
+const MOST: usize = 32;
+
+/// A graph that is run over one frame after another, or over a few at once.
 ///
 /// States are double-buffered: binding 0 reads set 0 and writes set 1, binding 1 the reverse. Using them in turn feeds
-/// each frame's states into the next without copying or rebinding anything.
+/// each run's states into the next without copying or rebinding anything, and leaves those before a run where they are, so
+/// that it can be undone.
 pub(crate) struct Graph {
     // The bindings point into the session and the tensors. Each holds its own reference to both (ort keeps them alive),
     // so the order of fields does not matter.
-    bindings: [IoBinding; 2],
+    /// What was made for each number of frames that was asked for so far.
+    runs: Vec<Run>,
+    /// The one that was chosen last.
+    at: usize,
     session: Session,
-    inputs: Vec<Port>,
-    output: Port,
     states: [Vec<Tensor<f32>>; 2],
     turn: usize,
+    most: usize,
+    inputs: Vec<Declared>,
+    output: Declared,
+    names: Vec<State>,
     file: PathBuf,
+}
+
+/// Tensors for so many frames.
+struct Run {
+    frames: usize,
+    bindings: [IoBinding; 2],
+    inputs: Vec<Port>,
+    output: Port,
 }
 
 impl Graph {
@@ -50,68 +67,107 @@ impl Graph {
         drop(bytes);
 
         check_ports(&file, &session, inputs, output, states)?;
-        Self::bind(session, &file, inputs, output, states).map_err(|error| failed(error.to_string()))
+        let set = || states.iter().map(|state| zeros(&state.shape)).collect::<ort::Result<Vec<_>>>();
+        let sets = set().and_then(|first| Ok([first, set()?])).map_err(|error| failed(error.to_string()))?;
+        // What is told of the frames beside what they are may be one for all of them.
+        let open = inputs.iter().copied().take(1).chain([output]).all(Declared::is_open);
+        let mut graph = Self {
+            runs: Vec::new(),
+            at: 0,
+            session,
+            states: sets,
+            turn: 0,
+            most: if open { MOST } else { 1 },
+            inputs: inputs.iter().copied().cloned().collect(),
+            output: output.clone(),
+            names: states.to_vec(),
+            file: file.clone(),
+        };
+        graph.choose(1)?;
+        if graph.most > 1 {
+            // Whether the open dimensions are what the manifest says shows only now.
+            graph.run().map_err(|error| {
+                let reason = error.to_string();
+                let reason = reason.lines().next().unwrap_or_default().trim();
+                failed(format!("it does not take a frame as the manifest declares it: {reason}"))
+            })?;
+            graph.reset();
+        }
+        Ok(graph)
     }
 
-    fn bind(
-        session: Session,
-        file: &Path,
-        inputs: &[&Declared],
-        output: &Declared,
-        states: &[State],
-    ) -> ort::Result<Self> {
-        let zeros = |shape: &[i64]| -> ort::Result<Tensor<f32>> {
-            let mut tensor = Tensor::<f32>::new(&Allocator::default(), shape.to_vec())?;
-            tensor.extract_tensor_mut().1.fill(0.0);
-            Ok(tensor)
+    /// How many frames a run can take.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Makes all that runs of up to so many frames need, and forgets everything heard so far.
+    pub(crate) fn prepare(&mut self, frames: usize) -> Result<(), ModelError> {
+        for frames in 1..=frames.clamp(1, self.most) {
+            self.choose(frames)?;
+            self.run()?;
+        }
+        self.reset();
+        Ok(())
+    }
+
+    /// Chooses how many frames the next run is of: 1 to [`most`](Self::most). Allocates for a number that is new.
+    pub(crate) fn choose(&mut self, frames: usize) -> Result<(), ModelError> {
+        if self.runs.get(self.at).is_some_and(|run| run.frames == frames) {
+            return Ok(());
+        }
+        let known = self.runs.iter().position(|run| run.frames == frames);
+        self.at = match known {
+            Some(at) => at,
+            None => {
+                let run = self
+                    .bind(frames)
+                    .map_err(|error| ModelError::Graph { file: self.file.clone(), reason: error.to_string() })?;
+                self.runs.push(run);
+                self.runs.len() - 1
+            }
         };
-        let port = |declared: &Declared| Port::zeros(declared.element, declared.shape_for(1));
-        let input_tensors = inputs.iter().map(|declared| port(declared)).collect::<ort::Result<Vec<_>>>()?;
-        let mut output_tensor = port(output)?;
-        let set = || states.iter().map(|state| zeros(&state.shape)).collect::<ort::Result<Vec<_>>>();
-        let mut sets = [set()?, set()?];
-        let mut bindings = [session.create_binding()?, session.create_binding()?];
+        Ok(())
+    }
+
+    fn bind(&mut self, frames: usize) -> ort::Result<Run> {
+        let sized = |tensor: &Declared| Port::zeros(tensor.element, tensor.shape_for(frames));
+        let inputs = self.inputs.iter().map(sized).collect::<ort::Result<Vec<_>>>()?;
+        let mut output = sized(&self.output)?;
+        let mut bindings = [self.session.create_binding()?, self.session.create_binding()?];
         for (turn, binding) in bindings.iter_mut().enumerate() {
-            for (declared, tensor) in inputs.iter().zip(&input_tensors) {
+            for (declared, tensor) in self.inputs.iter().zip(&inputs) {
                 tensor.bind_input(binding, &declared.name)?;
             }
-            output_tensor.bind_output(binding, &output.name)?;
-            for (state, tensor) in states.iter().zip(&sets[turn]) {
+            output.bind_output(binding, &self.output.name)?;
+            for (state, tensor) in self.names.iter().zip(&self.states[turn]) {
                 binding.bind_input(&state.input, tensor)?;
             }
-            for (state, tensor) in states.iter().zip(&mut sets[1 - turn]) {
+            for (state, tensor) in self.names.iter().zip(&mut self.states[1 - turn]) {
                 binding.bind_output(&state.output, tensor)?;
             }
         }
-        Ok(Self {
-            bindings,
-            session,
-            inputs: input_tensors,
-            output: output_tensor,
-            states: sets,
-            turn: 0,
-            file: file.to_owned(),
-        })
+        Ok(Run { frames, bindings, inputs, output })
     }
 
-    /// The values of input number `index`, to be filled before [`run`](Self::run).
+    /// The values of input number `index`, of all frames of the run, to be filled before [`run`](Self::run).
     pub(crate) fn input_mut(&mut self, index: usize) -> &mut [f32] {
-        self.inputs[index].floats_mut()
+        self.runs[self.at].inputs[index].floats_mut()
     }
 
     /// The same, of an input that takes codes.
     pub(crate) fn codes_mut(&mut self, index: usize) -> &mut [i64] {
-        self.inputs[index].codes_mut()
+        self.runs[self.at].inputs[index].codes_mut()
     }
 
-    /// What the last run put out.
+    /// What the last run of so many frames as are chosen put out.
     pub(crate) fn output(&self) -> &[f32] {
-        self.output.floats()
+        self.runs[self.at].output.floats()
     }
 
     /// The same, if it was codes.
     pub(crate) fn codes(&self) -> &[i64] {
-        self.output.codes()
+        self.runs[self.at].output.codes()
     }
 
     /// Where it lies.
@@ -121,7 +177,7 @@ impl Graph {
 
     /// Runs the graph over the inputs and the current states. Does not allocate on the Rust side.
     pub(crate) fn run(&mut self) -> Result<(), ModelError> {
-        let binding = &self.bindings[self.turn];
+        let binding = &self.runs[self.at].bindings[self.turn];
         // `Session::run_binding` would build a list of the outputs on the heap, which we have no use for: we hold them.
         // SAFETY: `session` and `binding` are live for the length of the call, and the binding was made by this session
         // (`bind`). Its tensors live as long as the binding, which holds a reference to each. `&mut self` means that
@@ -136,12 +192,24 @@ impl Graph {
         Ok(())
     }
 
+    /// Takes the last run back, as if it had not been: its states were written where the ones before were not. Not twice in a
+    /// row.
+    pub(crate) fn undo(&mut self) {
+        self.turn = 1 - self.turn;
+    }
+
     /// Forgets everything heard so far.
     pub(crate) fn reset(&mut self) {
         for tensor in self.states.iter_mut().flatten() {
             tensor.extract_tensor_mut().1.fill(0.0);
         }
     }
+}
+
+fn zeros(shape: &[i64]) -> ort::Result<Tensor<f32>> {
+    let mut tensor = Tensor::<f32>::new(&Allocator::default(), shape.to_vec())?;
+    tensor.extract_tensor_mut().1.fill(0.0);
+    Ok(tensor)
 }
 
 /// Checks a graph's inputs and outputs against what the manifest declares.

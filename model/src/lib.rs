@@ -2,7 +2,7 @@
 //!
 //! A [`Bundle`] is a folder that holds one model whole. From it come an [`Encoder`], which turns each frame of audio into
 //! a [`TokenFrame`](parlo_tokens::TokenFrame), and a [`Decoder`], which turns token frames into audio. Both are plain
-//! structs that own all their state: one per stream, `Send`, one frame per call. A [`FrameCoder`] turns runs of token
+//! structs that own all their state: one per stream, `Send`, one frame per call or a few. A [`FrameCoder`] turns runs of token
 //! frames into bytes: a [`PlainCoder`] packs them as they are, and an [`EntropyCoder`], if the bundle has an
 //! [`EntropyModel`], by how probable they are. Nothing here knows of networks or sound cards.
 //!
@@ -23,6 +23,7 @@
 //! # Ok::<(), parlo_model::ModelError>(())
 //! ```
 
+mod beam;
 mod bundle;
 mod check;
 mod codes;

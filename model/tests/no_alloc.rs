@@ -80,6 +80,33 @@ fn frames_of_other_codecs_pass_without_an_allocation() {
 }
 
 #[test]
+fn frames_pass_together_without_an_allocation() {
+    let (runtime, bundle) = open();
+    let audio = &bundle.manifest().audio;
+    let signal = hum(60 * audio.frame_samples, audio.sample_rate);
+    let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth: 12, beam: 4 }).unwrap();
+    let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
+    encoder.prepare(5).unwrap();
+    decoder.prepare(5).unwrap();
+    let (mut tokens, mut sound) = (Vec::with_capacity(60), Vec::with_capacity(signal.len()));
+    let mut rest = signal.as_slice();
+    let before = allocations();
+    for count in [1, 3, 5, 2, 4].into_iter().cycle() {
+        let Some((some, later)) = rest.split_at_checked(count * audio.frame_samples) else { break };
+        rest = later;
+        let first = tokens.len();
+        encoder.push_many(some, &mut tokens).unwrap();
+        // Some are decoded ahead for nothing.
+        decoder.push_ahead(&tokens[first], &tokens[first + 1..]).unwrap();
+        if count == 4 {
+            decoder.conceal().unwrap();
+        }
+        decoder.push_many(&tokens[first + 1..], &mut sound).unwrap();
+    }
+    assert_eq!(allocations() - before, 0);
+}
+
+#[test]
 fn payloads_are_made_and_read_without_an_allocation() {
     let model = Synthetic::new(&SMALL, 1).model();
     let frames = Random(1).frames(model.layout(), 4, 500);

@@ -1,4 +1,4 @@
-//! The codec as a stream: one frame per call, on the bundle that ships.
+//! The codec as a stream: one frame per call, or a few, on the bundle that ships.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -166,4 +166,108 @@ fn concealment_glides_to_silence_and_back_without_a_step() {
 
     let mut fresh = Decoder::new(&runtime, &bundle).unwrap();
     assert!(fresh.conceal().unwrap().iter().all(|&sample| sample == 0.0), "nothing was heard yet: nothing to repeat");
+}
+
+/// How far apart two renderings are.
+fn apart(one: &[f32], other: &[f32]) -> f32 {
+    assert_eq!(one.len(), other.len());
+    one.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// What each way of running the same graphs may differ by.
+const CLOSE: f32 = 1e-4;
+
+#[test]
+fn many_frames_at_once_are_coded_as_one_by_one() {
+    let (runtime, bundle) = open();
+    let audio = &bundle.manifest().audio;
+    let signal = hum(2 * SECOND * audio.frame_samples, audio.sample_rate);
+    let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig::default()).unwrap();
+    let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
+    let tokens: Vec<_> = signal.chunks(audio.frame_samples).map(|frame| encoder.push(frame).unwrap()).collect();
+    let sound: Vec<f32> = tokens.iter().flat_map(|frame| decoder.push(frame).unwrap().to_vec()).collect();
+    for count in [1, 2, 3, 7, 33, 2 * SECOND] {
+        encoder.reset();
+        decoder.reset();
+        let (mut many, mut heard) = (Vec::new(), Vec::new());
+        for some in signal.chunks(count * audio.frame_samples) {
+            encoder.push_many(some, &mut many).unwrap();
+        }
+        assert_eq!(many, tokens, "{count} at once");
+        for some in many.chunks(count) {
+            decoder.push_many(some, &mut heard).unwrap();
+        }
+        assert!(apart(&heard, &sound) < CLOSE, "{count} at once");
+    }
+    encoder.push_many(&[], &mut Vec::new()).unwrap();
+    decoder.push_many(&[], &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn what_was_decoded_ahead_and_not_asked_for_leaves_no_trace() {
+    let (runtime, bundle) = open();
+    let audio = &bundle.manifest().audio;
+    let signal = hum(SECOND * audio.frame_samples, audio.sample_rate);
+    let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth: 12, beam: 2 }).unwrap();
+    let mut tokens = Vec::new();
+    encoder.push_many(&signal, &mut tokens).unwrap();
+    // Depths that change from frame to frame, frames lost for short and for long, frames other than foretold.
+    let slots: Vec<Slot> = (0..tokens.len())
+        .map(|n| match n {
+            7 | 8 | 20..36 => Slot::Missing,
+            12 => Slot::Coarse(tokens[n].truncated(2)),
+            _ => Slot::Frame(tokens[n].truncated(1 + n * 5 % 12)),
+        })
+        .collect();
+    let mut one = Decoder::new(&runtime, &bundle).unwrap();
+    let expected: Vec<f32> = slots.iter().flat_map(|slot| one.play(slot).unwrap().to_vec()).collect();
+    for ahead in [1, 2, 5, 40] {
+        let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
+        let mut heard = Vec::new();
+        for (n, slot) in slots.iter().enumerate() {
+            // Foretold is every frame that was spoken, at another depth here and there, whether it comes or not.
+            let foretold: Vec<TokenFrame> = (n + 1..tokens.len().min(n + 1 + ahead))
+                .map(|m| tokens[m].truncated(if m % 11 == 0 { 12 } else { 1 + m * 5 % 12 }))
+                .collect();
+            let sound = match slot {
+                Slot::Frame(tokens) => decoder.push_ahead(tokens, &foretold),
+                other => decoder.play(other),
+            };
+            heard.extend_from_slice(sound.unwrap());
+        }
+        assert!(apart(&heard, &expected) < CLOSE, "{ahead} ahead");
+    }
+    // What does not fit is no reason to refuse what does.
+    let foreign = TokenFrame::new(&[5000]).unwrap();
+    let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
+    decoder.push_ahead(&tokens[0], &[tokens[1], foreign, tokens[2]]).unwrap();
+    decoder.push(&tokens[1]).unwrap();
+    assert!(matches!(decoder.push(&foreign), Err(ModelError::Tokens { .. })));
+    let mut heard = Vec::new();
+    assert!(matches!(decoder.push_many(&[tokens[2], foreign, tokens[3]], &mut heard), Err(ModelError::Tokens { .. })));
+    assert_eq!(heard.len(), audio.frame_samples, "the frame before the fault");
+    decoder.push_ahead(&tokens[3], &tokens[4..9]).unwrap();
+    decoder.reset();
+    one.reset();
+    assert!(apart(decoder.push(&tokens[4]).unwrap(), one.push(&tokens[4]).unwrap()) < CLOSE, "a new stream");
+}
+
+#[test]
+fn bad_samples_among_many_are_refused_whole() {
+    let (runtime, bundle) = open();
+    let audio = &bundle.manifest().audio;
+    let signal = hum(8 * audio.frame_samples, audio.sample_rate);
+    let mut clean = Encoder::new(&runtime, &bundle, EncoderConfig::default()).unwrap();
+    let mut tried = Encoder::new(&runtime, &bundle, EncoderConfig::default()).unwrap();
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    for some in signal.chunks(4 * audio.frame_samples) {
+        let mut poisoned = some.to_vec();
+        poisoned[3 * audio.frame_samples] = f32::NAN;
+        assert!(matches!(tried.push_many(&poisoned, &mut found), Err(ModelError::NotFinite(_))));
+        let cut = tried.push_many(&some[1..], &mut found);
+        assert!(matches!(cut, Err(ModelError::FrameLength { found, .. }) if found == audio.frame_samples - 1));
+        tried.push_many(some, &mut found).unwrap();
+        clean.push_many(some, &mut expected).unwrap();
+    }
+    assert_eq!(found, expected);
 }

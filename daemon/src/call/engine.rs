@@ -25,7 +25,7 @@ use super::{
     error::{CallError, DEFAULT_PORT},
     outbound::Packing,
     player::Player,
-    voice::{Listener, OPUS_RATES, Speaker, VoiceError},
+    voice::{Listener, OPUS_RATES, RUN_FRAMES, Speaker, VoiceError},
 };
 use crate::{
     config::Config,
@@ -258,8 +258,12 @@ impl Engine {
                 let model = EncoderConfig { depth, beam: self.0.config.model.beam };
                 // Two graphs of some megabytes each: loading them side by side halves the wait.
                 let (encoder, decoder) = std::thread::scope(|scope| {
-                    let decoder = scope.spawn(|| Decoder::new(&self.0.runtime, &self.0.bundle));
-                    let encoder = Encoder::new(&self.0.runtime, &self.0.bundle, model);
+                    let decoder = scope.spawn(|| {
+                        let mut decoder = Decoder::new(&self.0.runtime, &self.0.bundle)?;
+                        decoder.prepare(RUN_FRAMES).map(|()| decoder)
+                    });
+                    let encoder = Encoder::new(&self.0.runtime, &self.0.bundle, model)
+                        .and_then(|mut encoder| encoder.prepare(RUN_FRAMES).map(|()| encoder));
                     (encoder, decoder.join())
                 });
                 give_back_memory();

@@ -57,9 +57,9 @@ pub struct Live {
     pub silent: AtomicU64,
     /// Lost, and came after all.
     pub late: AtomicU64,
-    /// Time to encode a frame, 99th percentile so far, microseconds; brought up to date once a second.
+    /// Time to encode the frames that are coded together, 99th percentile so far, microseconds; brought up to date once a second.
     pub encode_us_p99: AtomicU64,
-    /// Time to decode a frame, likewise.
+    /// Time to decode, likewise.
     pub decode_us_p99: AtomicU64,
     /// Delay of the jitter buffer, milliseconds.
     pub delay_ms: AtomicU64,
@@ -70,6 +70,8 @@ pub struct Live {
 pub struct Wish {
     /// Codebooks to code at most; of Opus, the depth of the plan. 0 before there is a plan.
     pub depth: AtomicU8,
+    /// Frames in each packet. 0 before there is a plan.
+    pub frames: AtomicU8,
     /// Share of packets lost, percent.
     pub loss: AtomicU8,
 }

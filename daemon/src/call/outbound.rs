@@ -29,6 +29,23 @@ const LOOK_BACK: Duration = Duration::from_millis(40);
 /// How long a frame is that nobody says anything about.
 const FRAME: Duration = Duration::from_millis(20);
 
+/// [`LOOK_BACK`] in frames of this length.
+pub(crate) fn look_back(frame: Duration) -> usize {
+    LOOK_BACK.as_nanos().div_ceil(frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as usize
+}
+
+/// How a frame stands to those that are coded with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// By itself: packets are filled as the plan says.
+    #[default]
+    Alone,
+    /// More of them follow at once.
+    Within,
+    /// It is the last of them, and of its packet.
+    Last,
+}
+
 /// A frame as the capture side gives it.
 #[derive(Debug, Clone, Copy)]
 pub struct Captured {
@@ -38,6 +55,8 @@ pub struct Captured {
     pub unit: Unit,
     /// What it sounds like if nobody speaks; none if somebody does.
     pub silence: Option<ComfortNoise>,
+    /// Where in what is coded together.
+    pub place: Place,
 }
 
 /// Counts since the call began.
@@ -115,7 +134,7 @@ impl Outbound {
     pub fn with_frame(packing: Packing, frame: Duration) -> Self {
         let frames =
             |time: Duration| (time.as_nanos() / frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as u64;
-        let look_back = LOOK_BACK.as_nanos().div_ceil(frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as usize;
+        let look_back = look_back(frame);
         let most = usize::from(MAX_FRAMES);
         Self {
             packing,
@@ -139,7 +158,7 @@ impl Outbound {
 
     /// Takes the next frame, and sends what is due.
     pub fn push(&mut self, now: Instant, call: &mut Call, captured: &Captured, out: Transmit<'_>) {
-        let Captured { number, unit, silence } = *captured;
+        let Captured { number, unit, silence, place } = *captured;
         match silence {
             None => {
                 self.describes = None;
@@ -149,11 +168,16 @@ impl Outbound {
                     }
                 }
                 self.add(now, call, number, unit, out);
+                // The capture side fills packets by the plan as it last heard of it: what it ends with is not kept for the next.
+                if place == Place::Last {
+                    self.flush(now, call, out);
+                }
             }
             Some(noise) => {
                 self.stats.silent += 1;
                 self.flush(now, call, out);
-                let due = self.describes.is_none_or(|due| number >= due);
+                // The newest frame tells of silence: older ones would seem to have been long on the way.
+                let due = place != Place::Within && self.describes.is_none_or(|due| number >= due);
                 if due && number >= self.next {
                     if call.send_silence(now, number, noise).is_ok() {
                         let first = self.describes.is_none();

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use parlo_dsp::{NoiseGenerator, Stretcher};
 use parlo_protocol::jitter::{JitterBuffer, JitterConfig, JitterStats, Pace, Popped};
-use parlo_tokens::{ComfortNoise, Slot};
+use parlo_tokens::{ComfortNoise, Slot, TokenFrame};
 
-use super::voice::{Listener, Unit, VoiceError};
+use super::voice::{Listener, RUN_FRAMES, Unit, VoiceError};
 
 /// How long the decoder makes up for missing frames in a row; after that it has faded.
 const FADES_AFTER: Duration = Duration::from_millis(200);
@@ -67,6 +67,8 @@ pub struct Player {
     silence: Option<ComfortNoise>,
     frame: Vec<f32>,
     slot: Slot<Unit>,
+    /// The frames that are there after the one at hand.
+    ahead: Vec<TokenFrame>,
     background: Vec<f32>,
     quiet: bool,
     /// [`FADES_AFTER`] in frames.
@@ -90,6 +92,7 @@ impl Player {
             silence: None,
             frame: vec![0.0; frame_samples],
             slot: Slot::Missing,
+            ahead: Vec::with_capacity(RUN_FRAMES),
             background: vec![0.0; frame_samples],
             quiet: true,
             missing: 0,
@@ -123,12 +126,14 @@ impl Player {
                 (Heard { number: None, kind: Kind::Waiting }, Pace::Normal)
             }
             Popped::Hold => {
+                self.ahead.clear();
                 self.render(&Slot::Missing, None)?;
                 (Heard { number: None, kind: Kind::Held }, Pace::Normal)
             }
             Popped::Slot { number, slot, pace } => {
                 self.slot = slot;
                 let kind = self.classify(&slot);
+                self.look_ahead(number);
                 let later = if kind == Kind::Predicted { self.jitter.after(number, LOOK_AHEAD) } else { None };
                 self.render(&slot, later.map(|(there, unit)| (there - number, unit)))?;
                 (Heard { number: Some(number), kind }, pace)
@@ -163,6 +168,17 @@ impl Player {
         kind
     }
 
+    /// Finds the frames right after `number` that are there, for the decoder to run over with it: the rest of its packet, as a
+    /// rule. Only frames themselves, never copies: nothing better can come for them, so they are what will be played, unless
+    /// play-out leaves one out or holds before it, whereupon the decoder takes what it did ahead back.
+    fn look_ahead(&mut self, number: u64) {
+        self.ahead.clear();
+        for number in (number..).take(RUN_FRAMES - 1) {
+            let Some((_, Unit::Tokens(tokens))) = self.jitter.after(number, 1) else { return };
+            self.ahead.push(tokens);
+        }
+    }
+
     /// Makes the frame's sound. Between speech and comfort noise one is faded into the other.
     fn render(&mut self, slot: &Slot<Unit>, later: Option<(u64, Unit)>) -> Result<(), VoiceError> {
         let before = self.silence;
@@ -179,7 +195,7 @@ impl Player {
         match (before, now) {
             (Some(_), Some(_)) => self.frame.copy_from_slice(&self.background),
             (before, now) => {
-                self.listener.play(slot, later, &mut self.frame)?;
+                self.listener.play(slot, later, &self.ahead, &mut self.frame)?;
                 if before.is_some() || now.is_some() {
                     let step = 1.0 / self.frame.len() as f32;
                     for (n, (sample, noise)) in self.frame.iter_mut().zip(&self.background).enumerate() {
@@ -198,6 +214,11 @@ impl Player {
     /// The frame that was played last, before it was stretched or shortened.
     pub fn frame(&self) -> &[f32] {
         &self.frame
+    }
+
+    /// Whether the frame that was played last took the codec's work, and was not decoded ahead.
+    pub fn has_run(&self) -> bool {
+        self.listener.has_run()
     }
 
     /// What there was of the frame that was played last; [`Slot::Missing`] also while play-out holds or waits.

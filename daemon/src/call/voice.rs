@@ -27,6 +27,10 @@ pub enum VoiceError {
 /// Bitrates of Opus by what is called depth in a call, from 1, bits per second.
 pub const OPUS_RATES: [u32; 8] = [6_000, 7_000, 8_000, 9_000, 10_000, 12_000, 16_000, 24_000];
 
+/// Frames that the model codes in one run at most. Its weights come to the processor once a run, so that six frames take less
+/// than a third of the time that they take one by one; more gain little, and a run has to be done before the next block is due.
+pub const RUN_FRAMES: usize = 6;
+
 /// From samples to units.
 #[derive(Debug)]
 pub enum Speaker {
@@ -37,15 +41,31 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    /// Codes the next frame.
+    /// Codes the next frames, of `frame` samples each: up to [`RUN_FRAMES`] of them. They are appended to `units`; `scratch` has
+    /// room for as many.
     ///
     /// # Errors
     /// If the codec fails.
-    pub fn push(&mut self, frame: &[f32]) -> Result<Unit, VoiceError> {
-        Ok(match self {
-            Self::Tokens(encoder) => Unit::Tokens(encoder.push(frame)?),
-            Self::Opus(encoder, _) => Unit::Opus(encoder.push(frame)?),
-        })
+    pub fn push_many(
+        &mut self,
+        samples: &[f32],
+        frame: usize,
+        scratch: &mut Vec<TokenFrame>,
+        units: &mut Vec<Unit>,
+    ) -> Result<(), VoiceError> {
+        match self {
+            Self::Tokens(encoder) => {
+                scratch.clear();
+                encoder.push_many(samples, scratch)?;
+                units.extend(scratch.iter().copied().map(Unit::Tokens));
+            }
+            Self::Opus(encoder, _) => {
+                for frame in samples.chunks(frame.max(1)) {
+                    units.push(Unit::Opus(encoder.push(frame)?));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Follows what the call wants: codebooks at most, of which frames are cut to the plan's depth when they are sent; or the
@@ -83,18 +103,27 @@ pub enum Listener {
 impl Listener {
     /// Makes sound of what is known of the next frame, into `out`. Silence is made up for as a gap is: the noise is the
     /// caller's to make. `later` is the next frame that is there, and how many frames on: Opus finds some of a missing one there.
+    /// `ahead` are the frames after this one, as far as they are there, without a gap: the model decodes them in the same run.
+    /// What is heard does not depend on whether they are played in the end.
     ///
     /// # Errors
     /// If the codec fails.
-    pub fn play(&mut self, slot: &Slot<Unit>, later: Option<(u64, Unit)>, out: &mut [f32]) -> Result<(), VoiceError> {
+    pub fn play(
+        &mut self,
+        slot: &Slot<Unit>,
+        later: Option<(u64, Unit)>,
+        ahead: &[TokenFrame],
+        out: &mut [f32],
+    ) -> Result<(), VoiceError> {
         match self {
             Self::Tokens(decoder) => {
-                let slot = match slot {
-                    Slot::Frame(Unit::Tokens(tokens)) => Slot::Frame(*tokens),
-                    Slot::Coarse(Unit::Tokens(tokens)) => Slot::Coarse(*tokens),
-                    _ => Slot::Missing,
+                let played = match slot {
+                    Slot::Frame(Unit::Tokens(tokens)) | Slot::Coarse(Unit::Tokens(tokens)) => {
+                        decoder.push_ahead(tokens, ahead)
+                    }
+                    _ => decoder.conceal(),
                 };
-                match decoder.play(&slot) {
+                match played {
                     Ok(audio) => out.copy_from_slice(audio),
                     // Tokens of another model, from a peer that claimed ours: a gap, not the end of the call.
                     Err(ModelError::Tokens { .. }) => out.copy_from_slice(decoder.conceal()?),
@@ -123,5 +152,13 @@ impl Listener {
             }
         }
         Ok(())
+    }
+
+    /// Whether the last frame took the codec's work, and was not decoded ahead.
+    pub fn has_run(&self) -> bool {
+        match self {
+            Self::Tokens(decoder) => decoder.has_run(),
+            Self::Opus(_) => true,
+        }
     }
 }

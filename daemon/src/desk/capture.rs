@@ -141,7 +141,9 @@ impl Side for CaptureSide {
 
     fn leave(&mut self, key: u64) -> Option<Box<Mouth>> {
         let place = self.seats.iter().position(|mouth| mouth.key == key)?;
-        Some(self.seats.swap_remove(place))
+        let mut mouth = self.seats.swap_remove(place);
+        mouth.coder.rest();
+        Some(mouth)
     }
 
     fn replace(&mut self, mut device: Box<Input>) -> Option<Box<Input>> {

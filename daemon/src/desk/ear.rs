@@ -227,7 +227,7 @@ impl Ear {
                     self.state = State::Last;
                 }
                 Ok(Some(heard)) => {
-                    if heard.number.is_some() {
+                    if heard.number.is_some() && self.player.has_run() {
                         self.decode.record(working);
                     }
                     self.note(heard, offset);

@@ -20,6 +20,7 @@ mod devices;
 mod ear;
 mod flags;
 mod gauges;
+mod grouping;
 mod mouth;
 mod playback;
 mod room;

@@ -7,10 +7,19 @@ use std::{
 
 use crossbeam_channel::{Sender, TrySendError};
 use parlo_dsp::{DspError, Resampler};
+use parlo_tokens::{ComfortNoise, TokenFrame};
 
-use super::{House, Tell, bridge::Bridge, flags::Flags, stages::Limiter};
+use super::{
+    House, Tell,
+    bridge::Bridge,
+    flags::Flags,
+    grouping::{Due, Grouping},
+    stages::Limiter,
+};
 use crate::{
-    call::{CallError, Captured, Pauses, Speaker, Timeline, VoiceError, media::Shared},
+    call::{
+        CallError, Captured, Pauses, Place, RUN_FRAMES, Speaker, Timeline, Unit, VoiceError, look_back, media::Shared,
+    },
     report::Durations,
 };
 
@@ -65,6 +74,14 @@ pub(super) struct Coder {
     delay_samples: usize,
     /// Number of the next frame.
     number: u64,
+    grouping: Grouping,
+    /// Samples of the frames that wait to be coded, and of each what it sounds like if nobody speaks, and when it was captured.
+    waiting: Vec<f32>,
+    notes: Vec<(Option<ComfortNoise>, Instant)>,
+    tokens: Vec<TokenFrame>,
+    units: Vec<Unit>,
+    /// Frames since the last look at the percentiles.
+    since_look: u64,
     captured: Option<Sender<Captured>>,
     notices: Sender<String>,
     tells: Sender<Tell>,
@@ -88,6 +105,7 @@ impl Mouth {
     ) -> Result<Self, DspError> {
         let Tongue { speaker, sample_rate, frame_samples, delay_samples } = tongue;
         let Ends { captured, notices, tells, shared, flags } = ends;
+        let frame = Duration::from_secs_f64(frame_samples.max(1) as f64 / f64::from(sample_rate.max(1)));
         Ok(Self {
             key,
             framer: Framer {
@@ -105,6 +123,12 @@ impl Mouth {
                 sample_rate,
                 delay_samples,
                 number: 0,
+                grouping: Grouping::new(look_back(frame)),
+                waiting: Vec::with_capacity(RUN_FRAMES * frame_samples.max(1)),
+                notes: Vec::with_capacity(RUN_FRAMES),
+                tokens: Vec::with_capacity(RUN_FRAMES),
+                units: Vec::with_capacity(RUN_FRAMES),
+                since_look: 0,
                 captured: Some(captured),
                 notices,
                 tells,
@@ -181,23 +205,54 @@ fn cut(mut samples: &[f32], frame: &mut [f32], filled: &mut usize, mut each: imp
 }
 
 impl Coder {
-    /// Codes a frame. `at` is when the sample was captured that came `taken` seconds after the call was seated; none if that is
-    /// the frame's last.
+    /// Takes a frame, and codes those that wait once they are due. `at` is when the sample was captured that came `taken` seconds
+    /// after the call was seated; none if that is the frame's last.
     fn frame(&mut self, frame: &[f32], at: Instant, taken: Option<f64>, detect: bool) {
         if self.captured.is_some() && self.shared.capture_stopped() {
+            self.rest();
             self.close();
         }
         if self.captured.is_none() {
             return;
         }
         if self.flags.held() {
+            self.rest();
             self.number += 1;
             return;
         }
         let silence = self.pauses.silence(frame).filter(|_| detect);
-        if let Err(error) = self.say(frame, silence, self.captured_at(frame.len(), at, taken)) {
+        self.add(frame, silence, self.captured_at(frame.len(), at, taken));
+    }
+
+    /// Has a frame wait with the others.
+    fn add(&mut self, frame: &[f32], silence: Option<ComfortNoise>, at: Instant) {
+        self.timeline.note(self.number, at);
+        self.waiting.extend_from_slice(frame);
+        self.notes.push((silence, at));
+        self.number += 1;
+        let frames = self.shared.wish.frames.load(Relaxed);
+        let due = self.grouping.next(silence.is_some(), frames.into());
+        // Without a plan, packets are the network's own business.
+        self.code(due, if frames == 0 { Place::Alone } else { Place::Last });
+    }
+
+    /// Codes and sends what waits, though it is not due.
+    pub(super) fn rest(&mut self) {
+        if self.captured.is_some() && !self.notes.is_empty() {
+            self.grouping.end();
+            self.code(Due::Packet, Place::Last);
+        }
+    }
+
+    fn code(&mut self, due: Due, last: Place) {
+        if due == Due::Later {
+            return;
+        }
+        if let Err(error) = self.say(if due == Due::Packet { last } else { Place::Within }) {
             self.fail(CallError::Voice(error));
         }
+        self.waiting.clear();
+        self.notes.clear();
     }
 
     fn captured_at(&self, frame: usize, at: Instant, taken: Option<f64>) -> Instant {
@@ -206,12 +261,8 @@ impl Coder {
         at.checked_sub(Duration::from_secs_f64((taken - end).clamp(0.0, 60.0))).unwrap_or(at)
     }
 
-    fn say(
-        &mut self,
-        frame: &[f32],
-        silence: Option<parlo_tokens::ComfortNoise>,
-        at: Instant,
-    ) -> Result<(), VoiceError> {
+    /// Codes the frames that wait; `last` is the place of the last of them.
+    fn say(&mut self, last: Place) -> Result<(), VoiceError> {
         let Some(captured) = &self.captured else { return Ok(()) };
         let start = Instant::now();
         let depth = self.shared.wish.depth.load(Relaxed);
@@ -219,22 +270,34 @@ impl Coder {
         if depth > 0 {
             self.speaker.follow(depth, loss)?;
         }
-        let unit = self.speaker.push(frame)?;
+        self.units.clear();
+        self.speaker.push_many(
+            &self.waiting,
+            self.waiting.len() / self.notes.len().max(1),
+            &mut self.tokens,
+            &mut self.units,
+        )?;
         let end = Instant::now();
         self.encode.record(end - start);
         self.first_frame.get_or_insert(end);
-        self.timeline.note(self.number, at);
-        let said = Captured { number: self.number, unit, silence };
-        // Nobody being there any more is the end of the call, which its side knows.
-        if let Err(TrySendError::Full(_)) = captured.try_send(said) {
-            self.overrun += 1;
+        let count = self.notes.len() as u64;
+        for ((number, &(silence, at)), &unit) in (self.number - count..).zip(&self.notes).zip(&self.units) {
+            let place = if number + 1 == self.number { last } else { Place::Within };
+            let said = Captured { number, unit, silence, place };
+            // Nobody being there any more is the end of the call, which its side knows.
+            if let Err(TrySendError::Full(_)) = captured.try_send(said) {
+                self.overrun += 1;
+            }
+            let _ = self.tells.try_send(Tell::Said { call: self.call, frame: said, at });
         }
-        let _ = self.tells.try_send(Tell::Said { call: self.call, frame: said, at });
-        self.number += 1;
-        if self.number.is_multiple_of(LOOK) {
+        self.since_look += count;
+        if self.since_look >= LOOK {
+            self.since_look = 0;
             self.shared.live.encode_us_p99.store(self.encode.percentiles().p99, Relaxed);
         }
-        self.shared.wake.notify_one();
+        if last != Place::Within {
+            self.shared.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -245,11 +308,13 @@ impl Coder {
                 return;
             }
             if self.flags.held() {
+                self.rest();
                 self.number += 1;
-            } else if let Err(error) = self.say(&silence, None, at) {
-                self.fail(CallError::Voice(error));
+            } else {
+                self.add(&silence, None, at);
             }
         }
+        self.rest();
         self.close();
     }
 

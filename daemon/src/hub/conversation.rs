@@ -262,6 +262,7 @@ impl Conversation {
         // A model's frames are cut to the plan's depth as they are sent; Opus has to be told.
         let depth = if self.codec == Some(Codec::Opus) { call.plan().depth } else { self.settings.depth };
         seat.shared.wish.depth.store(depth, Relaxed);
+        seat.shared.wish.frames.store(call.plan().frames, Relaxed);
         seat.shared.wish.loss.store((100.0 * call.outlook().1) as u8, Relaxed);
     }
 

@@ -3,7 +3,10 @@ use std::time::SystemTime;
 use parlo_protocol::file::streams::{Item, Reader};
 
 use super::*;
-use crate::{call::Captured, recordings::Recordings};
+use crate::{
+    call::{Captured, Place},
+    recordings::Recordings,
+};
 
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -14,7 +17,7 @@ fn shipped() -> Bundle {
 fn said(number: u64, start: Instant) -> Tell {
     let unit = Unit::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
     let at = start + FRAME * (number as u32 + 1);
-    Tell::Said { call: 3, frame: Captured { number, unit, silence: None }, at }
+    Tell::Said { call: 3, frame: Captured { number, unit, silence: None, place: Place::Alone }, at }
 }
 
 /// Time, mark and count of all runs.

@@ -14,7 +14,7 @@ use parlo_protocol::jitter::JitterConfig;
 use parlo_tokens::TokenFrame;
 use parlod::{
     audio::AudioReader,
-    call::{Listener, Player, Speaker},
+    call::{Listener, Player, RUN_FRAMES, Speaker},
     desk::Voice,
 };
 
@@ -42,12 +42,16 @@ static MAKING: Mutex<()> = Mutex::new(());
 impl Codec {
     pub(crate) fn encoder(&self) -> Encoder {
         let _one = MAKING.lock();
-        Encoder::new(&self.runtime, &self.bundle, EncoderConfig { depth: 6, beam: 1 }).unwrap()
+        let mut encoder = Encoder::new(&self.runtime, &self.bundle, EncoderConfig { depth: 6, beam: 1 }).unwrap();
+        encoder.prepare(RUN_FRAMES).unwrap();
+        encoder
     }
 
     pub(crate) fn decoder(&self) -> Decoder {
         let _one = MAKING.lock();
-        Decoder::new(&self.runtime, &self.bundle).unwrap()
+        let mut decoder = Decoder::new(&self.runtime, &self.bundle).unwrap();
+        decoder.prepare(RUN_FRAMES).unwrap();
+        decoder
     }
 
     /// The samples at once, filled up with silence to whole frames.

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
-    call::{CallError, Captured, Unit},
+    call::{CallError, Captured, Place, Unit},
     desk::{House, MAX_SEATS, Names, Seat},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[test]
-fn a_call_alone_is_bit_by_bit_what_the_codec_makes_both_ways() {
+fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     let mut rig = Rig::new(plain());
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
     let seat = rig.desk.seat(CODEC.voice(7)).unwrap();
@@ -57,6 +57,49 @@ fn a_call_alone_is_bit_by_bit_what_the_codec_makes_both_ways() {
     assert!(figures.player.jitter.played > 40);
     assert_eq!(rig.desk.names(), Names::default());
     assert_eq!((rig.wires.closed.load(SeqCst), rig.desk.figures().realtime), (1, None));
+}
+
+#[test]
+fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
+    let mut rig = Rig::new(plain());
+    let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
+    let coded = CODEC.encode(&microphone);
+    let seat = rig.desk.seat(CODEC.voice(7)).unwrap();
+    seat.shared.wish.frames.store(3, SeqCst);
+    let mut said = Vec::new();
+    let mut blocks = microphone.chunks(rig.block()).zip(1_u64..);
+    let mut allocated = [0; 2];
+    for (block, n) in blocks.by_ref().take(80) {
+        if n == 20 {
+            allocated = [0, 1].map(|n| rig.wires.allocated[n].load(SeqCst));
+        }
+        rig.tick(block, |rig| {
+            let new = rig.pass(&seat, &seat);
+            // A packet is three frames of two blocks each: it comes at once, with its last block.
+            let places = [Place::Within, Place::Within, Place::Last];
+            let expected = if n.is_multiple_of(6) { places.to_vec() } else { Vec::new() };
+            assert_eq!(new.iter().map(|frame| frame.place).collect::<Vec<_>>(), expected, "block {n}");
+            said.extend(new);
+        });
+    }
+    assert_eq!([0, 1].map(|n| rig.wires.allocated[n].load(SeqCst)), allocated, "allocations of the two threads");
+    // A packet of the next plan; then what waits when the call is held.
+    seat.shared.wish.frames.store(2, SeqCst);
+    for (block, n) in blocks.by_ref() {
+        rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
+        if n == 92 {
+            seat.hold(true);
+        }
+    }
+    let places: Vec<Place> = said[39..].iter().map(|frame| frame.place).collect();
+    let last = [Place::Within, Place::Last];
+    assert_eq!(places, [&last[..], &last, &last, &last[1..]].concat(), "40 frames at first, of which one waited");
+    assert_eq!(numbers(&said), (0..said.len() as u64).collect::<Vec<_>>());
+    assert_eq!(tokens(&said), coded[..said.len()]);
+    let told = rig.told();
+    assert!(told.len() > 30);
+    let figures = rig.end([seat]).remove(0);
+    assert!(figures.failure.is_none() && figures.captured.moments().len() >= said.len());
 }
 
 #[test]

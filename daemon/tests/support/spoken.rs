@@ -13,7 +13,7 @@ use parlo_protocol::{
 use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
-    call::{Captured, Listener, OPUS_RATES, Packing, Pauses, Unit},
+    call::{Captured, Listener, OPUS_RATES, Packing, Pauses, Place, Unit},
 };
 
 use super::simulation::{Outcome, Script, run};
@@ -73,6 +73,7 @@ impl Speech {
             number: number as u64,
             silence: pauses.silence(frame).filter(|_| silence),
             unit: Unit::Tokens(encoder.push(frame).unwrap()),
+            place: Place::Alone,
         });
         let frames = frames.collect();
         Self { runtime, bundle, samples, frames }

@@ -107,6 +107,21 @@ impl Search {
         }
     }
 
+    /// The codes of so many latents of `dimension` values, one after another.
+    pub(crate) fn find_many(
+        &mut self,
+        latents: &[f32],
+        dimension: usize,
+        depth: usize,
+        mut each: impl FnMut(TokenFrame),
+    ) {
+        match self {
+            Self::Residual(search) => search.find_many(latents, depth, each),
+            // Whatever they do costs little beside the network.
+            other => latents.chunks_exact(dimension.max(1)).for_each(|latent| each(other.find(latent, depth))),
+        }
+    }
+
     /// The squared distance between the last latent and what its codes stand for.
     pub(crate) fn error(&self) -> f32 {
         match self {

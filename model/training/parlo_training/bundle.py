@@ -1,4 +1,4 @@
-"""A finished bundle, run as calls run it: one 20 ms frame at a time, by its manifest alone."""
+"""A finished bundle, run by its manifest alone: a few 20 ms frames at a time, as streams are."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ MAX_BEAM = 32
 # Frames searched at once: 128 frames x 4 candidates x 1024 entries are 2 MiB of scores, which a
 # core's cache holds.
 SEARCH_FRAMES = 128
+# Frames of one run, where the graphs take as many as there are. More are hardly faster.
+RUN_FRAMES = 32
 
 
 class BundleError(UserError):
@@ -35,11 +37,13 @@ class BundleCodec:
     own encoder, but for near ties: sums run in another order there.
 
     folder: the bundle's. beam: how many partial codings the search for codes keeps, 1 (the greedy
-    walk) to 32. Raises BundleError if a file is missing or damaged.
+    walk) to 32. at_once: frames of one run at most, where the graphs take any number. Raises
+    BundleError if a file is missing or damaged.
     """
 
-    def __init__(self, folder: Path | str, beam: int = 4):
+    def __init__(self, folder: Path | str, beam: int = 4, at_once: int = RUN_FRAMES):
         self.folder = Path(folder)
+        self.at_once = at_once
         self.beam = min(max(beam, 1), MAX_BEAM)
         path, text = self.folder / MANIFEST, self._bytes(MANIFEST)
         self.identity = hashlib.sha256(text).hexdigest()
@@ -87,7 +91,7 @@ class BundleCodec:
         self._encoder.reset()
         frames = padded.reshape(count, self.frame_samples)
         dimension = self.books[0].shape[1]
-        latents = np.array([self._encoder.run({"audio": frame}) for frame in frames], np.float32)
+        latents = self._encoder.stream({"audio": frames}, self.at_once)
         if not np.isfinite(latents).all():
             raise BundleError(f"the encoder of {self.name} put out a latent that is not finite")
         return latents.reshape(count, dimension)
@@ -126,12 +130,11 @@ class BundleCodec:
         """
         inputs = {}
         if "depth_one_hot" in self.manifest["decoder"]:
-            inputs["depth_one_hot"] = np.zeros(self.max_depth + 1, np.float32)
-            inputs["depth_one_hot"][self.checked(codes.shape[1])] = 1
+            inputs["depth_one_hot"] = np.zeros((len(codes), self.max_depth + 1), np.float32)
+            inputs["depth_one_hot"][:, self.checked(codes.shape[1])] = 1
         self._decoder.reset()
-        latents = self.dequantize(codes)
-        frames = [self._decoder.run({"latent": latent, **inputs}) for latent in latents]
-        audio = np.array(frames, np.float32).reshape(-1)
+        inputs["latent"] = self.dequantize(codes)
+        audio = self._decoder.stream(inputs, self.at_once)
         if not np.isfinite(audio).all():
             raise BundleError(f"the decoder of {self.name} put out a sample that is not finite")
         return audio
@@ -254,8 +257,24 @@ class _Graph:
         """Back to the start of a stream: zeros."""
         self.states = dict(self.zeros)
 
+    @property
+    def takes_many(self) -> bool:
+        """Whether every input has a dimension that grows with the frames of a run."""
+        return all(-1 in tensor["shape"] for tensor in self.tensors.values())
+
+    def stream(self, values: dict[str, np.ndarray], at_once: int) -> np.ndarray:
+        """The output of many frames, flat; values: {what the manifest calls the input: [frames,
+        ...]}. at_once: frames of one run at most."""
+        step = at_once if self.takes_many else 1
+        count = len(next(iter(values.values())))
+        parts = [
+            self.run({key: value[at : at + step] for key, value in values.items()})
+            for at in range(0, count, step)
+        ]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
     def run(self, values: dict[str, np.ndarray]) -> np.ndarray:
-        """The output of one frame, flat; values: {what the manifest calls the input: flat}."""
+        """The output of a run, flat; values: {what the manifest calls the input: its frames}."""
         inputs = dict(self.states)
         for key, tensor in self.tensors.items():
             inputs[tensor["name"]] = values[key].reshape(tensor["shape"])

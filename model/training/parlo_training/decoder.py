@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .config import Config
 from .excitation import Excitation
-from .layers import CausalStack
+from .layers import CausalStack, spans
 from .spectra import analysis_matrix, frames, overlap_add, synthesis_matrix
 
 
@@ -116,34 +116,36 @@ class Decoder(nn.Module):
     def step(
         self, latent: Tensor, depth_one_hot: Tensor, tail: Tensor, *states: Tensor
     ) -> tuple[Tensor, ...]:
-        """One frame of a stream, in matrix products only.
+        """T frames of a stream, in matrix products only.
 
-        latent [1, 1, D], depth_one_hot [1, stages + 1], tail [1, hop]: the unfinished samples; then
+        latent [1, T, D], depth_one_hot [T, stages + 1], tail [1, hop]: the unfinished samples; then
         for the harmonic head the oscillator [1, 3] and its last samples [1, 2, hop]; then the
-        blocks' states. -> audio [1, frame], and all states anew, in this order.
+        blocks' states. -> audio [1, T x frame], and all states anew, in this order.
         """
         states = list(states)
-        hidden = self._hidden(latent, (depth_one_hot @ self.depth).unsqueeze(1))
-        hidden, coarse = self.stack(hidden, states[-self._blocks :][: self.own.blocks])
-        hidden = self.split(hidden).reshape(1, 2, self.own.fine_width)
+        hidden = self._hidden(latent.squeeze(0), depth_one_hot @ self.depth)
+        rows = spans(depth_one_hot, self.own.kernel)
+        hidden, coarse = self.stack.step(hidden, states[-self._blocks :][: self.own.blocks], rows)
+        hidden = self.split(hidden).reshape(-1, self.own.fine_width)
         sources, after = (), []
         if self.harmonic:
             pulses, noise, oscillator = self.excitation.step(latent[:, :, 0], states[0])
-            seen = torch.cat([states[1], torch.stack([pulses, noise], dim=1)], dim=2)
-            after = [oscillator, seen[:, :, -self.hop :]]
-            windows = torch.stack([seen[:, :, : self.frame], seen[:, :, self.hop :]], dim=2)
+            made = torch.stack([pulses, noise]).reshape(2, -1, self.hop)
+            seen = torch.cat([states[1].reshape(2, 1, self.hop), made], dim=1)
+            after = [oscillator, seen[:, -1:].reshape(1, 2, self.hop)]
+            windows = torch.cat([seen[:, :-1], seen[:, 1:]], dim=2).reshape(-1, self.frame)
             spectra = windows @ analysis_matrix(self.frame, self.bins, self.window)
+            spectra = spectra.reshape(2, -1, 2 * self.bins)
             real, imaginary = spectra[..., : self.bins], spectra[..., self.bins :]
-            sources = (real[:, 0], imaginary[:, 0], real[:, 1], imaginary[:, 1])
+            sources = (real[0], imaginary[0], real[1], imaginary[1])
             hidden = hidden + self._sees(*sources[:2])
-        hidden, fine = self.fine(hidden, states[len(states) - self.own.fine_blocks :])
+        rows = spans(hidden, self.own.kernel)
+        hidden, fine = self.fine.step(hidden, states[len(states) - self.own.fine_blocks :], rows)
         real, imaginary = self._spectrum(self.head(self.norm(hidden)), sources)
         parts = torch.cat([real, imaginary], dim=-1) @ synthesis_matrix(self.frame, self.window)
-        first, second = parts[:, 0], parts[:, 1]
-        audio = torch.cat(
-            [tail + first[:, : self.hop], first[:, self.hop :] + second[:, : self.hop]], dim=1
-        )
-        return audio, second[:, self.hop :], *after, *coarse, *fine
+        unfinished = torch.cat([tail, parts[:, self.hop :]], dim=0)
+        audio = parts[:, : self.hop] + unfinished[:-1]
+        return audio.reshape(1, -1), unfinished[-1:], *after, *coarse, *fine
 
     @property
     def _blocks(self) -> int:

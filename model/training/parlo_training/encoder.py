@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .config import Config
 from .excitation import LOWEST_PITCH, OCTAVES, Pitch
-from .layers import CausalStack
+from .layers import CausalStack, spans
 from .spectra import analysis_matrix, frames
 
 PITCH_BINS = 156  # candidates, 25 cents apart
@@ -45,7 +45,8 @@ class Features(nn.Module):
         return real * real + imaginary * imaginary
 
     def _assemble(self, short: Tensor, long: Tensor) -> Tensor:
-        """Powers [B, 2 T, short_bins] and [B, T, low_bins] -> features [B, T, size]."""
+        """Powers [..., 2 x short_bins] and [..., low_bins] of the spectra of each frame -> features
+        [..., size]."""
         # 1e-7 is far under the noise of a 16-bit recording; it keeps silence finite. Magnitudes are
         # compressed about as loudness grows (to the power of a quarter), and the autocorrelation
         # is that of a half whitened spectrum (of root magnitudes), which sharpens its peaks
@@ -55,7 +56,6 @@ class Features(nn.Module):
         white = white - white.mean(-1, keepdim=True)
         scale = torch.sqrt((white * white).mean(-1, keepdim=True) + 1e-9)
         correlation = (white / scale) @ self.lags
-        short = short.reshape(long.shape[0], long.shape[1], 2 * self.short_bins)
         return torch.cat([short, low, 4 * correlation], dim=-1)
 
     def whole(self, audio: Tensor) -> Tensor:
@@ -67,18 +67,20 @@ class Features(nn.Module):
             )
             long = torch.fft.rfft(frames(audio, 2 * self.frame, self.frame) * self.long_window)
             long = long[..., : self.low_bins]
-            power = [x.real.square() + x.imag.square() for x in (short, long)]
-            return self._assemble(*power)
+            short, long = [x.real.square() + x.imag.square() for x in (short, long)]
+            return self._assemble(short.reshape(*long.shape[:2], -1), long)
 
     def step(self, seen: Tensor) -> Tensor:
-        """The last two frames [1, 2 x frame] -> features [1, 1, size]."""
+        """The frame before and T frames [T + 1, frame] -> features [T, size]."""
+        pairs = torch.cat([seen[:-1], seen[1:]], dim=1)
         short = torch.stack(
-            [seen[:, self.hop : self.hop + self.frame], seen[:, self.frame :]], dim=1
+            [pairs[:, self.hop : self.hop + self.frame], pairs[:, self.frame :]], dim=1
         )
         matrix = analysis_matrix(self.frame, self.short_bins, self.short_window)
         long = analysis_matrix(2 * self.frame, self.low_bins, self.long_window)
+        short = self._power(short.reshape(-1, self.frame) @ matrix)
         return self._assemble(
-            self._power(short @ matrix), self._power(seen.unsqueeze(1) @ long)
+            short.reshape(-1, 2 * self.short_bins), self._power(pairs @ long)
         )
 
 
@@ -102,7 +104,7 @@ class Encoder(nn.Module):
         self.register_buffer("elements", pitch.element(hertz).float(), persistent=False)
 
     def pitch(self, scores: Tensor) -> Tensor:
-        """Candidates' scores [B, T, PITCH_BINS] -> pitch elements [B, T, 1].
+        """Candidates' scores [..., PITCH_BINS] -> pitch elements [..., 1].
 
         The mean around the best candidate, so that a doubt between octaves does not end between
         them.
@@ -114,13 +116,12 @@ class Encoder(nn.Module):
         return (weights * self.elements).sum(-1, keepdim=True)
 
     def heads(self, hidden: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """-> latent [B, T, D] (its first element is pitch), candidates' scores
-        [B, T, PITCH_BINS]."""
+        """-> latent [..., D] (its first element is pitch), candidates' scores [..., PITCH_BINS]."""
         hidden = self.norm(hidden)
         scores = self.candidates(torch.cat([hidden, features[..., -PITCH_BINS:]], dim=-1)).float()
         rest = self.rest(hidden).float()
         # unit variance across the elements: the pitch element's scale means something beside them
-        rest = nn.functional.layer_norm(rest, rest.shape[-1:])
+        rest = nn.functional.layer_norm(rest, rest.shape[-1:], rest.new_ones(rest.shape[-1]))
         return torch.cat([self.pitch(scores), rest], dim=-1), scores
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,8 +132,10 @@ class Encoder(nn.Module):
         return self.heads(hidden, features)
 
     def step(self, audio: Tensor, before: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """One frame of a stream: audio, before [1, frame] -> latent [1, 1, D], audio, new
-        states."""
-        features = self.features.step(torch.cat([before, audio], dim=1))
-        hidden, states = self.stack(self.enter(features), list(states))
-        return self.heads(hidden, features)[0], audio + 0.0, *states
+        """T frames of a stream: audio [1, T x frame], the frame before [1, frame] -> latent
+        [1, T, D], the last frame, new states."""
+        seen = torch.cat([before, audio.reshape(-1, self.features.frame)], dim=0)
+        features = self.features.step(seen)
+        rows = spans(seen[1:], self.stack.kernel)
+        hidden, states = self.stack.step(self.enter(features), list(states), rows)
+        return self.heads(hidden, features)[0].unsqueeze(0), seen[-1:], *states

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 LOWEST_PITCH = 55.0  # Hz
@@ -51,7 +52,8 @@ class Pitch(nn.Module):
         index = index.clamp(0, len(self.increments) - 1)
         # clamped once more as an integer: what is not a number must end in the loss, not in a
         # read beside the table
-        return self.increments[index.long().clamp(0, len(self.increments) - 1)]
+        index = index.long().clamp(0, len(self.increments) - 1)
+        return F.embedding(index, self.increments[:, None]).squeeze(-1)
 
 
 class Excitation(nn.Module):
@@ -85,7 +87,7 @@ class Excitation(nn.Module):
         half = math.pi * cycles
         below = torch.sin(half)
         flat = below.abs() < 1e-4
-        ratio = torch.sin((2 * whole + 1) * half) / torch.where(flat, torch.ones_like(below), below)
+        ratio = torch.sin((2 * whole + 1) * half) / torch.where(flat, 1.0, below)
         total = 0.5 * torch.where(flat, 2 * whole + 1, ratio) - 0.5
         top = torch.remainder((whole + 1) * cycles, 1.0)
         total = total + (harmonics - whole) * torch.cos(2 * math.pi * top)
@@ -114,16 +116,22 @@ class Excitation(nn.Module):
         return pulses.reshape(batch, -1), noise.reshape(batch, -1)
 
     def step(self, element: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One frame of a stream: element [1, 1], state [1, 3] -> pulses, noise [1, frame], state.
+        """T frames of a stream: element [1, T], state [1, 3] -> pulses, noise [T, frame], state.
 
         The state holds the last increment (0: the stream begins), the phase, and the frame's number
         modulo the noise table's length.
         """
         last, phase, count = state[:, 0:1], state[:, 1:2], state[:, 2:3]
         now = self.pitch.increment(element)
-        before = torch.where(last > 0, last, now)
-        pulses = self.pulses(before, now, phase)
-        noise = self.noise[count[:, 0].long()]
-        phase = torch.remainder(phase + (before + now) * (self.frame / 2), TURN)
-        count = torch.remainder(count + 1, NOISE_FRAMES)
-        return pulses, noise, torch.cat([now, phase, count], dim=1)
+        first = torch.where(last > 0, last, now[:, :1])
+        before = torch.cat([first, now[:, :-1]], dim=1)
+        # of integers: sums of more than sixteen frames are beyond what floats hold exactly
+        advance = ((before + now) * (self.frame / 2)).to(torch.int64)
+        ends = phase.to(torch.int64) + advance.cumsum(1)
+        starts = torch.remainder(ends - advance, TURN).to(now.dtype)
+        pulses = self.pulses(before.reshape(-1, 1), now.reshape(-1, 1), starts.reshape(-1, 1))
+        number = count[0].long() + torch.arange(element.shape[1], device=element.device)
+        noise = F.embedding(torch.remainder(number, NOISE_FRAMES), self.noise)
+        phase = torch.remainder(ends[:, -1:], TURN).to(now.dtype)
+        count = torch.remainder(number[-1:] + 1, NOISE_FRAMES).to(now.dtype)
+        return pulses, noise, torch.cat([now[:, -1:], phase, count.unsqueeze(0)], dim=1)

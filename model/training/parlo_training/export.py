@@ -29,6 +29,9 @@ from .errors import UserError
 TOLERANCE = 1e-4  # largest difference of any sample or latent element, full scale being 1
 LARGEST = 12 * 2**20  # bytes of a bundle
 HALF_FROM = 1024  # weights of this many elements or more are stored in half precision
+OPEN = -1  # a dimension as long as the frames of one run need
+GRAPHS = {1: "graph", 32: "graph of many frames"}  # frames a run that are compared, and their name
+TRACED = 3  # frames of the run that is traced: with one, the tracer would take it for a constant
 
 
 @dataclass
@@ -39,6 +42,12 @@ class Graph:
     inputs: dict[str, tuple[int, ...]]
     output: str
     states: dict[str, tuple[int, ...]]
+    lengths: dict[str, int]  # of the inputs with an open dimension: how much of it a frame takes
+
+    def shape(self, name: str, frames: int) -> list[int]:
+        """The shape of an input of a run of so many frames."""
+        length = frames * self.lengths[name]
+        return [length if size == OPEN else size for size in self.inputs[name]]
 
 
 class _Step(nn.Module):
@@ -64,10 +73,13 @@ def graphs(codec: Codec) -> dict[str, Graph]:
     decoder |= {f"block{i}": (1, own.kernel - 1, own.width) for i in range(own.blocks)}
     decoder |= {f"fine{i}": (1, own.kernel - 1, own.fine_width) for i in range(own.fine_blocks)}
     return {
-        "encoder": Graph(codec.encoder, {"audio": (1, frame)}, "latent", encoder),
+        "encoder": Graph(
+            codec.encoder, {"audio": (1, OPEN)}, "latent", encoder, {"audio": frame}
+        ),
         "decoder": Graph(
             codec.decoder,
-            {"latent": (1, 1, latent), "depth_one_hot": (1, stages + 1)}, "audio", decoder,
+            {"latent": (1, OPEN, latent), "depth_one_hot": (OPEN, stages + 1)}, "audio", decoder,
+            {"latent": 1, "depth_one_hot": 1},
         ),
     }
 
@@ -83,9 +95,14 @@ def half_weights(codec: Codec) -> None:
 
 
 def write_graph(graph: Graph, path: Path) -> None:
-    """Traces one frame's step and writes it as ONNX, large weights in half precision."""
-    inputs = graph.inputs | graph.states
+    """Traces a step of any number of frames and writes it as ONNX, large weights in half
+    precision."""
+    inputs = {name: graph.shape(name, TRACED) for name in graph.inputs} | graph.states
     example = tuple(torch.zeros(shape) for shape in inputs.values())
+    frames = torch.export.Dim("frames")
+    dynamic = [
+        {shape.index(OPEN): graph.lengths[name] * frames} for name, shape in graph.inputs.items()
+    ]
     outputs = [graph.output, *(f"{name}_out" for name in graph.states)]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
@@ -95,6 +112,7 @@ def write_graph(graph: Graph, path: Path) -> None:
         program = torch.onnx.export(
             _Step(graph.owner).eval(), example, input_names=list(inputs), output_names=outputs,
             opset_version=18, dynamo=True, optimize=False, verbose=False,
+            dynamic_shapes=((*dynamic, *[None] * len(graph.states)),),
         )
     model = program.model_proto
     _name_casts(model)
@@ -176,9 +194,8 @@ def manifest(codec: Codec, name: str, description: str, licence: str, folder: Pa
         return f'{key} = {{ name = "{names[key]}", shape = {list(shape)} }}'
 
     parts = graphs(codec)
-    latent = (1, 1, quantizer.latent)
     for part, graph in parts.items():
-        result = latent if graph.output == "latent" else (1, audio.frame)
+        result = (1, OPEN, quantizer.latent) if graph.output == "latent" else (1, OPEN)
         lines += ["", f"[{part}]", f'file = "{part}.onnx"']
         lines += [tensor(key, shape) for key, shape in graph.inputs.items()]
         lines += [tensor(graph.output, result), "states = ["]
@@ -247,8 +264,10 @@ def largest_difference(codec: Codec, folder: Path) -> dict[str, float]:
         scale[0] = config.quantizer.pitch_scale
         note("encoder, stream and whole file", torch.cat(streamed, 1)[0].numpy() / scale,
              whole[0].numpy() / scale)
-        latents = bundle.latents(audio)[:frames]  # silent frames follow them
-        note("encoder, graph and PyTorch", latents / scale, whole[0].numpy() / scale)
+        for at_once, name in GRAPHS.items():
+            bundle.at_once = at_once
+            latents = bundle.latents(audio)[:frames]  # silent frames follow them
+            note(f"encoder, {name} and PyTorch", latents / scale, whole[0].numpy() / scale)
         codes = codec.quantizer.encode(whole)
         for depth in sorted({1, (config.quantizer.stages + 1) // 2, config.quantizer.stages}):
             some = codes[..., :depth]
@@ -259,8 +278,10 @@ def largest_difference(codec: Codec, folder: Path) -> dict[str, float]:
             steps = [(latent[:, t : t + 1], one_hot) for t in range(frames)]
             streamed = torch.cat(_stream(codec, "decoder", steps), 1)[0].numpy()
             note(f"decoder at depth {depth}, stream and whole file", streamed, whole_audio)
-            note(f"decoder at depth {depth}, graph and PyTorch",
-                 bundle.decode(some[0].numpy()), whole_audio)
+            for at_once, name in GRAPHS.items():
+                bundle.at_once = at_once
+                note(f"decoder at depth {depth}, {name} and PyTorch",
+                     bundle.decode(some[0].numpy()), whole_audio)
     return differences
 
 
