@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 MAGIC = bytes.fromhex("8950544B0D0A1A0A")
-FRAMES, END = 1, 2
+FRAMES, END, INDEX, WHOLE = 1, 2, 3, 4
 PLAIN, TRANSFORMER = 0, 1
 
 
@@ -63,7 +63,7 @@ def _width(size):
 
 @dataclass
 class TokenFile:
-    """What a file holds. Blocks are pairs of a count of frames and a payload."""
+    """What a file of whole frames holds, of either version. Blocks are pairs of a count of frames and a payload."""
 
     bundle: bytes
     sample_rate: int
@@ -73,6 +73,11 @@ class TokenFile:
     coding: int = PLAIN
     blocks: list = field(default_factory=list)
     samples: int = 0
+    version: int = 2
+    metadata: dict = field(default_factory=dict)
+    created_ms: int = 0
+    # Totals and points, as `index` gives them.
+    index: tuple | None = None
 
     def frames(self, sizes, coder=None):
         """All frames, if the codebooks have these sizes; `coder` knows coding 1, as entropy.Coder does."""
@@ -84,54 +89,129 @@ class TokenFile:
             raise Damaged(f"coding {self.coding} is not known")
         return [frame for block in blocks for frame in block]
 
+    @property
+    def kind(self):
+        """The kind of its blocks."""
+        return FRAMES if self.version == 1 else WHOLE
+
     @classmethod
     def parse(cls, data):
-        reader = _Reader(data)
-        if reader.take(8) != MAGIC:
-            raise Damaged("the magic differs")
-        if reader.number(1) != 1:
-            raise Damaged("not version 1")
-        end = reader.number(2) + reader.at
-        bundle, rate, samples = reader.take(32), reader.number(4), reader.number(4)
-        depth, coding, length = reader.number(1), reader.number(1), reader.number(1)
-        file = cls(bundle, rate, samples, depth, reader.take(length).decode(), coding)
-        if reader.at > end:
-            raise Damaged("the name runs over the end of the header")
-        reader.at = end
-        reader.checksum(0)
+        file, streams, reader = _header(data)
+        if streams:
+            raise Damaged("a file of streams")
+        places, index_at = [], 0
         while True:
             start = reader.at
             kind, count, length = reader.number(1), reader.number(2), reader.number(4)
             payload = reader.take(length)
             reader.checksum(start)
-            if kind == FRAMES:
+            if kind == file.kind:
                 if not 1 <= count <= 500:
                     raise Damaged(f"a block of {count} frames")
                 file.blocks.append((count, payload))
+                places.append(start)
+            elif kind == INDEX and file.version == 2:
+                file.index, index_at = index(payload), start
             elif kind == END:
-                if (count, length) != (0, 16):
-                    raise Damaged("the end mark has the wrong count or length")
-                total, file.samples = int.from_bytes(payload[:8], "big"), int.from_bytes(payload[8:], "big")
-                if total != sum(count for count, _ in file.blocks):
-                    raise Damaged("the end mark counts other frames than there are")
+                file._end(count, _Reader(payload), index_at)
                 if reader.at != len(data):
                     raise Damaged("bytes follow the end mark")
+                if file.index and file.index != file._points(places):
+                    raise Damaged("the index is not that of the blocks")
                 return file
 
-    def header(self, later_fields=b"", version=1):
+    def _end(self, count, payload, index_at):
+        total, length = payload.number(8), len(payload.data)
+        if count != 0 or length < 16 or total != sum(count for count, _ in self.blocks):
+            raise Damaged("the end mark counts other frames than there are")
+        if self.version == 1:
+            self.samples = payload.number(8)
+        else:
+            duration, place = payload.number(4), payload.number(8)
+            if (duration, place) != (self._milliseconds(total), index_at):
+                raise Damaged("the end mark says another duration or place than there is")
+            padding = payload.number(4) if length >= 24 else 0
+            self.samples = total * self.frame_samples - padding
+        if not 0 <= self.samples <= total * self.frame_samples:
+            raise Damaged("the end mark counts other samples than the frames hold")
+
+    def _milliseconds(self, frames):
+        return -(-1000 * frames * self.frame_samples // self.sample_rate)
+
+    def _points(self, places):
+        """The index that these blocks have, which begin there."""
+        points, before = [], 0
+        for place, (count, _) in zip(places, self.blocks):
+            now = self._milliseconds(before)
+            if now - (points[-1][1] if points else 0) >= 60_000:
+                points.append((place, now, (before,)))
+            before += count
+        return {0: before}, points
+
+    def header(self, later_fields=b"", version=None):
         """The header's bytes; `later_fields` stand for those of a later version."""
         fields = self.bundle + self.sample_rate.to_bytes(4, "big") + self.frame_samples.to_bytes(4, "big")
         name = self.name.encode()
         fields += bytes([self.depth, self.coding, len(name)]) + name + later_fields
-        return with_checksum(MAGIC + bytes([version]) + len(fields).to_bytes(2, "big") + fields)
+        return with_checksum(MAGIC + bytes([version or self.version]) + len(fields).to_bytes(2, "big") + fields)
 
-    def end(self):
+    def end(self, index_at=0):
         """The end mark's bytes."""
         total = sum(count for count, _ in self.blocks)
-        return block(END, 0, total.to_bytes(8, "big") + self.samples.to_bytes(8, "big"))
+        if self.version == 1:
+            return block(END, 0, total.to_bytes(8, "big") + self.samples.to_bytes(8, "big"))
+        content = total.to_bytes(8, "big") + self._milliseconds(total).to_bytes(4, "big") + index_at.to_bytes(8, "big")
+        return block(END, 0, content + max(0, total * self.frame_samples - self.samples).to_bytes(4, "big"))
 
     def to_bytes(self):
-        return self.header() + b"".join(block(FRAMES, *parts) for parts in self.blocks) + self.end()
+        """All of it, without metadata and index."""
+        return self.header() + b"".join(block(self.kind, *parts) for parts in self.blocks) + self.end()
+
+
+def index(payload):
+    """Frames of each stream, and points (place, milliseconds, frames of each stream before it), of an index."""
+    reader, totals = _Reader(payload), {}
+    for _ in range(reader.number(1) + 1):
+        stream = reader.number(1)
+        totals[stream] = reader.long()
+    points, place, time_ms, frames = [], 0, 0, [0] * len(totals)
+    while reader.at < len(payload):
+        place += reader.long()
+        time_ms += reader.long()
+        frames = [before + reader.long() for before in frames]
+        points.append((place, time_ms, tuple(frames)))
+    return totals, points
+
+
+def _header(data):
+    """What a header says: a file without blocks, its streams, and a reader behind it."""
+    reader = _Reader(data)
+    if reader.take(8) != MAGIC:
+        raise Damaged("the magic differs")
+    version = reader.number(1)
+    if version not in (1, 2):
+        raise Damaged(f"version {version}")
+    end = reader.number(2) + reader.at
+    fields, reader.at = reader.at, end
+    reader.checksum(0)
+    after, reader.at = reader.at, fields
+    bundle, rate, samples = reader.take(32), reader.number(4), reader.number(4)
+    depth, coding, length = reader.number(1), reader.number(1), reader.number(1)
+    file, streams = TokenFile(bundle, rate, samples, depth, reader.take(length).decode(), coding, version=version), {}
+    while version == 2 and reader.at < end:
+        tag, field_ = reader.number(1), _Reader(reader.take(reader.number(2)))
+        if tag == CREATED:
+            file.created_ms = field_.number(8)
+        elif tag == STREAM:
+            number = field_.number(1)
+            streams[number] = field_.rest().decode()
+        elif tag == METADATA:
+            key = field_.take(field_.number(1)).decode()
+            file.metadata[key] = field_.rest().decode()
+    if reader.at > end:
+        raise Damaged("a field runs over the end of the header")
+    reader.at = after
+    return file, streams, reader
 
 
 MARKS = ("real", "unsent", "coarse", "predicted", "faded", "silent", "held", "waiting", "gap")
@@ -182,31 +262,11 @@ class StreamsFile:
 
     @classmethod
     def parse(cls, data):
-        reader = _Reader(data)
-        if reader.take(8) != MAGIC:
-            raise Damaged("the magic differs")
-        if reader.number(1) != 2:
+        tokens, streams, reader = _header(data)
+        if tokens.version != 2:
             raise Damaged("not version 2")
-        end = reader.number(2) + reader.at
-        fields, reader.at = reader.at, end
-        reader.checksum(0)
-        after, reader.at = reader.at, fields
-        bundle, rate, samples = reader.take(32), reader.number(4), reader.number(4)
-        depth, coding, length = reader.number(1), reader.number(1), reader.number(1)
-        file = cls(TokenFile(bundle, rate, samples, depth, reader.take(length).decode(), coding))
-        while reader.at < end:
-            tag, field_ = reader.number(1), _Reader(reader.take(reader.number(2)))
-            if tag == CREATED:
-                file.created_ms = field_.number(8)
-            elif tag == STREAM:
-                number = field_.number(1)
-                file.streams[number] = field_.rest().decode()
-            elif tag == METADATA:
-                key = field_.take(field_.number(1)).decode()
-                file.metadata[key] = field_.rest().decode()
-        if reader.at > end:
-            raise Damaged("a field runs over the end of the header")
-        reader.at = after
+        file = cls(tokens, tokens.created_ms, streams, tokens.metadata)
+        depth, samples, rate = tokens.depth, tokens.frame_samples, tokens.sample_rate
         total = latest = 0
         while True:
             start = reader.at
@@ -296,6 +356,15 @@ class _Reader:
         """A number of a run."""
         first = self.number(1)
         return first if first < 0x80 else (first & 0x7F) << 8 | self.number(1)
+
+    def long(self):
+        """A long number, of an index."""
+        number = 0
+        while True:
+            byte = self.number(1)
+            number = number << 7 | byte & 0x7F
+            if byte < 0x80:
+                return number
 
     def run(self, most):
         """A run whose frames have at most so many codes."""

@@ -23,12 +23,61 @@ def test_the_vector_of_the_page():
     lines = re.search(r"```vector\n(.*?)```", page, re.S)[1].splitlines()
     header, block, end = map(bytes.fromhex, lines)
     file = TokenFile.parse(header + block + end)
+    assert file.version == 1
     assert (file.bundle, file.name) == (bytes(range(32)), "test")
     assert (file.sample_rate, file.frame_samples, file.depth, file.coding) == (24000, 480, 2, 0)
     assert (file.blocks, file.samples) == ([(2, bytes.fromhex("123456789A"))], 900)
     # 0x123456789A, ten bits at a time.
     assert file.frames([1024, 1024]) == [[72, 837], [414, 154]]
     assert [file.header(), ptk.block(ptk.FRAMES, *file.blocks[0]), file.end()] == [header, block, end]
+
+
+def test_the_vectors_of_whole_frames_and_of_an_index():
+    page = (ROOT / "docs/file.md").read_text()
+    lines = [bytes.fromhex(line) for line in re.search(r"```whole\n(.*?)```", page, re.S)[1].splitlines()]
+    file = TokenFile.parse(b"".join(lines))
+    assert (file.version, file.samples, file.index) == (2, 900, None)
+    assert file.frames([1024, 1024]) == [[72, 837], [414, 154]]
+    assert [file.header(), ptk.block(ptk.WHOLE, *file.blocks[0]), file.end()] == lines
+    block = bytes.fromhex(re.search(r"```index\n(.*?)```", page, re.S)[1])
+    assert block[0] == ptk.INDEX and block == ptk.block(ptk.INDEX, 0, block[7:-4])
+    points = [(5000, 60_000, (3000, 0)), (9000, 130_000, (3500, 250))]
+    assert ptk.index(block[7:-4]) == ({0: 4000, 1: 250}, points)
+
+
+def test_a_long_file_has_an_index(parlo, bundle, plain, tmp_path):
+    names = []
+    for n in range(24):
+        names.append(tmp_path / f"{n}.ptk")
+        names[-1].write_bytes(plain[0].read_bytes())
+    parlo.run("cat", *names, "--output", tmp_path / "long.ptk")
+    file = TokenFile.parse((tmp_path / "long.ptk").read_bytes())
+    # Parsing compares it with the blocks.
+    totals, points = file.index
+    assert totals == {0: 24 * sum(count for count, _ in plain[1].blocks)} and len(points) >= 2
+    assert file.frames(bundle.sizes) == 24 * plain[1].frames(bundle.sizes)
+    stretch = "--from", "61.5", "--to", "62"
+    parlo.run("cut", "--bundle", bundle.folder, *stretch, tmp_path / "long.ptk", tmp_path / "cut.ptk")
+    cut = TokenFile.parse((tmp_path / "cut.ptk").read_bytes())
+    length = bundle.frame_samples / bundle.sample_rate
+    first, last = int(np.ceil(61.5 / length - 1e-9)), int(np.ceil(62 / length - 1e-9))
+    assert cut.frames(bundle.sizes) == file.frames(bundle.sizes)[first : last + bundle.delay_frames]
+    assert cut.samples == (last - first) * bundle.frame_samples
+    parlo.run("export", "--bundle", bundle.folder, tmp_path / "cut.ptk", tmp_path / "cut.npz")
+    archive = np.load(tmp_path / "cut.npz")
+    assert archive["audio.codes"].dtype == np.int16
+    assert archive["audio.codes"].T.tolist() == cut.frames(bundle.sizes)
+    assert np.allclose(archive["audio.times"], np.arange(len(cut.frames(bundle.sizes))) * length)
+    assert set(archive["audio.marks"]) == {0}
+
+
+def test_files_of_the_first_version_are_read(parlo, bundle, plain, tmp_path):
+    path, file = plain
+    first = TokenFile(**{**vars(file), "version": 1})
+    (tmp_path / "first.ptk").write_bytes(first.to_bytes())
+    for source, name in ((path, "second.wav"), (tmp_path / "first.ptk", "first.wav")):
+        parlo.run("decode", "--bundle", bundle.folder, source, tmp_path / name)
+    assert (tmp_path / "first.wav").read_bytes() == (tmp_path / "second.wav").read_bytes()
 
 
 def test_the_vector_of_version_2():
@@ -99,7 +148,7 @@ def test_what_encode_writes(request, bundle, clip, coding):
     bits = sum((size - 1).bit_length() for size in bundle.sizes[:6])
     as_they_are = sum((count * bits + 7) // 8 for count, _ in file.blocks)
     assert payloads == as_they_are if coding == ptk.PLAIN else payloads < 0.85 * as_they_are
-    assert path.stat().st_size == 58 + len(file.name) + 11 * len(file.blocks) + payloads + 27
+    assert path.stat().st_size == 58 + len(file.name) + 11 * len(file.blocks) + payloads + 35
 
 
 def test_what_encode_writes_into_a_pipe(parlo, bundle, clip, tokens):
@@ -108,14 +157,14 @@ def test_what_encode_writes_into_a_pipe(parlo, bundle, clip, tokens):
     counts = [count for count, _ in piped.blocks]
     frames = round(0.240 * bundle.sample_rate / bundle.frame_samples)
     assert counts[:-1] == [frames] * (len(counts) - 1) and 1 <= counts[-1] <= frames
-    assert bundle.frames(piped) == bundle.frames(tokens[1])
+    assert piped.version == 2 and bundle.frames(piped) == bundle.frames(tokens[1])
     assert piped.samples == tokens[1].samples
 
 
 def test_fields_and_kinds_of_later_versions_are_passed_over(parlo, bundle, tokens, tmp_path):
     path, file = tokens
-    blocks = b"".join(ptk.block(3, 7, b"of later days") + ptk.block(ptk.FRAMES, *parts) for parts in file.blocks)
-    (tmp_path / "later.ptk").write_bytes(file.header(b"later") + blocks + file.end())
+    blocks = b"".join(ptk.block(77, 7, b"of later days") + ptk.block(ptk.WHOLE, *parts) for parts in file.blocks)
+    (tmp_path / "later.ptk").write_bytes(file.header(b"\x63\0\5later") + blocks + file.end())
     for source, name in ((path, "plain.wav"), (tmp_path / "later.ptk", "later.wav")):
         parlo.run("decode", "--bundle", bundle.folder, source, tmp_path / name)
     assert (tmp_path / "plain.wav").read_bytes() == (tmp_path / "later.wav").read_bytes()
@@ -125,7 +174,7 @@ def damaged(file, data):
     """Each way in which bytes can be no file, by name."""
     last = len(file.blocks) - 1
     count, payload = file.blocks[last]
-    others = b"".join(ptk.block(ptk.FRAMES, *parts) for parts in file.blocks[:last])
+    others = b"".join(ptk.block(ptk.WHOLE, *parts) for parts in file.blocks[:last])
 
     def ending(kind, count, payload):
         return file.header() + others + ptk.block(kind, count, payload) + file.end()
@@ -140,10 +189,10 @@ def damaged(file, data):
     yield "cut in a block", data[: len(data) // 2]
     yield "no end mark", data[: -len(file.end())]
     yield "bytes after the end mark", data + b"\0"
-    yield "no frames in a block", ending(ptk.FRAMES, 0, b"")
-    yield "too many frames in a block", ending(ptk.FRAMES, 501, payload)
-    yield "fewer frames than the payload has", ending(ptk.FRAMES, count - 1, payload)
-    yield "more frames than the payload has", ending(ptk.FRAMES, count + 1, payload)
+    yield "no frames in a block", ending(ptk.WHOLE, 0, b"")
+    yield "too many frames in a block", ending(ptk.WHOLE, 501, payload)
+    yield "fewer frames than the payload has", ending(ptk.WHOLE, count - 1, payload)
+    yield "more frames than the payload has", ending(ptk.WHOLE, count + 1, payload)
 
 
 def test_damage_is_refused_in_a_sentence(parlo, bundle, tokens, tmp_path):

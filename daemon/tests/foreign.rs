@@ -9,6 +9,7 @@ mod onnx;
 mod support;
 
 use std::{
+    io::Cursor,
     path::Path,
     sync::{Arc, LazyLock},
     thread::JoinHandle,
@@ -16,20 +17,20 @@ use std::{
 };
 
 use foreign::{Coded, Latents, Way};
+use parlo_archive::{Archive, Options, State, Writer, coder};
 use parlo_control::{Call as CallStatus, CallState, Dial, Status};
 use parlo_model::{
-    Bundle, Decoder, Encoder, EncoderConfig, FrameCoder, ModelError, PacketCoder, PlainCoder, Runtime,
-    decode_recording, encode_recording,
+    Bundle, Decoder, Encoder, EncoderConfig, ModelError, PacketCoder, Runtime, decode_recording, encode_recording,
 };
 use parlo_netem::{Jitter, Loss};
 use parlo_protocol::{
     adapt::{Costs, Limits},
-    file::{Coding, FileReader, FileWriter, Header, Item},
+    file::Coding,
     offer::Codec,
 };
 use parlo_tokens::TokenFrame;
 use parlod::{
-    call::{CallError, Captured, Engine, Kind, Listener, Packing, Stop, Unit},
+    call::{CallError, Captured, Engine, Kind, Listener, Packing, Place, Stop, Unit},
     config::{AutoAnswer, Config, Endpoint},
     hub::{Handle, Reply, Request, Service},
     recordings::Recordings,
@@ -90,6 +91,7 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
             number: number as u64,
             unit: Unit::Tokens(encoder.push(frame).unwrap()),
             silence: None,
+            place: Place::Alone,
         })
         .collect();
     let expected = speech.iter().flat_map(|frame| match frame.unit {
@@ -443,34 +445,19 @@ fn files_hold_the_tokens_of_every_kind_of_codec() {
         let signal = sweep(audio.sample_rate, 1);
         let config = EncoderConfig { depth: bundle.layout().depth(), beam: 4 };
         let frames = encode_recording(&runtime, bundle, config, &signal).unwrap();
-        let header = Header {
-            bundle: bundle.id(),
-            bundle_name: manifest.name.clone(),
-            sample_rate: audio.sample_rate,
-            frame_samples: audio.frame_samples as u32,
-            depth: config.depth as u8,
-            coding: Coding::Plain,
-        };
-        let (mut bytes, mut payload) = (Vec::new(), Vec::new());
-        let mut coder = PlainCoder::new(*bundle.layout());
-        let mut file = FileWriter::begin(&header, &mut bytes);
-        coder.encode(&frames, &mut payload).unwrap();
-        file.block(frames.len(), &payload, &mut bytes).unwrap();
-        file.end(signal.len() as u64, &mut bytes);
+        let options = Options { depth: config.depth, ..Options::default() };
+        let mut writer = Writer::begin(Cursor::new(Vec::new()), bundle, &options).unwrap();
+        frames.iter().for_each(|frame| writer.push(frame).unwrap());
+        let file = writer.finish(Some(signal.len() as u64)).unwrap();
 
-        let mut reader = FileReader::new();
-        reader.push(&bytes);
-        let mut back: Vec<TokenFrame> = Vec::new();
-        let mut samples = 0;
-        while let Some(item) = reader.next_item().unwrap() {
-            match item {
-                Item::Header(found) => assert_eq!(found, header),
-                Item::Frames { count, payload, .. } => coder.decode(payload, count, config.depth, &mut back).unwrap(),
-                Item::End { samples: length } => samples = length,
-            }
-        }
-        reader.finish().unwrap();
-        assert_eq!((back.as_slice(), samples), (frames.as_slice(), signal.len() as u64), "{manifest:?}");
+        let mut archive = Archive::open(file).unwrap();
+        let found = archive.header().tokens.clone();
+        assert_eq!((found.bundle, found.coding), (bundle.id(), Coding::Plain), "{manifest:?}");
+        assert_eq!((archive.state().clone(), archive.samples()), (State::Whole, Some(signal.len() as u64)));
+        let (mut coder, mut timed) = (coder(bundle, found.coding).unwrap(), Vec::new());
+        archive.read(&mut coder, 0, 0, u64::MAX, &mut timed).unwrap();
+        let back: Vec<TokenFrame> = timed.iter().filter_map(|frame| frame.codes).collect();
+        assert_eq!(back, frames, "{manifest:?}");
         let heard = decode_recording(&runtime, bundle, &back).unwrap();
         assert!(heard.len() >= signal.len() && heard.len() < signal.len() + audio.frame_samples);
     }

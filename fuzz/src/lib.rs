@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "door", run: doors::door, tries: 1_500 },
     Target { name: "call", run: calls::call, tries: 1_000 },
     Target { name: "file", run: files::file, tries: 10_000 },
+    Target { name: "archive", run: files::archive, tries: 1_500 },
     Target { name: "payload", run: models::payload, tries: 3_000 },
     Target { name: "plain", run: models::plain, tries: 10_000 },
     Target { name: "entropy_model", run: models::entropy_model, tries: 1_000 },

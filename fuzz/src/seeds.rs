@@ -39,7 +39,7 @@ fn streams(bundle: BundleId) -> Vec<u8> {
     };
     let streams = (0..).zip(["said", "heard"]).map(|(id, name)| Stream { id, name: name.into() }).collect();
     let metadata = vec![("peer".into(), "ann".into())];
-    let header = streams::Header { tokens, created_ms: 1_800_000_000_000, streams, metadata };
+    let header = streams::Header { tokens, created_ms: Some(1_800_000_000_000), streams, metadata };
     let mut bytes = vec![50];
     let mut writer = streams::Writer::begin(&header, &mut bytes).expect("a small header");
     let codes = Codes { depth: 4, payload: &[1, 2, 3, 4, 5, 6, 7, 8, 9] };
@@ -55,7 +55,31 @@ fn streams(bundle: BundleId) -> Vec<u8> {
     writer.block(0, 0, &said, &mut bytes).expect("a small block");
     writer.block(1, 20, &heard, &mut bytes).expect("a small block");
     writer.block(0, 4000, &said[1..], &mut bytes).expect("a small block");
-    writer.end(&mut bytes);
+    writer.end(None, &mut bytes);
+    bytes
+}
+
+/// A file of whole frames that is long enough to have an index: 140 s in seven blocks.
+pub(crate) fn long_file() -> Vec<u8> {
+    let tokens = Header {
+        bundle: BundleId::from_bytes([5; 32]),
+        bundle_name: "x".into(),
+        sample_rate: 16_000,
+        // 100 ms.
+        frame_samples: 1_600,
+        depth: 2,
+        coding: Coding::Plain,
+    };
+    let header = streams::Header { tokens, created_ms: None, streams: Vec::new(), metadata: Vec::new() };
+    let mut bytes = Vec::new();
+    let mut writer = streams::Writer::begin(&header, &mut bytes).expect("a small header");
+    let mut random = Random(6);
+    for _ in 0..7 {
+        let (frames, mut payload) = (random.frames(&SMALL.layout(), 2, 200), Vec::new());
+        PlainCoder::new(SMALL.layout()).encode(&frames, &mut payload).expect("the frames fit");
+        writer.whole(200, &payload, &mut bytes).expect("a small block");
+    }
+    writer.end(Some(1_400 * 1_600 - 7), &mut bytes);
     bytes
 }
 
@@ -202,6 +226,15 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 add(&format!("{coding:?}").to_lowercase(), bytes);
             }
             add("streams", streams(bundle));
+            add("whole", [&[50], &long_file()[..]].concat());
+        }
+        "archive" => {
+            let mut recording = streams(BundleId::from_bytes([5; 32]));
+            recording[0] = 8;
+            add("streams", recording);
+            add("whole", [&[200], &long_file()[..]].concat());
+            add("changed", vec![1, 3, 4, 5, 6]);
+            add("changed-more", vec![7, 0, 70, 1, 0, 1, 90, 80, 0, 5, 5, 5, 0, 9, 9, 9, 0]);
         }
         "payload" => {
             let mut coder = EntropyCoder::new(small());

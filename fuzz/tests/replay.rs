@@ -45,7 +45,7 @@ macro_rules! replays {
     };
 }
 
-replays!(media control offer key session door call file payload plain entropy_model manifest);
+replays!(media control offer key session door call file archive payload plain entropy_model manifest);
 
 #[test]
 fn the_corpus_is_what_is_made_of_real_packets() {

@@ -1,4 +1,4 @@
-//! Whole recordings, whatever the bundle: those that can stream do, frame by frame.
+//! Whole recordings, whatever the bundle: those that can stream do.
 
 use parlo_tokens::TokenFrame;
 
@@ -25,27 +25,14 @@ pub fn encode_recording(
 ) -> Result<Vec<TokenFrame>, ModelError> {
     let audio = &bundle.manifest().audio;
     let behind = audio.delay_samples.div_ceil(audio.frame_samples);
+    let count = samples.len().div_ceil(audio.frame_samples) + behind;
+    let mut padded = samples.to_vec();
+    padded.resize(count * audio.frame_samples, 0.0);
     if bundle.whole().is_some() {
-        let frames = samples.len().div_ceil(audio.frame_samples) + behind;
-        let mut padded = samples.to_vec();
-        padded.resize(frames * audio.frame_samples, 0.0);
         return WholeEncoder::new(runtime, bundle, config)?.encode(&padded);
     }
-    let mut encoder = Encoder::new(runtime, bundle, config)?;
-    let (whole, rest) = samples.split_at(samples.len() - samples.len() % audio.frame_samples);
-    let mut frames = Vec::with_capacity(samples.len() / audio.frame_samples + 1 + behind);
-    for frame in whole.chunks_exact(audio.frame_samples) {
-        frames.push(encoder.push(frame)?);
-    }
-    let mut last = vec![0.0; audio.frame_samples];
-    if !rest.is_empty() {
-        last[..rest.len()].copy_from_slice(rest);
-        frames.push(encoder.push(&last)?);
-        last.fill(0.0);
-    }
-    for _ in 0..behind {
-        frames.push(encoder.push(&last)?);
-    }
+    let mut frames = Vec::with_capacity(count);
+    Encoder::new(runtime, bundle, config)?.push_many(&padded, &mut frames)?;
     Ok(frames)
 }
 
@@ -61,9 +48,7 @@ pub fn decode_recording(runtime: &Runtime, bundle: &Bundle, frames: &[TokenFrame
     } else {
         let mut decoder = Decoder::new(runtime, bundle)?;
         let mut samples = Vec::with_capacity(frames.len() * audio.frame_samples);
-        for frame in frames {
-            samples.extend_from_slice(decoder.push(frame)?);
-        }
+        decoder.push_many(frames, &mut samples)?;
         samples
     };
     samples.drain(..audio.delay_samples.min(samples.len()));

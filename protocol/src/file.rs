@@ -1,15 +1,15 @@
 //! Token files (`.ptk`). `docs/file.md` has the byte diagrams; this module is their only implementation.
 //!
-//! Version 1, which is here, is one stream of whole frames; version 2, in [`streams`], several, with what became of each frame.
+//! [`streams`] writes version 2, and reads both; here is what they have in common, and what writes version 1.
 //!
-//! A file is a header, blocks of frames, and an end mark, each with its own checksum. It is written from front to back and
+//! A file is a header, blocks of frames, and an end mark, each with its own checksum. It is written from front to back and can be
 //! read so too, through pipes as well: nothing is ever gone back to. Reading takes bounded memory whatever the bytes are.
 
 pub mod streams;
 
 use parlo_tokens::{BundleId, MAX_DEPTH};
 
-/// Version of the format of one stream.
+/// The first version of the format.
 pub const VERSION: u8 = 1;
 
 /// First bytes of every file. As in PNG (RFC 2083 section 3.1), they show damage done by text conversion.
@@ -77,27 +77,6 @@ pub struct Header {
     pub coding: Coding,
 }
 
-/// One part of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// The first.
-    Header(Header),
-    /// A run of frames.
-    Frames {
-        /// Number of the first frame in the file, from 0.
-        first: u64,
-        /// How many there are.
-        count: usize,
-        /// The frames, as the model's coder made them.
-        payload: &'a [u8],
-    },
-    /// The last.
-    End {
-        /// Samples of the original at the bundle's rate: the last frame may be filled up with silence beyond them.
-        samples: u64,
-    },
-}
-
 /// Why bytes are no token file. The sentence says where, and what to do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -114,9 +93,6 @@ pub enum FileError {
         newest = streams::VERSION
     )]
     Version(u8),
-    /// The format of the other reader: [`FileReader`] reads version 1, [`streams::Reader`] version 2.
-    #[error("it has {} where {} was expected", kind_of(*.0), other_kind(*.0))]
-    OtherVersion(u8),
     /// A header that no writer makes.
     #[error("its header is damaged: {0}")]
     Header(&'static str),
@@ -163,7 +139,7 @@ pub struct BlockTooLarge {
     pub bytes: usize,
 }
 
-/// Makes the bytes of a file, part by part.
+/// Makes the bytes of a file of version 1, part by part, for readers that know no other. [`streams::Writer`] makes those of today.
 #[derive(Debug, Default)]
 pub struct FileWriter {
     frames: u64,
@@ -224,26 +200,25 @@ fn append_header(version: u8, header: &Header, name: &[u8], more: &[u8], length:
     out.extend_from_slice(&checksum.to_be_bytes());
 }
 
-/// What a header says, and the length of all of it, once it is there: `version` is the one that is read, `other` another that
-/// there is; `lengths` is how long its fields may be.
-fn header_of(
-    bytes: &[u8],
-    version: u8,
-    other: u8,
-    lengths: std::ops::RangeInclusive<usize>,
-) -> Result<Option<(&[u8], usize)>, FileError> {
+/// A header's version, its fields, and the length of all of it.
+type Fields<'a> = (u8, &'a [u8], usize);
+
+/// What a file begins with, once all of it is there.
+fn header_of(bytes: &[u8]) -> Result<Option<Fields<'_>>, FileError> {
     let known = bytes.len().min(MAGIC.len());
     if bytes[..known] != MAGIC[..known] {
         return Err(FileError::NotTokens);
     }
-    let Some(&[found, a, b]) = bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
+    let Some(&[version, a, b]) = bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
         return Ok(None);
     };
-    if found != version {
-        return Err(if found == other { FileError::OtherVersion(found) } else { FileError::Version(found) });
-    }
+    let most = match version {
+        VERSION => MAX_HEADER_BYTES,
+        streams::VERSION => streams::MAX_HEADER_BYTES,
+        other => return Err(FileError::Version(other)),
+    };
     let length = usize::from(u16::from_be_bytes([a, b]));
-    if !lengths.contains(&length) {
+    if !(FIXED_HEADER_BYTES..=most).contains(&length) {
         return Err(FileError::Header("its length is not possible"));
     }
     let start = MAGIC.len() + 3;
@@ -254,7 +229,7 @@ fn header_of(
     if !checksum_fits(&bytes[..whole]) {
         return Err(FileError::Header("the checksum differs"));
     }
-    Ok(Some((&bytes[start..start + length], whole)))
+    Ok(Some((version, &bytes[start..start + length], whole)))
 }
 
 /// Why a file without an end mark is not whole: `bytes` are what was not used, after `before` others.
@@ -279,152 +254,11 @@ fn append_block(kind: u8, count: u16, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&checksum.to_be_bytes());
 }
 
-/// Takes a file's bytes as they come, and gives its parts as they are whole.
-#[derive(Debug, Default)]
-pub struct FileReader {
-    bytes: Vec<u8>,
-    /// How many of `bytes` were given out.
-    used: usize,
-    /// Bytes of the file before `bytes`.
-    before: u64,
-    header: Option<Header>,
-    frames: u64,
-    ended: bool,
-}
-
-impl FileReader {
-    /// A reader at the start of a file.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes more bytes. Call [`next_item`](Self::next_item) until it gives nothing before pushing more, so that no more is
-    /// held than a block and what was pushed last.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.before += self.used as u64;
-        self.bytes.drain(..self.used);
-        self.used = 0;
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// The next part, if it is whole already.
-    ///
-    /// # Errors
-    /// If the bytes are no token file, or damaged. What was given before is good; nothing more will come.
-    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, FileError> {
-        if self.header.is_none() {
-            return Ok(self.next_header()?.map(Item::Header));
-        }
-        loop {
-            let rest = &self.bytes[self.used..];
-            if self.ended {
-                return if rest.is_empty() { Ok(None) } else { Err(self.block("bytes follow the end mark")) };
-            }
-            let Some(head) = rest.first_chunk::<BLOCK_HEADER>() else { return Ok(None) };
-            let [kind, count @ .., a, b, c, d] = *head;
-            let (count, length) = (usize::from(u16::from_be_bytes(count)), u32::from_be_bytes([a, b, c, d]) as usize);
-            let most = if [KIND_FRAMES, KIND_END].contains(&kind) { MAX_BLOCK_BYTES } else { MAX_UNKNOWN_BYTES };
-            if length > most {
-                return Err(self.block("a block claims to be larger than any is"));
-            }
-            let whole = BLOCK_HEADER + length + CHECKSUM;
-            if rest.len() < whole {
-                return Ok(None);
-            }
-            if !checksum_fits(&rest[..whole]) {
-                return Err(FileError::Checksum { offset: self.offset(), seconds: self.seconds() });
-            }
-            let payload = self.used + BLOCK_HEADER..self.used + BLOCK_HEADER + length;
-            match kind {
-                KIND_FRAMES => {
-                    if count == 0 || count > MAX_BLOCK_FRAMES {
-                        return Err(self.block("a block has no frames, or more than any has"));
-                    }
-                    let first = self.frames;
-                    self.frames += count as u64;
-                    self.used += whole;
-                    return Ok(Some(Item::Frames { first, count, payload: &self.bytes[payload] }));
-                }
-                KIND_END => {
-                    let Some((frames, samples)) = totals(&self.bytes[payload]) else {
-                        return Err(self.block("the end mark has the wrong length"));
-                    };
-                    if frames != self.frames {
-                        return Err(self.block("the end mark counts other frames than there are"));
-                    }
-                    let frame_samples = self.header.as_ref().map_or(0, |header| u64::from(header.frame_samples));
-                    if samples > frames.saturating_mul(frame_samples) {
-                        return Err(self.block("the end mark counts more samples than the frames hold"));
-                    }
-                    self.ended = true;
-                    self.used += whole;
-                    return Ok(Some(Item::End { samples }));
-                }
-                // A kind of later versions: its length is known, so it can be passed over.
-                _ => self.used += whole,
-            }
-        }
-    }
-
-    /// Says that no more bytes come.
-    ///
-    /// # Errors
-    /// If the file is not whole.
-    pub fn finish(&self) -> Result<(), FileError> {
-        if self.ended {
-            return Ok(());
-        }
-        Err(not_whole(&self.bytes, self.before, self.seconds()))
-    }
-
-    fn next_header(&mut self) -> Result<Option<Header>, FileError> {
-        let lengths = FIXED_HEADER_BYTES..=MAX_HEADER_BYTES;
-        let Some((fields, whole)) = header_of(&self.bytes, VERSION, streams::VERSION, lengths)? else {
-            return Ok(None);
-        };
-        let (header, _) = parse_fields(fields)?;
-        self.used = whole;
-        self.header = Some(header.clone());
-        Ok(Some(header))
-    }
-
-    fn offset(&self) -> u64 {
-        self.before + self.used as u64
-    }
-
-    fn seconds(&self) -> f64 {
-        self.header
-            .as_ref()
-            .map_or(0.0, |header| self.frames as f64 * f64::from(header.frame_samples) / f64::from(header.sample_rate))
-    }
-
-    fn block(&self, what: &'static str) -> FileError {
-        FileError::Block { offset: self.offset(), seconds: self.seconds(), what }
-    }
-}
-
 /// Whether the last four bytes are the CRC32C of those before.
 fn checksum_fits(bytes: &[u8]) -> bool {
     bytes
         .split_last_chunk::<CHECKSUM>()
         .is_some_and(|(content, sum)| crc32c::crc32c(content) == u32::from_be_bytes(*sum))
-}
-
-/// Frames and samples of an end mark. What later versions append is passed over.
-fn totals(payload: &[u8]) -> Option<(u64, u64)> {
-    let (frames, rest) = payload.split_first_chunk::<8>()?;
-    let (samples, _) = rest.split_first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*frames), u64::from_be_bytes(*samples)))
-}
-
-/// What a file of this version is called in messages.
-fn kind_of(version: u8) -> &'static str {
-    if version == streams::VERSION { "several streams (version 2)" } else { "a single stream (version 1)" }
-}
-
-/// What a file of the other version is called.
-fn other_kind(version: u8) -> &'static str {
-    kind_of(if version == VERSION { streams::VERSION } else { VERSION })
 }
 
 /// Reads the fields that all versions have; gives what follows them too.

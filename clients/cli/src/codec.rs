@@ -1,14 +1,18 @@
 //! What encoding and decoding share: the model, and a bar that shows how far it is.
 
 use std::{
+    fs,
     io::{IsTerminal, stderr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use parlo_model::{Bundle, EntropyCoder, FrameCoder, ModelError, PlainCoder, Runtime};
-use parlo_protocol::file::Coding;
+use parlo_archive::ArchiveError;
+use parlo_model::{Bundle, ModelError, Runtime};
+use parlo_protocol::file::Header;
+
+use crate::place::Place;
 
 /// Loads the library and the bundle in `folder`.
 pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {
@@ -16,23 +20,60 @@ pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {
     Ok((Runtime::load(None)?, bundle))
 }
 
-/// The coding that takes the fewest bits with this bundle.
-pub(crate) fn best_coding(bundle: &Bundle) -> Coding {
-    if bundle.manifest().entropy.is_some() { Coding::Transformer } else { Coding::Plain }
+/// The folder of the bundle that a file was made with: the one that is named, or one of those that are here.
+pub(crate) fn folder_of(tokens: &Header, name: &str, bundle: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if bundle.is_some() {
+        return Ok(parlo_model::locate_bundle(bundle)?);
+    }
+    let usual = parlo_model::locate_bundle(None).ok();
+    let is_right = |folder: &PathBuf| Bundle::open(folder).is_ok_and(|bundle| bundle.id() == tokens.bundle);
+    usual.filter(is_right).or_else(|| parlo_model::find_bundle(tokens.bundle)).with_context(|| {
+        let folders = parlo_model::bundle_folders();
+        let here = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let names = here.filter_map(|entry| Bundle::open(&entry.path()).ok());
+        let mut names: Vec<String> =
+            names.map(|bundle| format!("{} ({})", bundle.manifest().name, bundle.id().short())).collect();
+        names.sort();
+        names.dedup();
+        let here = if names.is_empty() { "none is".to_owned() } else { names.join(", ") };
+        let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        format!(
+            "{name} was made with the model {} ({}), which is not here ({here}); name its folder with --bundle, or put it into {}",
+            tokens.bundle_name,
+            tokens.bundle.short(),
+            folders.join(" or ")
+        )
+    })
 }
 
-/// What makes payloads of frames, and frames of payloads.
-pub(crate) fn coder(bundle: &Bundle, coding: Coding) -> anyhow::Result<Box<dyn FrameCoder>> {
-    Ok(match coding {
-        Coding::Transformer => {
-            let model = bundle.entropy_model()?;
-            let model = model.with_context(|| {
-                format!("the tokens are entropy-coded, but the model {} cannot do that", bundle.manifest().name)
-            })?;
-            Box::new(EntropyCoder::new(&model))
+/// Loads the bundle that a file was made with; refuses another.
+pub(crate) fn bundle_of(tokens: &Header, name: &str, bundle: Option<&Path>) -> anyhow::Result<Bundle> {
+    let folder = folder_of(tokens, name, bundle)?;
+    let bundle = Bundle::open(&folder)?;
+    if bundle.id() != tokens.bundle {
+        bail!(
+            "{name} was made with the model {} ({}), but {} is {} ({}); name the right one with --bundle",
+            tokens.bundle_name,
+            tokens.bundle.short(),
+            folder.display(),
+            bundle.manifest().name,
+            bundle.id().short()
+        );
+    }
+    Ok(bundle)
+}
+
+/// An error of writing there, with the name of the place.
+pub(crate) fn named(error: anyhow::Error, place: &Place) -> anyhow::Error {
+    match error.downcast::<ArchiveError>() {
+        Ok(ArchiveError::Write(error)) if place.is_standard() => {
+            anyhow::Error::new(error).context("cannot write to standard output")
         }
-        _ => Box::new(PlainCoder::new(*bundle.layout())),
-    })
+        Ok(ArchiveError::Write(error)) => anyhow::Error::new(error).context(format!("cannot write {place}")),
+        Ok(ArchiveError::Model(error)) => error.into(),
+        Ok(error) => error.into(),
+        Err(error) => error,
+    }
 }
 
 /// A bar over so many seconds of speech, or a running count where the length is not known. Shown on terminals only.

@@ -1,22 +1,51 @@
 //! `parlo decode`: tokens to sound, whole files or while they come in.
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{io::Read, ops::ControlFlow, path::Path};
 
 use anyhow::{Context, bail};
-use parlo_model::{CodingError, Decoder, FrameCoder};
-use parlo_protocol::file::{FileError, FileReader, Header, Item, streams};
+use parlo_archive::{Archive, ArchiveError, Coder, State, TimedFrame};
+use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
+use parlo_protocol::file::{
+    FileError,
+    streams::{Block, Header, Item, Reader},
+};
 use parlo_tokens::TokenFrame;
-use parlod::audio::{Format, WavWriter};
+use parlod::{
+    audio::{Format, WavWriter},
+    recordings::{self, Side},
+};
 
-use crate::{codec, place::Place};
+use crate::{
+    codec,
+    place::{Anywhere, Place},
+    tokens::Stretch,
+};
 
-pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_going: bool) -> anyhow::Result<()> {
+/// How much before a stretch is decoded with it, so that the decoder has heard what came before, milliseconds.
+const WARM_MS: u64 = 1_000;
+
+/// Where the input goes, and what of it.
+struct Task<'a> {
+    input: &'a Place,
+    name: String,
+    output: &'a Place,
+    bundle: Option<&'a Path>,
+    keep_going: bool,
+}
+
+pub(crate) fn run(
+    input: &Place,
+    output: &Place,
+    bundle: Option<&Path>,
+    keep_going: bool,
+    stretch: Stretch,
+) -> anyhow::Result<()> {
+    let task = Task { input, name: input.name("standard input"), output, bundle, keep_going };
+    if !stretch.is_all() {
+        return task.stretch(stretch);
+    }
     let mut bytes = input.read_bytes()?;
-    let mut reader = FileReader::new();
-    let mut player: Option<Player> = None;
+    let (mut reader, mut player, mut read) = (Reader::new(), None, Vec::new());
     let mut buffer = vec![0; 1 << 14];
     let bar = codec::progress("decoding", None);
     let outcome = loop {
@@ -24,18 +53,24 @@ pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_goi
         if count == 0 {
             break reader.finish().map_err(Damage::File);
         }
+        if player.is_none() {
+            read.extend_from_slice(&buffer[..count]);
+        }
         reader.push(&buffer[..count]);
-        match drain(&mut reader, &mut player, input, output, bundle)? {
-            Ok(()) => {}
-            Err(Damage::File(FileError::OtherVersion(_))) => return recording(input, output, bundle, keep_going),
-            Err(damage) => break Err(damage),
+        match task.drain(&mut reader, &mut player)? {
+            Drained::All => {}
+            Drained::Streams => {
+                bar.finish_and_clear();
+                return task.recording(bytes, read);
+            }
+            Drained::Damaged(damage) => break Err(damage),
         }
         if let Some(player) = &player {
-            bar.set_position(player.frames * u64::from(player.frame_ms) / 1000);
+            bar.set_position(player.seconds() as u64);
         }
     };
     bar.finish_and_clear();
-    let name = if input.is_standard() { "standard input".to_owned() } else { input.to_string() };
+    let name = &task.name;
     match (outcome, player) {
         (Ok(()), Some(player)) => player.finish(),
         (Err(damage), Some(player)) if keep_going => {
@@ -50,52 +85,146 @@ pub(crate) fn run(input: &Place, output: &Place, bundle: Option<&Path>, keep_goi
     }
 }
 
-/// Decodes a recording of a call, both sides mixed.
-fn recording(input: &Place, output: &Place, bundle: Option<&Path>, keep_going: bool) -> anyhow::Result<()> {
-    let Place::File(path) = input else {
-        bail!("standard input is a recording of a call, which is read twice, so it must be a file: save it first");
-    };
-    let (header, end) = walk(input)?;
-    let name = input.to_string();
-    let header = match (header, end) {
-        (Some(header), Ok(())) => header,
-        (Some(header), Err(damage)) if keep_going => {
-            eprintln!("parlo: {name}: {damage}");
-            header
-        }
-        (Some(_), Err(damage)) => bail!("{name}: {damage}; --keep-going saves that"),
-        (None, end) => bail!("{name}: {}", end.err().unwrap_or(FileError::Empty)),
-    };
-    let folder = match bundle {
-        Some(_) => parlo_model::locate_bundle(bundle)?,
-        None => find(&header, input)?,
-    };
-    let (runtime, bundle) = codec::open(&folder)?;
-    let wav = parlod::recordings::wav(path, parlod::recordings::Side::Both, keep_going, &runtime, &bundle)?;
-    let mut output = output.write_bytes()?;
-    output.put(&wav)?;
-    output.finish()
-}
-
-/// What a recording's header says, and whether it is whole. Nothing is decoded.
-fn walk(input: &Place) -> anyhow::Result<(Option<Header>, Result<(), FileError>)> {
-    let mut bytes = input.read_bytes()?;
-    let (mut reader, mut buffer, mut header) = (streams::Reader::new(), vec![0; 1 << 16], None);
-    loop {
-        let count = bytes.read(&mut buffer).with_context(|| format!("cannot read {input}"))?;
-        if count == 0 {
-            return Ok((header, reader.finish()));
-        }
-        reader.push(&buffer[..count]);
+impl Task<'_> {
+    /// Plays everything that is whole by now.
+    fn drain(&self, reader: &mut Reader, player: &mut Option<Player>) -> anyhow::Result<Drained> {
         loop {
             match reader.next_item() {
-                Ok(Some(streams::Item::Header(found))) => header = Some(found.tokens),
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) => return Ok((header, Err(error))),
+                Ok(None) => return Ok(Drained::All),
+                Ok(Some(Item::Header(header))) if header.streams.is_empty() => {
+                    *player = Some(Player::new(&header, self)?);
+                }
+                Ok(Some(Item::Header(_))) => return Ok(Drained::Streams),
+                Ok(Some(Item::Block(block))) => {
+                    if let Some(player) = player {
+                        if let Err(error) = player.unpack(&block) {
+                            let seconds = block.start_ms / 1000.0;
+                            return Ok(Drained::Damaged(Damage::Payload { seconds, error }));
+                        }
+                        player.play()?;
+                    }
+                }
+                Ok(Some(Item::End { samples, .. })) => {
+                    if let (Some(player), Some(samples)) = (player.as_mut(), samples) {
+                        player.trim(samples)?;
+                    }
+                }
+                Err(damage) => return Ok(Drained::Damaged(Damage::File(damage))),
             }
         }
     }
+
+    /// Decodes a file of several streams, all of them mixed. Of standard input `read` was read already.
+    fn recording(&self, mut rest: Box<dyn Read>, mut read: Vec<u8>) -> anyhow::Result<()> {
+        let source: Box<dyn Anywhere> = if self.input.is_standard() {
+            rest.read_to_end(&mut read).context("cannot read standard input")?;
+            Box::new(std::io::Cursor::new(read))
+        } else {
+            self.input.read_anywhere()?
+        };
+        let mut archive = Archive::open(source).map_err(|error| self.fault(&error))?;
+        self.check(&archive)?;
+        let (runtime, bundle) = self.model(&archive)?;
+        let sound = self.sound(&mut archive, &runtime, &bundle)?;
+        self.write(&sound, bundle.manifest().audio.sample_rate)
+    }
+
+    /// Decodes a part of a file.
+    fn stretch(&self, stretch: Stretch) -> anyhow::Result<()> {
+        let mut archive = Archive::open(self.input.read_anywhere()?).map_err(|error| self.fault(&error))?;
+        self.check(&archive)?;
+        let (runtime, bundle) = self.model(&archive)?;
+        let audio = &bundle.manifest().audio;
+        let coding = archive.header().tokens.coding;
+        let samples_at = |ms: u64| ms.saturating_mul(audio.sample_rate.into()) / 1000;
+        let to = stretch.to_ms.min(archive.duration_ms());
+        let from = stretch.from_ms.min(to);
+        // Frames lie on a grid, from which the stretch's beginning may be off.
+        let begin = from.saturating_sub(WARM_MS);
+        let mut part = Vec::new();
+        let mut coder = parlo_archive::coder(&bundle, coding)?;
+        let delay = audio.delay_samples;
+        parlo_archive::cut(&mut archive, Some(&mut coder), begin, to, delay, &mut part)
+            .map_err(|error| self.fault(&error))?;
+        let mut part = Archive::open(std::io::Cursor::new(part))?;
+        let sound = if part.is_whole() {
+            // The cut begins with the first frame that begins in it.
+            let frame = audio.frame_samples as u64;
+            let first = (begin as f64 / archive.frame_ms()).ceil() as u64 * frame;
+            let frames = read_all(&mut part, &mut coder)?;
+            let sound = decode_recording(&runtime, &bundle, &frames)?;
+            let most = archive.samples().unwrap_or(u64::MAX).min(samples_at(to));
+            let place = |at: u64| usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
+            let end = place(most).min(sound.len());
+            sound[place(samples_at(from)).min(end)..end].to_vec()
+        } else {
+            let sound = self.sound(&mut part, &runtime, &bundle)?;
+            let end = usize::try_from(samples_at(to - begin))?.min(sound.len());
+            sound[usize::try_from(samples_at(from - begin))?.min(end)..end].to_vec()
+        };
+        self.write(&sound, audio.sample_rate)
+    }
+
+    fn model<S: Anywhere>(&self, archive: &Archive<S>) -> anyhow::Result<(Runtime, Bundle)> {
+        let bundle = codec::bundle_of(&archive.header().tokens, &self.name, self.bundle)?;
+        Ok((Runtime::load(None)?, bundle))
+    }
+
+    /// Refuses a file that is not whole, or says what is wrong and goes on.
+    fn check<S: Anywhere>(&self, archive: &Archive<S>) -> anyhow::Result<()> {
+        let seconds = archive.duration_ms() as f64 / 1000.0;
+        let damage = match archive.state() {
+            State::Whole => return Ok(()),
+            State::Cut { at } => FileError::Truncated { offset: *at, seconds }.to_string(),
+            State::Damaged { reason, .. } => reason.clone(),
+        };
+        if !self.keep_going {
+            bail!("{}: {damage}; --keep-going saves that", self.name);
+        }
+        eprintln!("parlo: {}: {damage}", self.name);
+        Ok(())
+    }
+
+    fn sound<S: Anywhere>(
+        &self,
+        archive: &mut Archive<S>,
+        runtime: &Runtime,
+        bundle: &Bundle,
+    ) -> anyhow::Result<Vec<f32>> {
+        let sound = recordings::sound(&self.name, archive, Side::Both, self.keep_going, runtime, bundle)?;
+        Ok(sound.into_iter().map(|sample| f32::from(sample) / 32_768.0).collect())
+    }
+
+    fn write(&self, sound: &[f32], rate: u32) -> anyhow::Result<()> {
+        let mut wav = self.output.write_wav(Format { rate, channels: 1 })?;
+        wav.write(sound)?;
+        Ok(wav.finish()?)
+    }
+
+    fn fault(&self, error: &ArchiveError) -> anyhow::Error {
+        anyhow::anyhow!("{}: {error}", self.name)
+    }
+}
+
+/// Codes of all frames of a file of whole frames.
+fn read_all<S: Anywhere>(archive: &mut Archive<S>, coder: &mut Coder) -> anyhow::Result<Vec<TokenFrame>> {
+    let (mut frames, frame_ms) = (Vec::<TimedFrame>::new(), archive.frame_ms());
+    archive.blocks(0, None, |block| {
+        let decoded = coder.decode_block(block, frame_ms, &mut frames);
+        decoded.map_err(|error| ArchiveError::Codes { seconds: block.start_ms / 1000.0, error })?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(frames.iter().filter_map(|frame| frame.codes).collect())
+}
+
+/// How far what has come in was played.
+enum Drained {
+    /// All that is whole.
+    All,
+    /// Nothing: it is a file of several streams.
+    Streams,
+    /// Up to this.
+    Damaged(Damage),
 }
 
 /// What is wrong with a file.
@@ -107,48 +236,20 @@ enum Damage {
     Payload { seconds: f64, error: CodingError },
 }
 
-/// Plays everything that is whole by now. The inner error is damage to the file, the outer one anything else.
-fn drain(
-    reader: &mut FileReader,
-    player: &mut Option<Player>,
-    input: &Place,
-    output: &Place,
-    bundle: Option<&Path>,
-) -> anyhow::Result<Result<(), Damage>> {
-    loop {
-        match reader.next_item() {
-            Ok(None) => return Ok(Ok(())),
-            Ok(Some(Item::Header(header))) => *player = Some(Player::new(&header, input, output, bundle)?),
-            Ok(Some(Item::Frames { first, count, payload })) => {
-                if let Some(player) = player
-                    && let Err(error) = player.unpack(count, payload)
-                {
-                    return Ok(Err(Damage::Payload { seconds: player.seconds(first), error }));
-                }
-                if let Some(player) = player {
-                    player.play()?;
-                }
-            }
-            Ok(Some(Item::End { samples })) => {
-                if let Some(player) = player {
-                    player.trim(samples)?;
-                }
-            }
-            Err(damage) => return Ok(Err(Damage::File(damage))),
-        }
-    }
+enum Voice {
+    Streaming(Decoder),
+    /// Decodes a recording at once, at its end.
+    Whole(Runtime, Bundle),
 }
 
 /// Decodes frames into a WAV file of just the length of the original.
 struct Player {
-    decoder: Decoder,
-    coder: Box<dyn FrameCoder>,
+    voice: Voice,
+    coder: Coder,
     wav: WavWriter,
     depth: usize,
-    frame_ms: u32,
     /// Samples at the start that are the decoder's delay, still to be left out.
     skip: usize,
-    frames: u64,
     tokens: Vec<TokenFrame>,
     /// The last samples decoded, held back until it is known whether they are padding.
     held: Vec<f32>,
@@ -156,32 +257,21 @@ struct Player {
 }
 
 impl Player {
-    fn new(header: &Header, input: &Place, output: &Place, bundle: Option<&Path>) -> anyhow::Result<Self> {
-        let folder = match bundle {
-            Some(_) => parlo_model::locate_bundle(bundle)?,
-            None => find(header, input)?,
-        };
-        let (runtime, bundle) = codec::open(&folder)?;
-        if bundle.id() != header.bundle {
-            bail!(
-                "{input} was made with the model {} ({}), but {} is {} ({}); name the right one with --bundle",
-                header.bundle_name,
-                header.bundle.short(),
-                folder.display(),
-                bundle.manifest().name,
-                bundle.id().short()
-            );
-        }
+    fn new(header: &Header, task: &Task<'_>) -> anyhow::Result<Self> {
+        let tokens = &header.tokens;
+        let bundle = codec::bundle_of(tokens, &task.name, task.bundle)?;
+        let runtime = Runtime::load(None)?;
         let audio = &bundle.manifest().audio;
         let format = Format { rate: audio.sample_rate, channels: 1 };
         Ok(Self {
-            decoder: Decoder::new(&runtime, &bundle)?,
-            coder: codec::coder(&bundle, header.coding)?,
-            wav: output.write_wav(format)?,
-            depth: usize::from(header.depth),
-            frame_ms: (1000 * header.frame_samples).div_ceil(header.sample_rate),
+            voice: match bundle.whole() {
+                None => Voice::Streaming(Decoder::new(&runtime, &bundle)?),
+                Some(_) => Voice::Whole(runtime, bundle.clone()),
+            },
+            coder: parlo_archive::coder(&bundle, tokens.coding)?,
+            wav: task.output.write_wav(format)?,
+            depth: usize::from(tokens.depth),
             skip: audio.delay_samples,
-            frames: 0,
             tokens: Vec::new(),
             held: Vec::new(),
             // A frame that is filled up with silence, and the frames that flush the decoder.
@@ -190,25 +280,25 @@ impl Player {
     }
 
     /// Takes a block's frames out of its payload.
-    fn unpack(&mut self, count: usize, payload: &[u8]) -> Result<(), CodingError> {
-        self.tokens.clear();
-        self.coder.decode(payload, count, self.depth, &mut self.tokens)
+    fn unpack(&mut self, block: &Block<'_>) -> Result<(), CodingError> {
+        if matches!(self.voice, Voice::Streaming(_)) {
+            self.tokens.clear();
+        }
+        self.coder.decode(block.whole().unwrap_or_default(), block.count, self.depth, &mut self.tokens)
     }
 
-    /// How far into the file this frame is.
-    fn seconds(&self, frame: u64) -> f64 {
-        frame as f64 * f64::from(self.frame_ms) / 1000.0
+    /// How much was written so far.
+    fn seconds(&self) -> f64 {
+        self.wav.frames() as f64 / f64::from(self.wav.format().rate)
     }
 
     /// Plays the frames that were unpacked last.
     fn play(&mut self) -> anyhow::Result<()> {
-        for tokens in &self.tokens {
-            let audio = self.decoder.push(tokens)?;
-            let skipped = self.skip.min(audio.len());
-            self.skip -= skipped;
-            self.held.extend_from_slice(&audio[skipped..]);
-            self.frames += 1;
-        }
+        let Voice::Streaming(decoder) = &mut self.voice else { return Ok(()) };
+        decoder.push_many(&self.tokens, &mut self.held)?;
+        let skipped = self.skip.min(self.held.len());
+        self.skip -= skipped;
+        self.held.drain(..skipped);
         let ready = self.held.len().saturating_sub(self.hold);
         self.wav.write(&self.held[..ready])?;
         self.held.drain(..ready);
@@ -217,31 +307,26 @@ impl Player {
 
     /// The original had so many samples: what is held beyond them is padding.
     fn trim(&mut self, samples: u64) -> anyhow::Result<()> {
+        self.render()?;
         let left = usize::try_from(samples.saturating_sub(self.wav.frames()))?;
         self.held.truncate(left);
         Ok(())
     }
 
+    /// Decodes what is decoded at once, if it is not yet.
+    fn render(&mut self) -> anyhow::Result<()> {
+        if let Voice::Whole(runtime, bundle) = &self.voice
+            && !self.tokens.is_empty()
+        {
+            self.held = decode_recording(runtime, bundle, &self.tokens)?;
+            self.tokens.clear();
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> anyhow::Result<()> {
+        self.render()?;
         self.wav.write(&self.held)?;
         Ok(self.wav.finish()?)
     }
-}
-
-/// The bundle that a file was made with, among those that are here.
-fn find(header: &Header, input: &Place) -> anyhow::Result<PathBuf> {
-    if let Ok(folder) = parlo_model::locate_bundle(None)
-        && parlo_model::Bundle::open(&folder).is_ok_and(|bundle| bundle.id() == header.bundle)
-    {
-        return Ok(folder);
-    }
-    parlo_model::find_bundle(header.bundle).with_context(|| {
-        let folders: Vec<String> = parlo_model::bundle_folders().iter().map(|f| f.display().to_string()).collect();
-        format!(
-            "{input} was made with the model {} ({}), which is not here; name its folder with --bundle, or put it into {}",
-            header.bundle_name,
-            header.bundle.short(),
-            folders.join(" or ")
-        )
-    })
 }

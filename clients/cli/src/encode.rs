@@ -1,137 +1,235 @@
 //! `parlo encode`: sound to tokens, whole files or while it comes in.
 
-use std::path::Path;
+use std::{io::Write, num::NonZero, path::PathBuf, thread};
 
+use anyhow::bail;
+use parlo_archive::Options;
 use parlo_dsp::Intake;
-use parlo_model::{Bundle, Encoder, EncoderConfig, FrameCoder, ModelError};
-use parlo_protocol::file::{Coding, FileWriter, Header, MAX_BLOCK_FRAMES};
+use parlo_model::{Bundle, Encoder, EncoderConfig, ModelError, Runtime, WholeEncoder};
 use parlo_tokens::TokenFrame;
+use parlod::audio::AudioReader;
 
-use crate::{
-    codec,
-    place::{Output, Place},
-};
+use crate::{codec, corpus, place::Place};
 
 /// Frames in a block on its way through a pipe: 240 ms, so that the other end can play while this one runs.
 const PIPE_BLOCK_FRAMES: usize = 12;
 
-pub(crate) fn run(
-    input: &Place,
-    output: &Place,
-    depth: usize,
-    beam: usize,
+/// Frames that are encoded at once, where nobody waits for them. The Python package does the same from the start of a recording on, and
+/// so gets the same codes: near ties depend on how many frames are in a run.
+const RUN_FRAMES: usize = 32;
+
+/// What `parlo encode` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EncodeOptions {
+    /// Sound file; - is standard input. With --recursive a folder
+    input: Place,
+    /// Token file; - is standard output. With --recursive a folder, by default the same
+    #[arg(required_unless_present = "recursive")]
+    output: Option<Place>,
+    /// Codebooks to use, each adds its bits: 0.5 kbps each, and 1 to 12, with the bundle that ships; by default 6, or all if there are less
+    #[arg(long, short = 'k', value_name = "K")]
+    depth: Option<usize>,
+    /// Candidates of the search for codes, 1 to 32; more are slower and leave less error
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    beam: u8,
+    /// Pack the codes as they are, without entropy coding: longer, and simple to read for other programs
+    #[arg(long)]
     plain: bool,
-    bundle: Option<&Path>,
-) -> anyhow::Result<()> {
+    /// Something to note in the file; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    metadata: Vec<(String, String)>,
+    /// Encode all sound in a folder. What is there already is left alone, so that the same command goes on where it was ended
+    #[arg(long, short)]
+    recursive: bool,
+    /// Files to encode at the same time; by default one for each core
+    #[arg(long, short, value_name = "N", requires = "recursive", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Model bundle, a folder or a name
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+}
+
+/// The model, loaded: encodes one file after another.
+#[derive(Debug)]
+pub(crate) struct Model {
+    bundle: Bundle,
+    voice: Voice,
+    depth: usize,
+}
+
+#[derive(Debug)]
+enum Voice {
+    Streaming(Encoder),
+    /// Takes a recording at once.
+    Whole(WholeEncoder),
+}
+
+impl Model {
+    /// Loads what encoding needs of a bundle. Without a depth it is the usual one, or what the bundle has.
+    pub(crate) fn new(
+        runtime: &Runtime,
+        bundle: Bundle,
+        depth: Option<usize>,
+        beam: usize,
+    ) -> Result<Self, ModelError> {
+        let depth = depth.unwrap_or_else(|| EncoderConfig::usual(&bundle).depth);
+        let config = EncoderConfig { depth, beam };
+        let voice = match bundle.whole() {
+            None => Voice::Streaming(Encoder::new(runtime, &bundle, config)?),
+            Some(_) => Voice::Whole(WholeEncoder::new(runtime, &bundle, config)?),
+        };
+        Ok(Self { bundle, voice, depth })
+    }
+
+    /// Codes of each frame.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Which model it is.
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Summary {
+    /// Length of the sound.
+    pub(crate) seconds: f64,
+    /// Token frames made of it.
+    pub(crate) frames: u64,
+    /// Bytes of the token file.
+    pub(crate) bytes: u64,
+    /// Packets of the sound file that were damaged and left out.
+    pub(crate) damaged: u64,
+    /// Samples that were no numbers, and became silence.
+    pub(crate) repaired: u64,
+}
+
+pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
+    let EncodeOptions { input, output, depth, beam, plain, metadata, bundle, .. } = asked;
+    let options = |model: &Model| Options {
+        depth: model.depth(),
+        plain: *plain,
+        metadata: metadata.clone(),
+        ..Options::default()
+    };
+    let load = || -> anyhow::Result<(Runtime, Model)> {
+        let (runtime, bundle) = codec::open(&parlo_model::locate_bundle(bundle.as_deref())?)?;
+        let model = Model::new(&runtime, bundle, *depth, usize::from(*beam))?;
+        Ok((runtime, model))
+    };
+    let output = match output {
+        Some(output) if !asked.recursive => output,
+        output => {
+            let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+            let jobs = asked.jobs.map_or_else(cores, usize::from);
+            let Place::File(sounds) = input else { bail!("standard input is no folder; name one") };
+            let tokens = match output {
+                None => sounds,
+                Some(Place::File(folder)) => folder,
+                Some(Place::Standard) => bail!("a folder of token files cannot go to standard output; name a folder"),
+            };
+            // Before the model: a mistyped name should not wait for it.
+            let found = corpus::find(sounds)?;
+            let (runtime, model) = load()?;
+            let (options, depth) = (options(&model), model.depth());
+            // That one has shown that what is asked for is possible; each thread has its own.
+            let bundle = model.bundle().clone();
+            drop(model);
+            let again = || Model::new(&runtime, bundle.clone(), Some(depth), usize::from(*beam));
+            return corpus::run(found, sounds, tokens, jobs, &options, &bundle, &again);
+        }
+    };
     // The input first: a mistyped name should not wait for the model.
     let mut reader = input.read_audio()?;
-    let (runtime, bundle) = codec::open(&parlo_model::locate_bundle(bundle)?)?;
-    let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam })?;
+    let (_, mut model) = load()?;
+    let mut options = options(&model);
+    if output.is_standard() {
+        options.block_frames = PIPE_BLOCK_FRAMES;
+    }
+    let seconds = reader.total_frames().map(|frames| frames as f64 / f64::from(reader.format().rate));
+    let bar = codec::progress("encoding", seconds);
+    let mut out = output.write_bytes()?;
+    let summary = encode_file(&mut reader, &mut out, &mut model, &options, &mut |seconds| {
+        bar.set_position(seconds as u64);
+    })
+    .map_err(|error| codec::named(error, output))?;
+    out.finish()?;
+    bar.finish_and_clear();
+    if summary.damaged > 0 {
+        eprintln!("parlo: {} damaged packets of {} were left out", summary.damaged, reader.name());
+    }
+    if summary.repaired > 0 {
+        eprintln!("parlo: {} samples of {} were no numbers, and became silence", summary.repaired, reader.name());
+    }
+    Ok(())
+}
+
+/// Encodes a sound as a token file. Prints nothing; tells `progress` how many seconds were read so far.
+pub(crate) fn encode_file(
+    reader: &mut AudioReader,
+    out: impl Write,
+    model: &mut Model,
+    options: &Options,
+    progress: &mut dyn FnMut(f64),
+) -> anyhow::Result<Summary> {
+    let Model { bundle, voice, depth } = model;
+    if let Voice::Streaming(encoder) = voice {
+        encoder.reset();
+        encoder.set_depth(*depth)?;
+    }
     let audio = bundle.manifest().audio.clone();
     let format = reader.format();
     let mut intake = Intake::new(format.rate, format.channels, audio.sample_rate, audio.frame_samples)?;
-    let block = if output.is_standard() { PIPE_BLOCK_FRAMES } else { MAX_BLOCK_FRAMES };
-    let mut writer = Writer::begin(&bundle, depth, plain, block, output.write_bytes()?)?;
-    let seconds = reader.total_frames().map(|frames| frames as f64 / f64::from(format.rate));
-    let bar = codec::progress("encoding", seconds);
-
-    let mut buffer = vec![0.0; 4096 * usize::from(format.channels)];
-    let mut heard = 0_u64;
-    let mut result: Result<(), anyhow::Error> = Ok(());
+    let mut writer = parlo_archive::Writer::begin(out, bundle, options)?;
+    let run = options.block_frames.min(RUN_FRAMES) * audio.frame_samples;
+    let (mut waiting, mut tokens) = (Vec::with_capacity(run), Vec::<TokenFrame>::new());
+    let (mut buffer, mut heard, mut frames) = (vec![0.0; 4096 * usize::from(format.channels)], 0_u64, 0_u64);
+    let mut pass_on = |tokens: &mut Vec<TokenFrame>| -> anyhow::Result<()> {
+        frames += tokens.len() as u64;
+        tokens.drain(..).try_for_each(|frame| Ok(writer.push(&frame)?))
+    };
     loop {
         let samples = reader.read(&mut buffer)?;
         if samples == 0 {
             break;
         }
         heard += (samples / usize::from(format.channels)) as u64;
-        intake.push(&buffer[..samples], |frame| step(&mut result, || writer.push(encoder.push(frame)?)));
-        std::mem::replace(&mut result, Ok(()))?;
-        bar.set_position(heard / u64::from(format.rate));
-    }
-    intake.finish(|frame| step(&mut result, || writer.push(encoder.push(frame)?)));
-    // The decoder renders the last frame's end only when it has what comes after.
-    let silence = vec![0.0; audio.frame_samples];
-    for _ in 0..audio.delay_samples.div_ceil(audio.frame_samples) {
-        step(&mut result, || writer.push(encoder.push(&silence)?));
-    }
-    result?;
-    writer.finish((heard * u64::from(audio.sample_rate)).div_ceil(u64::from(format.rate)))?;
-    bar.finish_and_clear();
-    if reader.damaged() > 0 {
-        eprintln!("parlo: {} damaged packets of {} were left out", reader.damaged(), reader.name());
-    }
-    if intake.repaired() > 0 {
-        eprintln!("parlo: {} samples of {} were no numbers, and became silence", intake.repaired(), reader.name());
-    }
-    Ok(())
-}
-
-/// Goes on only while all is well: the signal chain's callbacks cannot stop it.
-fn step(result: &mut anyhow::Result<()>, next: impl FnOnce() -> anyhow::Result<()>) {
-    if result.is_ok() {
-        *result = next();
-    }
-}
-
-/// Gathers frames into blocks and writes them.
-struct Writer {
-    file: FileWriter,
-    coder: Box<dyn FrameCoder>,
-    output: Output,
-    block: usize,
-    frames: Vec<TokenFrame>,
-    payload: Vec<u8>,
-    bytes: Vec<u8>,
-}
-
-impl Writer {
-    fn begin(bundle: &Bundle, depth: usize, plain: bool, block: usize, output: Output) -> anyhow::Result<Self> {
-        let most = bundle.layout().depth();
-        let too_deep = || ModelError::Depth { asked: depth, most };
-        let manifest = bundle.manifest();
-        let coding = if plain { Coding::Plain } else { codec::best_coding(bundle) };
-        let header = Header {
-            bundle: bundle.id(),
-            bundle_name: manifest.name.clone(),
-            sample_rate: manifest.audio.sample_rate,
-            frame_samples: u32::try_from(manifest.audio.frame_samples)?,
-            depth: u8::try_from(depth).map_err(|_| too_deep())?,
-            coding,
-        };
-        let mut bytes = Vec::new();
-        let file = FileWriter::begin(&header, &mut bytes);
-        let coder = codec::coder(bundle, coding)?;
-        let mut writer =
-            Self { file, coder, output, block, frames: Vec::with_capacity(block), payload: Vec::new(), bytes };
-        writer.pass_on()?;
-        Ok(writer)
-    }
-
-    fn push(&mut self, frame: TokenFrame) -> anyhow::Result<()> {
-        self.frames.push(frame);
-        if self.frames.len() == self.block { self.write_block() } else { Ok(()) }
-    }
-
-    fn finish(mut self, samples: u64) -> anyhow::Result<()> {
-        if !self.frames.is_empty() {
-            self.write_block()?;
+        intake.push(&buffer[..samples], |frame| waiting.extend_from_slice(frame));
+        if let Voice::Streaming(encoder) = voice {
+            let ready = waiting.len() / run * run;
+            encoder.push_many(&waiting[..ready], &mut tokens)?;
+            waiting.drain(..ready);
+            pass_on(&mut tokens)?;
         }
-        self.file.end(samples, &mut self.bytes);
-        self.output.put(&self.bytes)?;
-        self.output.finish()
+        progress(heard as f64 / f64::from(format.rate));
     }
-
-    fn write_block(&mut self) -> anyhow::Result<()> {
-        self.payload.clear();
-        self.coder.encode(&self.frames, &mut self.payload)?;
-        self.file.block(self.frames.len(), &self.payload, &mut self.bytes)?;
-        self.frames.clear();
-        self.pass_on()
+    intake.finish(|frame| waiting.extend_from_slice(frame));
+    // The decoder renders the last frame's end only when it has what comes after.
+    let flush = audio.delay_samples.div_ceil(audio.frame_samples) * audio.frame_samples;
+    waiting.resize(waiting.len() + flush, 0.0);
+    match voice {
+        Voice::Streaming(encoder) => encoder.push_many(&waiting, &mut tokens)?,
+        Voice::Whole(encoder) => tokens = encoder.encode(&waiting)?,
     }
+    pass_on(&mut tokens)?;
+    let samples = (heard * u64::from(audio.sample_rate)).div_ceil(u64::from(format.rate));
+    let bytes = writer.end(Some(samples))?;
+    Ok(Summary {
+        seconds: heard as f64 / f64::from(format.rate),
+        frames,
+        bytes,
+        damaged: reader.damaged().into(),
+        repaired: intake.repaired(),
+    })
+}
 
-    fn pass_on(&mut self) -> anyhow::Result<()> {
-        self.output.put(&self.bytes)?;
-        self.bytes.clear();
-        Ok(())
+/// `KEY=VALUE`, as options take it.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && key.len() <= 255 => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it must be KEY=VALUE, the key of 1 to 255 bytes".to_owned()),
     }
 }

@@ -5,6 +5,7 @@ mod call;
 mod codec;
 mod contacts;
 mod control;
+mod corpus;
 mod decode;
 mod devices;
 mod doctor;
@@ -19,6 +20,7 @@ mod relay;
 mod screen;
 mod standalone;
 mod stop;
+mod tokens;
 mod words;
 
 #[cfg(test)]
@@ -54,24 +56,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Turn speech into tokens: WAV, FLAC, MP3 or Ogg to .ptk
-    Encode {
-        /// Sound file; - is standard input
-        input: Place,
-        /// Token file; - is standard output
-        output: Place,
-        /// Codebooks to use, 0.5 kbps each; 1 to 12 with the bundle that ships
-        #[arg(long, short = 'k', value_name = "K", default_value_t = 6)]
-        depth: usize,
-        /// Candidates of the search for codes, 1 to 32; more are slower and leave less error
-        #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
-        beam: u8,
-        /// Pack the codes as they are, without entropy coding: longer, and simple to read for other programs
-        #[arg(long)]
-        plain: bool,
-        /// Model bundle, a folder or a name
-        #[arg(long, value_name = "DIR")]
-        bundle: Option<PathBuf>,
-    },
+    Encode(Box<encode::EncodeOptions>),
     /// Turn tokens into speech: .ptk to WAV (16-bit, mono)
     Decode {
         /// Token file; - is standard input
@@ -84,7 +69,11 @@ enum Command {
         /// Of a damaged or unfinished file, keep what lies before the damage
         #[arg(long)]
         keep_going: bool,
+        #[command(flatten)]
+        stretch: tokens::Stretch,
     },
+    #[command(flatten)]
+    Tokens(tokens::Verb),
     /// Make a bundle of another codec's checkpoint: EnCodec, Mimi, DAC, SNAC, WavTokenizer
     Import(Box<import::ImportOptions>),
     /// Call somebody
@@ -138,11 +127,12 @@ enum Command {
 }
 
 /// Commands in groups, for the help.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Calls", &["call", "answer", "refuse", "hangup", "hold", "resume", "set", "conference", "calls", "screen"]),
     ("Sound", &["mute", "unmute", "talk", "audio", "devices"]),
     ("People", &["contacts", "id", "disturb"]),
-    ("Recordings and files", &["record", "recordings", "encode", "decode", "import"]),
+    ("Recordings", &["record", "recordings"]),
+    ("Files", &["encode", "decode", "info", "cut", "cat", "verify", "repair", "export", "import"]),
     ("Daemon", &["daemon", "status", "watch", "doctor"]),
     ("Networks, and calls without the daemon", &["listen", "address", "relay", "impair"]),
 ];
@@ -176,12 +166,11 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let result = match arguments.command {
-        Command::Encode { input, output, depth, beam, plain, bundle } => {
-            encode::run(&input, &output, depth, usize::from(beam), plain, bundle.as_deref())
+        Command::Encode(options) => encode::run(&options),
+        Command::Decode { input, output, bundle, keep_going, stretch } => {
+            decode::run(&input, &output, bundle.as_deref(), keep_going, stretch)
         }
-        Command::Decode { input, output, bundle, keep_going } => {
-            decode::run(&input, &output, bundle.as_deref(), keep_going)
-        }
+        Command::Tokens(verb) => verb.run(),
         Command::Import(options) => import::run(&options),
         Command::Call(verb) => verb.run(started),
         Command::Control(verb) => verb.run(),

@@ -4,13 +4,18 @@ use std::{
     convert::Infallible,
     fmt,
     fs::File,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Read, Seek, Write},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use anyhow::{Context, bail};
 use parlod::audio::{AtomicFile, AudioReader, Format, WavWriter};
+
+/// What can be read and sought.
+pub(crate) trait Anywhere: Read + Seek {}
+
+impl<S: Read + Seek> Anywhere for S {}
 
 /// Where a command reads from or writes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +77,24 @@ impl Place {
         })
     }
 
+    /// All bytes from here, to be read in any order: a file as it is, standard input into memory.
+    pub(crate) fn read_anywhere(&self) -> anyhow::Result<Box<dyn Anywhere>> {
+        let mut bytes = self.read_bytes()?;
+        Ok(match self {
+            Self::Standard => {
+                let mut all = Vec::new();
+                bytes.read_to_end(&mut all).context("cannot read standard input")?;
+                Box::new(io::Cursor::new(all))
+            }
+            Self::File(path) => Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?),
+        })
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self, standard: &str) -> String {
+        if self.is_standard() { standard.to_owned() } else { self.to_string() }
+    }
+
     /// WAV to here.
     pub(crate) fn write_wav(&self, format: Format) -> anyhow::Result<WavWriter> {
         Ok(match self {
@@ -104,6 +127,25 @@ fn refuse_terminal(stream: &impl IsTerminal, what: &str, place: &str) -> anyhow:
         bail!("{place} is a terminal, which is no place for {what}; name a file, or use a pipe");
     }
     Ok(())
+}
+
+impl Write for Output {
+    /// Writes all of the bytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Standard(out) => out.write_all(bytes)?,
+            Self::File(file) => file.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Standard(out) => out.flush(),
+            // All of it is brought to the disk at the end.
+            Self::File(_) => Ok(()),
+        }
+    }
 }
 
 /// Bytes on their way out. A file has its name only once it is finished.

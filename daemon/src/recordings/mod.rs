@@ -4,7 +4,6 @@
 //! [`Recorder`] has a thread that writes a block of each stream about every second, so that whatever happens to the program, no more
 //! than the last second is lost. Which recordings are being made is known from this process alone: no file can lie about it later.
 
-mod blocks;
 mod names;
 mod recorder;
 mod sound;
@@ -12,13 +11,13 @@ mod survey;
 
 use std::{
     collections::HashMap,
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
+use parlo_archive::Archive;
 use parlo_control::Recording;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::FileError;
@@ -29,9 +28,6 @@ use survey::Summary;
 
 /// How long what asks for a recording waits for one that is just being ended.
 const ENDING: Duration = Duration::from_secs(2);
-
-/// Bytes read of a file at once.
-const PIECE: usize = 1 << 18;
 
 /// Why a recording cannot be made, read or removed. One sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +193,7 @@ impl Recordings {
             name: name.to_owned(),
             peer: summary.peer,
             began_s: summary.created_ms as f64 / 1000.0,
-            duration_s: f64::from(summary.duration_ms) / 1000.0,
+            duration_s: summary.duration_ms as f64 / 1000.0,
             bytes,
             running: false,
             broken_off: !summary.ended,
@@ -275,19 +271,20 @@ impl Recordings {
     }
 }
 
-/// A token file of version 2, wherever it is, as a WAV file; like [`Recordings::wav`]. `keep_going`: of a damaged one, what lies
-/// before the damage, as of one that broke off.
+/// The sound of a token file, wherever it is: 16 bits, mono, at the bundle's rate; like [`Recordings::wav`]. Both sides are all streams
+/// that it has. `name` is for messages. `keep_going`: of a damaged one, what lies before the damage, as of one that broke off.
 ///
 /// # Errors
 /// If it cannot be read or decoded: it is damaged, or another model made it.
-pub fn wav(
-    file: &Path,
+pub fn sound<S: io::Read + io::Seek>(
+    name: &str,
+    archive: &mut Archive<S>,
     side: Side,
     keep_going: bool,
     runtime: &Runtime,
     bundle: &Bundle,
-) -> Result<Vec<u8>, RecordingError> {
-    sound::wav(&file.display().to_string(), file, side, keep_going, runtime, bundle)
+) -> Result<Vec<i16>, RecordingError> {
+    sound::sound(name, archive, side, keep_going, runtime, bundle)
 }
 
 /// A lock that no panic spoils: what is behind it is whole at any time.
@@ -302,21 +299,6 @@ fn create_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
-}
-
-/// Reads a file piece by piece, through `each`, until that says that it is enough.
-fn read_pieces<E>(file: &Path, mut each: impl FnMut(&[u8]) -> Result<bool, E>) -> Result<(), E>
-where
-    E: From<io::Error>,
-{
-    let mut source = fs::File::open(file)?;
-    let mut piece = vec![0; PIECE];
-    loop {
-        let count = source.read(&mut piece)?;
-        if count == 0 || !each(&piece[..count])? {
-            return Ok(());
-        }
-    }
 }
 
 #[cfg(test)]

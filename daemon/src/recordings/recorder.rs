@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -13,18 +13,15 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parlo_archive::{ArchiveError, Coder, Mark, TimedFrame as Frame};
 use parlo_model::Bundle;
 use parlo_protocol::file::{
-    Coding, Header as Tokens,
-    streams::{Header, Mark, Stream, Writer},
+    Header as Tokens,
+    streams::{End, Header, Stream, Totals, Writer},
 };
-use parlo_tokens::{CodeLayout, Slot, TokenFrame};
+use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 
-use super::{
-    RecordingError,
-    blocks::{BlockCoder, Frame},
-    lock,
-};
+use super::{RecordingError, lock};
 use crate::{
     call::{Kind, Unit},
     desk::Tell,
@@ -154,7 +151,7 @@ impl Recorder {
         let Begun { name, path, file, peer, created_ms, start } = begun;
         let unwritable = |error| RecordingError::Unwritable { file: path.clone(), error };
         let manifest = bundle.manifest();
-        let coding = if manifest.entropy.is_some() { Coding::Transformer } else { Coding::Plain };
+        let coding = parlo_archive::best_coding(bundle);
         let header = Header {
             tokens: Tokens {
                 bundle: bundle.id(),
@@ -164,7 +161,7 @@ impl Recorder {
                 depth: u8::try_from(bundle.layout().depth()).unwrap_or(u8::MAX),
                 coding,
             },
-            created_ms,
+            created_ms: Some(created_ms),
             streams: (0..).zip(STREAMS).map(|(id, name)| Stream { id, name: name.to_owned() }).collect(),
             metadata: vec![
                 ("peer".to_owned(), peer.chars().take(1000).collect()),
@@ -179,14 +176,19 @@ impl Recorder {
             file,
             path: path.clone(),
             writer,
-            coder: BlockCoder::new(bundle, coding)?,
+            coder: parlo_archive::coder(bundle, coding).map_err(|error| match error {
+                ArchiveError::Model(error) => RecordingError::Model(error),
+                error => unwritable(io::Error::other(error)),
+            })?,
+            payloads: Vec::new(),
             layout: *bundle.layout(),
             start,
             frame_us: (frame.as_micros() as u64).max(1),
             most: (BLOCK.as_micros() / frame.as_micros().max(1)).clamp(1, 500) as usize,
             sides: Default::default(),
             bytes,
-            whole: 0,
+            whole: Whole::default(),
+            before: Whole::default(),
             synced: Instant::now(),
             progress: Arc::clone(&progress),
         };
@@ -214,7 +216,7 @@ impl Recorder {
                 let mark = if frame.silence.is_some() { Mark::Unsent } else { Mark::Real };
                 // Told is the end of the frame.
                 let at = at.checked_sub(self.frame).unwrap_or(*at);
-                (SAID, Frame { mark, tokens: Some(tokens), noise: None }, at)
+                (SAID, frame_of(mark, Some(tokens), None), at)
             }
             Tell::Heard { kind, slot, at, .. } => {
                 let (tokens, noise) = match slot {
@@ -223,7 +225,7 @@ impl Recorder {
                     Slot::Silence(noise) => (None, Some(*noise)),
                     Slot::Missing => (None, None),
                 };
-                (HEARD, Frame { mark: mark(*kind), tokens, noise }, *at)
+                (HEARD, frame_of(mark(*kind), tokens, noise), *at)
             }
         };
         let Some(notes) = &self.notes else { return };
@@ -248,6 +250,11 @@ impl Drop for Recorder {
     }
 }
 
+/// A frame whose time is told by its place among the others.
+fn frame_of(mark: Mark, codes: Option<TokenFrame>, noise: Option<ComfortNoise>) -> Frame {
+    Frame { time_ms: 0.0, mark, codes, noise }
+}
+
 fn mark(kind: Kind) -> Mark {
     match kind {
         Kind::Waiting => Mark::Waiting,
@@ -265,7 +272,9 @@ struct Writing {
     file: File,
     path: PathBuf,
     writer: Writer,
-    coder: BlockCoder,
+    coder: Coder,
+    /// Codes of a block.
+    payloads: Vec<u8>,
     layout: CodeLayout,
     start: Instant,
     frame_us: u64,
@@ -273,10 +282,19 @@ struct Writing {
     most: usize,
     sides: [Pending; 2],
     bytes: Vec<u8>,
-    /// Bytes of the file that are whole blocks.
-    whole: u64,
+    /// What of the file is whole blocks.
+    whole: Whole,
+    /// The same without the last of them.
+    before: Whole,
     synced: Instant,
     progress: Arc<Progress>,
+}
+
+/// How much of a file is whole blocks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Whole {
+    bytes: u64,
+    totals: Totals,
 }
 
 /// Frames of a side that are not written yet.
@@ -293,10 +311,30 @@ impl Writing {
     fn run(mut self, notes: &Receiver<Note>) {
         let result = self.record(notes);
         if let Err(error) = result {
-            // Half a block may have been written; without it the file is whole, and the disk has room again for others.
-            let _ = self.file.set_len(self.whole);
+            self.save();
             *lock(&self.progress.failure) = Some(RecordingError::Unwritable { file: self.path, error });
         }
+    }
+
+    /// Half a block may have been written. Without it, and if there is not even room for an end mark without the block before it, the
+    /// file is whole, and the disk has room again for others.
+    fn save(&mut self) {
+        for whole in [self.whole, self.before] {
+            self.bytes.clear();
+            End { totals: whole.totals, index: 0, padding: None }.append(&mut self.bytes);
+            let ended = self.cut(whole.bytes).and_then(|()| self.file.write_all(&self.bytes));
+            if ended.is_ok() && self.file.sync_data().is_ok() {
+                self.progress.duration_ms.store(whole.totals.duration_ms, Ordering::Relaxed);
+                return;
+            }
+        }
+        // Then it broke off, and all before is whole.
+        let _ = self.cut(self.whole.bytes);
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file.seek(SeekFrom::Start(length)).map(|_| ())
     }
 
     fn record(&mut self, notes: &Receiver<Note>) -> io::Result<()> {
@@ -324,15 +362,15 @@ impl Writing {
     fn take(&mut self, note: &Note) -> io::Result<()> {
         let at = u64::try_from(note.at.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX);
         let marked = if note.missed > MOST_MARKED { 0 } else { note.missed };
-        let gap = Frame { mark: Mark::Gap, tokens: None, noise: None };
+        let gap = frame_of(Mark::Gap, None, None);
         for n in 0..marked {
             let before = u64::from(marked - n).saturating_mul(self.frame_us);
             self.put(note.side, gap, at.saturating_sub(before))?;
         }
         let fits = |tokens: &TokenFrame| self.layout.admits(tokens);
         // Codes of another model, from a peer that claimed ours, were played as a gap.
-        let tokens = note.frame.tokens.filter(fits);
-        self.put(note.side, Frame { tokens, ..note.frame }, at)
+        let codes = note.frame.codes.filter(fits);
+        self.put(note.side, Frame { codes, ..note.frame }, at)
     }
 
     fn put(&mut self, side: usize, frame: Frame, at_us: u64) -> io::Result<()> {
@@ -359,7 +397,8 @@ impl Writing {
         }
         let time_ms = u32::try_from(pending.at_us.saturating_add(500) / 1000)
             .map_err(|_| io::Error::other("a recording cannot be longer than 49 days; begin another"))?;
-        let made = self.coder.encode(&mut self.writer, side as u8, time_ms, &pending.frames, &mut self.bytes);
+        let runs = self.coder.runs(&pending.frames, &mut self.payloads).map_err(io::Error::other)?;
+        let made = self.writer.block(side as u8, time_ms, &runs, &mut self.bytes);
         pending.frames.clear();
         made.map_err(io::Error::other)?;
         self.write()
@@ -368,7 +407,8 @@ impl Writing {
     /// Writes what is made. From then on it is safe from the program's end.
     fn write(&mut self) -> io::Result<()> {
         self.file.write_all(&self.bytes)?;
-        self.whole += self.bytes.len() as u64;
+        self.before = self.whole;
+        self.whole = Whole { bytes: self.before.bytes + self.bytes.len() as u64, totals: self.writer.totals() };
         self.bytes.clear();
         self.progress.duration_ms.store(self.writer.duration_ms(), Ordering::Relaxed);
         if self.synced.elapsed() >= SYNC {
@@ -382,7 +422,7 @@ impl Writing {
         for side in 0..self.sides.len() {
             self.flush(side)?;
         }
-        self.writer.end(&mut self.bytes);
+        self.writer.end(None, &mut self.bytes);
         self.write()?;
         self.file.sync_data()
     }

@@ -1,22 +1,19 @@
 //! From a recording to sound, as it was heard.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read, Seek},
+    ops::ControlFlow,
+    path::Path,
+};
 
+use parlo_archive::{Archive, ArchiveError, Coder, State, TimedFrame as Frame};
 use parlo_dsp::{NoiseGenerator, Pace, Stretcher};
 use parlo_model::{Bundle, CodingError, Decoder, ModelError, Runtime};
-use parlo_protocol::file::{
-    Coding, FileError, Header as Tokens,
-    streams::{Item, Mark, Reader},
-};
+use parlo_protocol::file::{Coding, FileError, Header as Tokens, streams::Mark};
 use parlo_tokens::{ComfortNoise, Slot};
 
-use super::{
-    RecordingError, Side,
-    blocks::{BlockCoder, Frame},
-    read_pieces,
-    recorder::STREAMS,
-    survey,
-};
+use super::{RecordingError, Side, recorder::STREAMS};
 
 /// How far a stream's sound may lag behind its clock before silence is put in, seconds; below that it is slowed down.
 const HOLE: f64 = 0.06;
@@ -43,9 +40,15 @@ enum Stopped {
     TooLong,
 }
 
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Self {
-        Self::Read(error)
+impl From<ArchiveError> for Stopped {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Read(error) => Self::Read(error),
+            ArchiveError::File(error) => Self::File(error),
+            ArchiveError::Codes { seconds, error } => Self::Tokens { seconds, error },
+            ArchiveError::Model(error) => Self::Model(error),
+            error => Self::Read(io::Error::other(error)),
+        }
     }
 }
 
@@ -64,11 +67,32 @@ pub(super) fn wav(
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Vec<u8>, RecordingError> {
-    let file = || path.to_owned();
-    let told = |stopped| match stopped {
-        Stopped::Read(error) => RecordingError::Unreadable { file: file(), error },
-        Stopped::File(error) => RecordingError::Damaged { file: file(), error },
-        Stopped::Tokens { seconds, error } => RecordingError::Tokens { file: file(), seconds, error },
+    let opened = File::open(path).map_err(ArchiveError::Read).and_then(Archive::open);
+    let mut archive = opened.map_err(|error| told(Stopped::from(error), name, path, bundle))?;
+    let sound = render(&mut archive, side, keep_going, runtime, bundle);
+    Ok(file_of(&sound.map_err(|stopped| told(stopped, name, path, bundle))?, bundle.manifest().audio.sample_rate))
+}
+
+/// The sound of an open file of this name.
+pub(super) fn sound<S: Read + Seek>(
+    name: &str,
+    archive: &mut Archive<S>,
+    side: Side,
+    keep_going: bool,
+    runtime: &Runtime,
+    bundle: &Bundle,
+) -> Result<Vec<i16>, RecordingError> {
+    let sound = render(archive, side, keep_going, runtime, bundle);
+    sound.map_err(|stopped| told(stopped, name, Path::new(name), bundle))
+}
+
+/// Why rendering stopped, in a sentence for people.
+fn told(stopped: Stopped, name: &str, path: &Path, bundle: &Bundle) -> RecordingError {
+    let file = path.to_owned();
+    match stopped {
+        Stopped::Read(error) => RecordingError::Unreadable { file, error },
+        Stopped::File(error) => RecordingError::Damaged { file, error },
+        Stopped::Tokens { seconds, error } => RecordingError::Tokens { file, seconds, error },
         Stopped::Model(error) => RecordingError::Model(error),
         Stopped::TooLong => RecordingError::TooLong(name.to_owned()),
         Stopped::OtherModel(tokens) => RecordingError::OtherModel {
@@ -78,69 +102,60 @@ pub(super) fn wav(
             given: bundle.manifest().name.clone(),
             given_id: bundle.id().short(),
         },
-    };
-    let sound = match side {
-        Side::Said => render(path, STREAMS[0], keep_going, runtime, bundle).map_err(told)?,
-        Side::Heard => render(path, STREAMS[1], keep_going, runtime, bundle).map_err(told)?,
-        Side::Both => {
-            let said = render(path, STREAMS[0], keep_going, runtime, bundle).map_err(told)?;
-            mix(said, &render(path, STREAMS[1], keep_going, runtime, bundle).map_err(told)?)
-        }
-    };
-    Ok(file_of(&sound, bundle.manifest().audio.sample_rate))
+    }
 }
 
-/// The sound of a stream of this name, from the start of the clock on, 16 bits. A file that broke off gives what is whole of it.
-fn render(
-    path: &Path,
-    stream: &str,
+/// The sound of a side, from the start of the clock on, 16 bits. A file that broke off gives what is whole of it.
+fn render<S: Read + Seek>(
+    archive: &mut Archive<S>,
+    side: Side,
     keep_going: bool,
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Vec<i16>, Stopped> {
-    // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.
-    let whole = !keep_going && survey::ended(&mut File::open(path)?)?.is_some();
-    let mut reader = Reader::new();
-    let mut renderer: Option<Renderer> = None;
-    let (mut frames, mut wanted) = (Vec::new(), None);
-    read_pieces(path, |piece| {
-        reader.push(piece);
-        loop {
-            let seconds = f64::from(reader.duration_ms()) / 1000.0;
-            match reader.next_item() {
-                Ok(None) => return Ok(true),
-                Ok(Some(Item::Header(header))) => {
-                    if header.tokens.bundle != bundle.id() {
-                        return Err(Stopped::OtherModel(Box::new(header.tokens)));
-                    }
-                    wanted = header.stream(stream);
-                    let delayed = stream == STREAMS[0];
-                    renderer = Some(Renderer::new(runtime, bundle, header.tokens.coding, delayed)?);
-                }
-                Ok(Some(Item::Block(block))) => {
-                    if let Some(renderer) = renderer.as_mut().filter(|_| wanted == Some(block.stream)) {
-                        frames.clear();
-                        let decoded = renderer.coder.decode(&block, &mut frames);
-                        decoded.map_err(|error| Stopped::Tokens { seconds, error })?;
-                        renderer.block(block.time_ms, &frames)?;
-                    }
-                }
-                Ok(Some(Item::End { .. })) => {}
-                Err(_) if renderer.is_some() && !whole => return Ok(false),
-                Err(error) => return Err(Stopped::File(error)),
-            }
-        }
-    })?;
-    match renderer {
-        Some(renderer) => Ok(renderer.sound),
-        // Not even a header.
-        None => Err(Stopped::File(reader.finish().err().unwrap_or(FileError::Empty))),
+    if archive.header().tokens.bundle != bundle.id() {
+        return Err(Stopped::OtherModel(Box::new(archive.header().tokens.clone())));
     }
+    // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.
+    let whole = !keep_going && archive.has_end_mark();
+    if whole && let (State::Damaged { .. }, Some(error)) = (archive.state(), archive.damage()) {
+        return Err(Stopped::File(error.clone()));
+    }
+    let wanted = match side {
+        Side::Said => Some(STREAMS[0]),
+        Side::Heard => Some(STREAMS[1]),
+        Side::Both => None,
+    };
+    let streams = archive.header().streams.clone();
+    let mut sound: Option<Vec<i16>> = None;
+    for stream in streams.iter().filter(|stream| wanted.is_none_or(|wanted| wanted == stream.name)) {
+        // What was heard had come out of a decoder; all else had not.
+        let delayed = stream.name != STREAMS[1];
+        let mut renderer = Renderer::new(runtime, bundle, archive.header().tokens.coding, delayed)?;
+        let (frame_ms, mut frames, mut stopped) = (archive.frame_ms(), Vec::new(), None);
+        let done = archive.blocks(0, Some(stream.number), |block| {
+            frames.clear();
+            let decoded = renderer.coder.decode_block(block, frame_ms, &mut frames);
+            decoded.map_err(|error| ArchiveError::Codes { seconds: block.start_ms / 1000.0, error })?;
+            stopped = renderer.block(block.start_ms, &frames).err();
+            Ok(if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        match (done, stopped) {
+            (_, Some(stopped)) => return Err(stopped),
+            (Err(ArchiveError::File(_)), None) if !whole => {}
+            (done, None) => done?,
+        }
+        sound = Some(match sound {
+            Some(sound) => mix(sound, &renderer.sound),
+            None => renderer.sound,
+        });
+    }
+    Ok(sound.unwrap_or_default())
 }
 
 /// Makes a stream's sound, as [`Player`](crate::call::Player) did when it was heard.
 struct Renderer {
-    coder: BlockCoder,
+    coder: Coder,
     decoder: Decoder,
     stretcher: Stretcher,
     noise: NoiseGenerator,
@@ -157,10 +172,10 @@ struct Renderer {
 }
 
 impl Renderer {
-    fn new(runtime: &Runtime, bundle: &Bundle, coding: Coding, delayed: bool) -> Result<Self, ModelError> {
+    fn new(runtime: &Runtime, bundle: &Bundle, coding: Coding, delayed: bool) -> Result<Self, ArchiveError> {
         let audio = &bundle.manifest().audio;
         Ok(Self {
-            coder: BlockCoder::new(bundle, coding)?,
+            coder: parlo_archive::coder(bundle, coding)?,
             decoder: Decoder::new(runtime, bundle)?,
             stretcher: Stretcher::new(audio.sample_rate, audio.frame_samples),
             noise: NoiseGenerator::new(1),
@@ -175,8 +190,8 @@ impl Renderer {
     }
 
     /// Appends frames of which the first began at this time, milliseconds.
-    fn block(&mut self, time_ms: u32, frames: &[Frame]) -> Result<(), Stopped> {
-        let mut due = f64::from(time_ms) / 1000.0 * self.rate - self.delay;
+    fn block(&mut self, time_ms: f64, frames: &[Frame]) -> Result<(), Stopped> {
+        let mut due = time_ms / 1000.0 * self.rate - self.delay;
         if self.sound.is_empty() && due < 0.0 && self.early == 0 {
             self.early = (-due).round() as usize;
         }
@@ -219,7 +234,7 @@ impl Renderer {
             return Ok(());
         }
         let before = self.silence;
-        let now = match (frame.tokens, frame.noise) {
+        let now = match (frame.codes, frame.noise) {
             (None, Some(noise)) => Some(noise),
             // A gap in silence is silence: only speech is predicted.
             (None, None) => before,
@@ -233,7 +248,7 @@ impl Renderer {
             self.frame.copy_from_slice(&self.background);
             return Ok(());
         }
-        let slot = frame.tokens.map_or(Slot::Missing, Slot::Frame);
+        let slot = frame.codes.map_or(Slot::Missing, Slot::Frame);
         self.frame.copy_from_slice(self.decoder.play(&slot)?);
         if before.is_some() || now.is_some() {
             let step = 1.0 / self.frame.len() as f32;

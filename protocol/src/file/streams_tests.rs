@@ -2,7 +2,7 @@ use parlo_tokens::{BundleId, ComfortNoise};
 use proptest::prelude::*;
 
 use super::*;
-use crate::file::{self, BLOCK_HEADER, CHECKSUM, Coding, FileError, FileReader};
+use crate::file::{self, Coding, FileError};
 
 fn header() -> Header {
     Header {
@@ -14,7 +14,7 @@ fn header() -> Header {
             depth: 4,
             coding: Coding::Plain,
         },
-        created_ms: 1_800_000_000_000,
+        created_ms: Some(1_800_000_000_000),
         streams: vec![Stream { id: 0, name: "said".into() }, Stream { id: 200, name: "heard".into() }],
         metadata: vec![("peer".into(), "Bücher".into())],
     }
@@ -89,7 +89,7 @@ fn file(parts: &[Part]) -> (Vec<u8>, Vec<usize>, u32) {
         ends.push(out.len());
     }
     let duration = writer.duration_ms();
-    writer.end(&mut out);
+    writer.end(None, &mut out);
     (out, ends, duration)
 }
 
@@ -107,7 +107,7 @@ fn read(bytes: &[u8], piece: usize) -> (Option<Header>, Vec<Part>, Result<u32, F
                     assert_eq!(block.count, runs.iter().map(|run| run.count).sum::<usize>());
                     parts.push(Part { stream: block.stream, time_ms: block.time_ms, runs });
                 }
-                Ok(Some(Item::End { duration_ms })) => duration = Some(duration_ms),
+                Ok(Some(Item::End { duration_ms, .. })) => duration = Some(duration_ms),
                 Err(error) => return (found, parts, Err(error)),
             }
         }
@@ -126,7 +126,7 @@ proptest! {
         prop_assert_eq!(found, Some(header()));
         prop_assert_eq!(given, parts);
         prop_assert_eq!(end, Ok(duration));
-        prop_assert_eq!(end_of(bytes.last_chunk().unwrap()), Some(duration));
+        prop_assert_eq!(End::of(&bytes).unwrap().totals.duration_ms, duration);
     }
 
     #[test]
@@ -141,9 +141,7 @@ proptest! {
             Err(FileError::Truncated { offset, .. }) => prop_assert_eq!(offset, cut as u64),
             other => prop_assert!(false, "{:?}", other),
         }
-        if let Some(last) = bytes[..cut].last_chunk() {
-            prop_assert_eq!(end_of(last), None);
-        }
+        prop_assert_eq!(End::of(&bytes[..cut]), None);
     }
 
     #[test]
@@ -197,19 +195,63 @@ proptest! {
 #[test]
 fn versions_are_told_apart() {
     let (bytes, ..) = file(&[]);
-    let mut reader = FileReader::new();
-    reader.push(&bytes);
-    let error = reader.next_item().unwrap_err();
-    assert_eq!(error, FileError::OtherVersion(2));
-    assert_eq!(error.to_string(), "it has several streams (version 2) where a single stream (version 1) was expected");
     let mut old = Vec::new();
     file::FileWriter::begin(&header().tokens, &mut old).end(0, &mut old);
-    assert_eq!(read(&old, 10).2, Err(FileError::OtherVersion(1)));
+    for (version, bytes) in [(1, &old), (2, &bytes)] {
+        let mut reader = Reader::new();
+        reader.push(bytes);
+        assert!(matches!(reader.next_item(), Ok(Some(Item::Header(_)))));
+        assert_eq!(reader.version(), version);
+    }
     let mut newer = bytes;
     newer[8] = 3;
     assert_eq!(read(&newer, 10).2, Err(FileError::Version(3)));
     assert_eq!(read(b"RIFF....WAVE", 1).2, Err(FileError::NotTokens));
     assert_eq!(read(b"", 1).2, Err(FileError::Empty));
+}
+
+#[test]
+fn whole_frames_and_streams_do_not_share_a_file() {
+    let mut out = Vec::new();
+    let mut streams = Writer::begin(&header(), &mut out).unwrap();
+    assert!(streams.whole(2, &[1], &mut out).is_err());
+    file::append_block(KIND_WHOLE, 2, &[1], &mut out);
+    assert!(matches!(read(&out, 100).2, Err(FileError::Block { .. })));
+    let mut out = Vec::new();
+    let mut whole = Writer::begin(&Header { streams: Vec::new(), ..header() }, &mut out).unwrap();
+    let run = Run { mark: Mark::Real, count: 1, codes: None, noise: None };
+    assert!(whole.block(0, 0, &[run], &mut out).is_err());
+    assert_eq!(whole.totals(), Totals::default());
+}
+
+#[test]
+fn a_long_file_ends_with_an_index() {
+    let mut out = vec![1, 2, 3];
+    let mut writer = Writer::begin(&header(), &mut out).unwrap();
+    let run = |count| Run { mark: Mark::Real, count, codes: None, noise: None };
+    for n in 0..40 {
+        writer.block(0, n * 10_000, &[run(500)], &mut out).unwrap();
+        writer.block(200, n * 10_000 + 5, &[run(100)], &mut out).unwrap();
+    }
+    let file = {
+        writer.end(None, &mut out);
+        out.split_off(3)
+    };
+    let end = End::of(&file).unwrap();
+    let index = Index::parse(&file[end.index as usize..], end.index, &header()).unwrap();
+    assert_eq!((index.total(0), index.total(200), index.len()), (Some(20_000), Some(4_000), 6));
+    for point in (0..index.len()).map(|n| index.point(n).unwrap()) {
+        let mut reader = Reader::resume(2, &header(), point.place, 0);
+        reader.push(&file[point.place as usize..]);
+        let Ok(Some(Item::Block(block))) = reader.next_item() else { panic!("a block") };
+        // One of the other stream's may begin earlier; none before it ends later.
+        assert!((point.time_ms - 10_000..point.time_ms + 10_000).contains(&block.time_ms));
+        assert_eq!(point.frames[0], 500 * u64::from(block.time_ms / 10_000 + u32::from(block.stream == 200)));
+    }
+    let mut reader = Reader::new();
+    reader.push(&file);
+    while reader.next_item().unwrap().is_some() {}
+    assert_eq!(reader.finish(), Ok(()));
 }
 
 #[test]
@@ -224,8 +266,8 @@ fn fields_kinds_and_streams_of_later_versions_are_passed_over() {
     let checksum = crc32c::crc32c(&later).to_be_bytes();
     later.extend_from_slice(&checksum);
     file::append_block(77, 3, b"what is this", &mut later);
-    // An index, as it may come.
-    file::append_block(3, 0, &[0; 24], &mut later);
+    // An index that is none.
+    file::append_block(KIND_INDEX, 0, &[0; 24], &mut later);
     later.extend_from_slice(&bytes[start..ends[0]]);
     // A stream that is announced elsewhere. Its frames count.
     file::append_block(KIND_FRAMES, 2, &[9, 0, 0, 0, 0, 0, 2], &mut later);
@@ -314,7 +356,7 @@ fn the_document_shows_the_truth() {
         Run { mark: Mark::Silent, count: 200, codes: None, noise: Some(ComfortNoise::new(60, [127; 8])) },
     ];
     writer.block(1, 95, &heard, &mut made).unwrap();
-    writer.end(&mut made);
+    writer.end(None, &mut made);
     let shown: String = made.iter().map(|byte| format!("{byte:02X} ")).collect();
     assert_eq!(bytes, made, "{shown}");
 }

@@ -37,7 +37,8 @@ pub enum Mark {
 }
 
 impl Mark {
-    fn number(self) -> u8 {
+    /// Its number in files.
+    pub fn number(self) -> u8 {
         match self {
             Self::Real => 0,
             Self::Unsent => 1,

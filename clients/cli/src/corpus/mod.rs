@@ -1,0 +1,281 @@
+//! `parlo encode --recursive`: a whole folder of speech to tokens, on all cores, again and again until all is done.
+
+mod manifest;
+mod pool;
+mod walk;
+
+use std::{
+    fs::{self, File},
+    io::BufReader,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parlo_archive::{Archive, Coding, Options, State};
+use parlo_model::{Bundle, ModelError};
+
+use crate::{
+    encode::{Model, encode_file},
+    place::Place,
+    stop,
+};
+use manifest::{Entry, FAILURES, Failure, MANIFEST};
+use walk::{Task, Walk, walk};
+
+/// Failures that are shown; all of them are in a file.
+const SHOWN: usize = 10;
+
+/// Finds the sound under a folder.
+///
+/// # Errors
+/// If it is no folder, or there is no sound.
+pub(crate) fn find(sounds: &Path) -> anyhow::Result<Walk> {
+    if !sounds.is_dir() {
+        bail!("{} is not a folder; without --recursive one file is encoded", sounds.display());
+    }
+    let found = walk(sounds);
+    for (folder, error) in &found.unread {
+        eprintln!("parlo: cannot look into {}: {error}", sounds.join(folder).display());
+    }
+    if found.tasks.is_empty() {
+        bail!("there is no sound in {}: WAV, FLAC, MP3 and Ogg are looked for", sounds.display());
+    }
+    Ok(found)
+}
+
+/// Encodes the sound that was found under `sounds` into `tokens`, a folder that becomes like it, on `jobs` threads. `load` makes what
+/// each of them works with.
+///
+/// What is there, whole, of this model and depth, and newer than its sound, is left alone: so a run that was ended or killed is gone
+/// on with by the next.
+///
+/// # Errors
+/// If the folder cannot be written, the model cannot be loaded, or a file failed; the others are encoded then.
+pub(crate) fn run(
+    found: Walk,
+    sounds: &Path,
+    tokens: &Path,
+    jobs: usize,
+    options: &Options,
+    bundle: &Bundle,
+    load: &(dyn Fn() -> Result<Model, ModelError> + Sync),
+) -> anyhow::Result<()> {
+    fs::create_dir_all(tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
+    let mut report = Report { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0 };
+    let mut open = Vec::new();
+    for task in found.tasks {
+        match there(&task, sounds, tokens, bundle, options) {
+            Some(entry) => {
+                report.there += 1;
+                report.entries.push(entry);
+            }
+            None => open.push(task),
+        }
+    }
+    let stop = AtomicBool::new(false);
+    let started = Instant::now();
+    let bar = progress(open.len() as u64);
+    let centiseconds = AtomicU64::new(0);
+    listen(&stop, || {
+        pool::run(
+            &open,
+            jobs,
+            &stop,
+            || Ok(load()?),
+            |model, task| {
+                let entry = encode(model, task, sounds, tokens, options)?;
+                centiseconds.fetch_add((entry.seconds * 100.0) as u64, Ordering::Relaxed);
+                Ok(entry)
+            },
+            |task, result| {
+                let speech = centiseconds.load(Ordering::Relaxed) as f64 / 100.0;
+                bar.set_message(format!("{:.0} x real time", speech / started.elapsed().as_secs_f64().max(0.01)));
+                bar.inc(1);
+                report.take(task, result);
+            },
+        )
+    })?;
+    bar.finish_and_clear();
+    let left = open.len() - report.done(&open);
+    report.write()?;
+    report.tell(started.elapsed().as_secs_f64(), jobs, left);
+    match (report.failures.len() + found.unread.len(), left) {
+        (0, 0) => Ok(()),
+        (0, _) => bail!("ended before all was done; the same command goes on"),
+        (failed, _) => {
+            bail!("{failed} could not be encoded; {} says why", tokens.join(FAILURES).display())
+        }
+    }
+}
+
+/// Runs `work` while requests to end set `stop`.
+fn listen<T>(stop: &AtomicBool, work: impl FnOnce() -> T) -> T {
+    let ended = tokio::sync::Notify::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            // Without one, a request to end ends the program at once, which loses nothing that is finished.
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async {
+                tokio::select! {
+                    asked = stop::asked() => if asked.is_ok() {
+                        eprintln!("parlo: ending what has begun; the same command goes on later");
+                        stop.store(true, Ordering::Relaxed);
+                    },
+                    () = ended.notified() => {}
+                }
+            });
+        });
+        let result = work();
+        ended.notify_one();
+        result
+    })
+}
+
+fn encode(model: &mut Model, task: &Task, sounds: &Path, tokens: &Path, options: &Options) -> anyhow::Result<Entry> {
+    let output = tokens.join(&task.tokens);
+    if let Some(folder) = output.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let mut reader = Place::File(sounds.join(&task.sound)).read_audio()?;
+    let mut out = Place::File(output).write_bytes()?;
+    let summary = encode_file(&mut reader, &mut out, model, options, &mut |_| {})?;
+    out.finish()?;
+    if summary.damaged > 0 {
+        eprintln!("parlo: {} damaged packets of {} were left out", summary.damaged, sounds.join(&task.sound).display());
+    }
+    Ok(Entry {
+        sound: task.sound.clone(),
+        tokens: task.tokens.clone(),
+        seconds: summary.seconds,
+        frames: summary.frames,
+        depth: options.depth,
+        bytes: summary.bytes,
+        bundle: model.bundle().id().to_string(),
+    })
+}
+
+/// The entry of what an earlier run has made, if it is as this one would make it.
+fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &Options) -> Option<Entry> {
+    let output = tokens.join(&task.tokens);
+    let about = fs::metadata(&output).ok()?;
+    let changed = fs::metadata(sounds.join(&task.sound)).and_then(|sound| sound.modified()).ok()?;
+    if about.modified().ok()? < changed {
+        return None;
+    }
+    let archive = Archive::open(BufReader::new(File::open(&output).ok()?)).ok()?;
+    let header = &archive.header().tokens;
+    let coding = if options.plain { Coding::Plain } else { parlo_archive::best_coding(bundle) };
+    let same = header.bundle == bundle.id() && usize::from(header.depth) == options.depth && header.coding == coding;
+    if !same || *archive.state() != State::Whole {
+        return None;
+    }
+    Some(Entry {
+        sound: task.sound.clone(),
+        tokens: task.tokens.clone(),
+        seconds: archive.samples()? as f64 / f64::from(header.sample_rate),
+        frames: archive.frames(archive.header().streams.first()?.number),
+        depth: options.depth,
+        bytes: about.len(),
+        bundle: header.bundle.to_string(),
+    })
+}
+
+/// What became of all files.
+struct Report<'a> {
+    tokens: &'a Path,
+    entries: Vec<Entry>,
+    failures: Vec<Failure>,
+    there: usize,
+    /// Speech that this run has encoded, s.
+    fresh_s: f64,
+}
+
+impl Report<'_> {
+    fn take(&mut self, task: &Task, result: anyhow::Result<Entry>) {
+        match result {
+            Ok(entry) => {
+                self.fresh_s += entry.seconds;
+                self.entries.push(entry);
+            }
+            Err(error) => {
+                self.failures.push(Failure { sound: task.sound.clone(), reason: format!("{error:#}") });
+            }
+        }
+    }
+
+    /// How many of these have an end, good or bad.
+    fn done(&self, open: &[Task]) -> usize {
+        (self.entries.len() - self.there + self.failures.len()).min(open.len())
+    }
+
+    fn write(&mut self) -> anyhow::Result<()> {
+        self.entries.sort_by(|a, b| a.sound.cmp(&b.sound));
+        self.failures.sort_by(|a, b| a.sound.cmp(&b.sound));
+        manifest::write(self.tokens, MANIFEST, &self.entries)?;
+        if self.failures.is_empty() {
+            // Those of an earlier run are mended.
+            let _ = fs::remove_file(self.tokens.join(FAILURES));
+            return Ok(());
+        }
+        manifest::write(self.tokens, FAILURES, &self.failures)
+    }
+
+    fn tell(&self, seconds: f64, jobs: usize, left: usize) {
+        let fresh = self.entries.len() - self.there;
+        eprintln!(
+            "{fresh} files, {} of speech, in {}: {:.0} x real time on {jobs} thread{}",
+            span(self.fresh_s),
+            span(seconds),
+            self.fresh_s / seconds.max(0.001),
+            if jobs == 1 { "" } else { "s" },
+        );
+        if self.there > 0 {
+            eprintln!("{} were there already", self.there);
+        }
+        if left > 0 {
+            eprintln!("{left} are still to be done");
+        }
+        for failure in self.failures.iter().take(SHOWN) {
+            eprintln!("failed: {}: {}", failure.sound.display(), failure.reason);
+        }
+        if self.failures.len() > SHOWN {
+            eprintln!("... and {} more", self.failures.len() - SHOWN);
+        }
+        eprintln!("all are listed in {}", self.tokens.join(MANIFEST).display());
+    }
+}
+
+/// `2 h 05 min`, `3 min 20 s`, `8.4 s`.
+fn span(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        3600.. => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        60.. => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{seconds:.1} s"),
+    }
+}
+
+fn progress(files: u64) -> ProgressBar {
+    let bar = ProgressBar::new(files);
+    let style = ProgressStyle::with_template("encoding {wide_bar} {pos}/{len} files, {msg}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_as_people_would() {
+        for (seconds, told) in [(0.0, "0.0 s"), (8.44, "8.4 s"), (61.0, "1 min 01 s"), (7500.0, "2 h 05 min")] {
+            assert_eq!(span(seconds), told);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `parlo cut` and `parlo cat`.
+
+use std::path::Path;
+
+use anyhow::bail;
+use parlo_archive::{Archive, ArchiveError};
+
+use super::{Opened, Stretch};
+use crate::{
+    codec,
+    place::{Anywhere, Place},
+};
+
+pub(super) fn cut(
+    input: &Place,
+    output: &Place,
+    stretch: Stretch,
+    bundle: Option<&Path>,
+    keep_going: bool,
+) -> anyhow::Result<()> {
+    let mut opened = Opened::new(input)?;
+    opened.check(keep_going)?;
+    stretch.check(opened.archive.duration_ms())?;
+    let (name, archive) = (&opened.name, &mut opened.archive);
+    let tokens = archive.header().tokens.clone();
+    // Without the model, blocks can still be taken whole.
+    let found = codec::bundle_of(&tokens, name, bundle);
+    let mut out = output.write_bytes()?;
+    let made = match &found {
+        Ok(bundle) => {
+            let mut coder = parlo_archive::coder(bundle, tokens.coding)?;
+            let delay = bundle.manifest().audio.delay_samples;
+            parlo_archive::cut(archive, Some(&mut coder), stretch.from_ms, stretch.to_ms, delay, &mut out)
+        }
+        Err(_) => parlo_archive::cut(archive, None, stretch.from_ms, stretch.to_ms, 0, &mut out),
+    };
+    match (made, found) {
+        (Err(ArchiveError::NeedsModel), Err(error)) => Err(error),
+        (Err(error @ ArchiveError::Write(_)), _) => Err(codec::named(error.into(), output)),
+        (Err(error), _) => bail!("{name}: {error}"),
+        (Ok(_), _) => out.finish(),
+    }
+}
+
+pub(super) fn cat(inputs: &[Place], output: &Place, keep_going: bool) -> anyhow::Result<()> {
+    let mut archives: Vec<Archive<Box<dyn Anywhere>>> = Vec::new();
+    for input in inputs {
+        let opened = Opened::new(input)?;
+        opened.check(keep_going)?;
+        archives.push(opened.archive);
+    }
+    let mut out = output.write_bytes()?;
+    match parlo_archive::join(&mut archives, &mut out) {
+        Ok(_) => out.finish(),
+        Err(error @ ArchiveError::Write(_)) => Err(codec::named(error.into(), output)),
+        Err(ArchiveError::OtherModel { made, made_id, given, given_id }) => {
+            bail!(
+                "these files cannot be joined: one is of the model {given} ({given_id}), another of {made} ({made_id})"
+            )
+        }
+        Err(error) => bail!("these files cannot be joined: {error}"),
+    }
+}

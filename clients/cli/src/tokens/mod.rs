@@ -1,0 +1,128 @@
+//! Verbs for token files: what is in them, parts of them, several as one, what can be saved of them.
+
+mod edit;
+mod export;
+mod info;
+mod mend;
+mod npz;
+mod stretch;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use parlo_archive::Archive;
+
+pub(crate) use stretch::Stretch;
+
+use crate::place::{Anywhere, Place};
+
+/// What people type.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Say what is in a token file: length, bits, how codebooks are used, losses, damage
+    Info {
+        /// Token file; - is standard input
+        input: Place,
+        /// Model bundle, a folder or a name; by default the one that the file was made with
+        #[arg(long, value_name = "DIR")]
+        bundle: Option<PathBuf>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare every checksum of token files, and decode every code; say what is wrong
+    Verify {
+        /// Token files; - is standard input
+        #[arg(required = true)]
+        inputs: Vec<Place>,
+    },
+    /// Save what is whole of a damaged or unfinished token file
+    Repair {
+        /// Token file; - is standard input
+        input: Place,
+        /// Where to; - is standard output. By default in place of the damaged one, once all is saved
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<Place>,
+    },
+    /// Keep a part of a token file. Sound is not decoded
+    Cut {
+        /// Token file; - is standard input
+        input: Place,
+        /// Token file; - is standard output
+        output: Place,
+        #[command(flatten)]
+        stretch: Stretch,
+        /// Model bundle, a folder or a name; by default the one that the file was made with
+        #[arg(long, value_name = "DIR")]
+        bundle: Option<PathBuf>,
+        /// Of a damaged or unfinished file, take what lies before the damage
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Join token files, one after another. Sound is not decoded
+    Cat {
+        /// Token files of one model
+        #[arg(required = true)]
+        inputs: Vec<Place>,
+        /// Token file; - is standard output
+        #[arg(long, short, value_name = "FILE", default_value = "-")]
+        output: Place,
+        /// Of damaged or unfinished files, take what lies before the damage
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Write the codes of a token file for other programs: NumPy, JSON lines, CSV; or its sound
+    Export(export::Export),
+}
+
+impl Verb {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Info { input, bundle, json } => info::run(&input, bundle.as_deref(), json),
+            Self::Verify { inputs } => mend::verify(&inputs),
+            Self::Repair { input, output } => mend::repair(&input, output.as_ref()),
+            Self::Cut { input, output, stretch, bundle, keep_going } => {
+                edit::cut(&input, &output, stretch, bundle.as_deref(), keep_going)
+            }
+            Self::Cat { inputs, output, keep_going } => edit::cat(&inputs, &output, keep_going),
+            Self::Export(export) => export.run(),
+        }
+    }
+}
+
+/// A token file, open, and what it is called in messages.
+struct Opened {
+    name: String,
+    archive: Archive<Box<dyn Anywhere>>,
+}
+
+impl Opened {
+    fn new(input: &Place) -> anyhow::Result<Self> {
+        let name = input.name("standard input");
+        let archive = Archive::open(input.read_anywhere()?).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+        Ok(Self { name, archive })
+    }
+
+    /// What is wrong with it, if something is, as far as it shows without reading all of it.
+    fn fault(&self) -> Option<String> {
+        use parlo_archive::State;
+        let seconds = self.archive.duration_ms() as f64 / 1000.0;
+        match self.archive.state() {
+            State::Whole => None,
+            State::Cut { at } => Some(format!("it breaks off at byte {at}, after {seconds:.1} s of speech")),
+            State::Damaged { reason, .. } => Some(reason.clone()),
+        }
+    }
+
+    /// Goes on with a file that is not whole only if that is wanted, and says so.
+    fn check(&self, keep_going: bool) -> anyhow::Result<()> {
+        match self.fault() {
+            Some(fault) if !keep_going => {
+                anyhow::bail!("{}: {fault}; --keep-going takes what is whole, and `parlo repair` saves it", self.name)
+            }
+            Some(fault) => eprintln!("parlo: {}: {fault}", self.name),
+            None => {}
+        }
+        Ok(())
+    }
+}
