@@ -17,23 +17,34 @@ use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 
 pub use error::ClientError;
-pub use events::Events;
+pub use events::{Events, Feed};
 
 use crate::{
     Audio, AudioChange, Call, CallChange, Contact, ContactEntry, Device, Dial, Presence, Recording, Refusal,
     RefusalReason, Status,
 };
 
-/// Which stream of a recording.
+/// Which stream of a recording or of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Side {
     /// What this side said.
     Said,
     /// What it heard.
     Heard,
-    /// Both, mixed.
+    /// Both: sound is mixed, frames come as they were.
     #[default]
     Both,
+}
+
+impl Side {
+    /// Its name in addresses.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Said => "said",
+            Self::Heard => "heard",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// A daemon that is there. Clones ask the same one. Each request has a connection of its own, so that none waits for another.
@@ -210,11 +221,7 @@ impl Client {
     /// # Errors
     /// See [`status`](Self::status); [`ClientError::Unwritable`] if `to` takes no more. What was written until then stays.
     pub async fn recording_wav(&self, name: &str, side: Side, to: &mut dyn io::Write) -> Result<u64, ClientError> {
-        let side = match side {
-            Side::Said => "said",
-            Side::Heard => "heard",
-            Side::Both => "both",
-        };
+        let side = side.name();
         self.fetch(&format!("/api/v1/recordings/{}.wav?side={side}", escape(name)), to).await
     }
 
@@ -248,6 +255,14 @@ impl Client {
     /// See [`status`](Self::status).
     pub async fn events(&self, live: bool) -> Result<Events, ClientError> {
         Events::open(self, live).await
+    }
+
+    /// Live tokens of a call from now on, or, of one that is not answered yet, from its beginning.
+    ///
+    /// # Errors
+    /// See [`status`](Self::status); [`ClientError::Refused`] with 409 if the call is over, or has no tokens because it is in Opus.
+    pub async fn feed(&self, id: u64, side: Side) -> Result<Feed, ClientError> {
+        Feed::open(self, id, side).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -9,6 +9,7 @@ pub mod calls;
 #[cfg(unix)]
 pub mod client;
 pub mod events;
+pub mod feed;
 pub mod place;
 pub mod status;
 
@@ -20,4 +21,5 @@ pub use calls::{
 #[cfg(unix)]
 pub use client::{Client, ClientError};
 pub use events::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
+pub use feed::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream};
 pub use status::{Bundle, Contact, ContactEntry, Failure, Presence, Recording, Status};

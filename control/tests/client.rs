@@ -184,3 +184,18 @@ async fn whoever_hangs_up_in_the_middle_is_told_of() {
     // Whoever answers a request for a WebSocket with a plain page does not speak this API.
     assert!(matches!(client.events(false).await, Err(ClientError::OtherVersion { .. })));
 }
+
+#[tokio::test]
+async fn a_feed_comes_in_order_to_its_end_and_refusals_are_told() {
+    let (_folder, played, client) = played().await;
+    played.feed(&samples::feed(1));
+    let mut feed = client.feed(1, Side::Heard).await.unwrap();
+    let mut messages = Vec::new();
+    while let Some(message) = feed.next().await {
+        messages.push(message.unwrap());
+    }
+    assert_eq!(messages, samples::feed(1));
+    assert_eq!(played.asked(), ["FEED /api/v1/calls/1/feed?side=heard"]);
+    played.answer("GET /api/v1/calls/9/feed", 404, r#"{"error":"there is no call 9"}"#);
+    assert!(client.feed(9, Side::Both).await.unwrap_err().is_not_found());
+}

@@ -21,6 +21,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// Recordings.
     pub recordings: RecordingsConfig,
+    /// Live tokens for many.
+    pub nats: NatsConfig,
     /// The codec.
     pub model: ModelConfig,
 }
@@ -113,6 +115,20 @@ pub struct ControlConfig {
 pub struct RecordingsConfig {
     /// Their folder; empty for the usual place.
     pub folder: PathBuf,
+}
+
+/// Live tokens for many, by way of a NATS server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsConfig {
+    /// The server, `nats://HOST:PORT` or `tls://HOST:PORT`; empty for none.
+    pub url: String,
+    /// What the subjects begin with.
+    pub subject: String,
+    /// File with a token for the server; empty for none.
+    pub token_file: PathBuf,
+    /// File with credentials for the server; empty for none.
+    pub credentials: PathBuf,
 }
 
 /// The codec.
@@ -216,6 +232,12 @@ impl Default for AudioConfig {
             noise_suppression: true,
             gain_control: true,
         }
+    }
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self { url: String::new(), subject: "parlo".into(), token_file: PathBuf::new(), credentials: PathBuf::new() }
     }
 }
 
@@ -368,7 +390,7 @@ mod tests {
                 fields += 1;
             }
         }
-        assert_eq!(fields, 13 + 11 + 2 + 1 + 3, "a field that is not in config.toml, or one too many");
+        assert_eq!(fields, 13 + 11 + 2 + 1 + 4 + 3, "a field that is not in config.toml, or one too many");
     }
 
     #[test]

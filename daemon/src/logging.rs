@@ -69,9 +69,11 @@ where
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(FilterFn::new(told)))))
 }
 
-/// Whether this may be logged at all.
+/// Whether this may be logged at all. Of each attempt to reach its server the NATS client says something at info; what there is to be
+/// said of that, [`crate::nats`] says.
 fn told(what: &Metadata<'_>) -> bool {
-    *what.level() <= Level::INFO || what.target().starts_with("parlo")
+    let most = if what.target().starts_with("async_nats") { Level::WARN } else { Level::INFO };
+    *what.level() <= most || what.target().starts_with("parlo")
 }
 
 #[cfg(test)]

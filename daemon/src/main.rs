@@ -16,6 +16,7 @@ use parlod::{
     control,
     hub::Service,
     logging,
+    nats::Nats,
     options::CallOptions,
     recordings::{self, Recordings},
     service,
@@ -44,6 +45,9 @@ struct Arguments {
     /// beside the socket
     #[arg(long, value_name = "ADDRESS:PORT")]
     control_tcp: Option<String>,
+    /// NATS server that live tokens are published to: nats://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
     /// Folder that calls are recorded to
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
@@ -93,18 +97,28 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     // The API is there before the first call can come, and until the last has ended.
     let mut backend = None;
     let mut server = None;
-    if endpoints.socket.is_some() || endpoints.tcp.is_some() {
+    let mut nats = None;
+    let published = engine.config().nats.clone();
+    let asked = endpoints.socket.is_some() || endpoints.tcp.is_some();
+    if asked || !published.url.is_empty() {
         let folder = if folder.as_os_str().is_empty() { recordings::usual_folder()? } else { folder };
         let recordings = Arc::new(Recordings::new(&folder));
         let (handle, behind) = Service::handle(&engine, Arc::clone(&recordings));
         let backend_of_devices = engine.config().audio.backend();
-        let extras = control::Extras::new(
+        let mut extras = control::Extras::new(
             engine.known().clone(),
             engine.runtime().clone(),
             engine.bundle().clone(),
             backend_of_devices,
         );
-        server = Some(control::serve(endpoints, handle, extras)?);
+        if !published.url.is_empty() {
+            let publishing = Nats::start(&published, &handle)?;
+            extras.nats = Some(Arc::clone(publishing.figures()));
+            nats = Some(publishing);
+        }
+        if asked {
+            server = Some(control::serve(endpoints, handle, extras)?);
+        }
         backend = Some((behind, recordings));
     }
     if let Some(server) = &server {
@@ -119,7 +133,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     let mut on_event = |event| tell(event, options, &mut unwritten);
     let result = service.run(&engine, backend, &Stop::default(), &mut on_event);
     let _ = service::notify("STOPPING=1");
-    drop(server);
+    drop((server, nats));
     result?;
     unwritten.map_or(Ok(()), Err)
 }
@@ -132,6 +146,9 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
     }
     if let Some(folder) = &arguments.recordings {
         config.recordings.folder.clone_from(folder);
+    }
+    if let Some(nats) = &arguments.nats {
+        config.nats.url.clone_from(nats);
     }
     if let Some(tcp) = &arguments.control_tcp {
         config.control.tcp.clone_from(tcp);

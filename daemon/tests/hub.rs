@@ -10,10 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{AudioChange, Call, CallChange, CallState, Dial, Direction, Presence, RefusalReason, Status};
+use parlo_control::{
+    AudioChange, Call, CallChange, CallState, Dial, Direction, FeedFrame, FeedMark, FeedMessage, FeedStream, Presence,
+    RefusalReason, Status,
+};
 use parlod::{
     call::{CallError, Engine, Stop},
     config::{AutoAnswer, Config, Endpoint},
+    feeds::{Listening, Taken, Wanted},
     hub::{Handle, Refused, RefusedKind, Reply, Request, Service},
     recordings::Recordings,
 };
@@ -227,4 +231,75 @@ fn sound_is_changed_while_a_call_goes_on() {
     set(AudioChange { source: Some("none".into()), ..AudioChange::default() }).unwrap();
     assert_eq!(alice.handle.status().audio.endpoints.source, "none");
     assert_eq!(alice.handle.status().calls[0].state, CallState::Active, "the call goes on");
+}
+
+/// All that a feed has told so far.
+fn told(listening: &mut Listening) -> Vec<FeedMessage> {
+    std::iter::from_fn(|| listening.take())
+        .map(|taken| match taken {
+            Taken::Item(told) => serde_json::from_str(&told.text).unwrap(),
+            Taken::Missed(frames) => panic!("{frames} frames were missed"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_feed_has_every_frame_from_the_calls_beginning_to_its_end() {
+    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::Never, Endpoint::None));
+    alice.dial(&bob.address());
+    let rings = bob.state(CallState::Ringing);
+    // Before there is anything to be heard.
+    let mut feed = bob.handle.feeds().listen(rings.id, Wanted::BOTH).unwrap();
+    bob.ask(Request::Answer(rings.id)).unwrap();
+    let mut messages = Vec::new();
+    let heard = |messages: &[FeedMessage]| -> Vec<FeedFrame> {
+        let frames = messages.iter().filter_map(|message| match message {
+            FeedMessage::Frame(frame) if frame.stream == FeedStream::Heard => Some(frame.clone()),
+            _ => None,
+        });
+        frames.collect()
+    };
+    let begun = Instant::now();
+    while heard(&messages).iter().filter(|frame| frame.mark == FeedMark::Real).count() < 60 {
+        messages.extend(told(&mut feed));
+        assert!(begun.elapsed() < Duration::from_secs(30), "{messages:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bob.ask(Request::HangUp(rings.id)).unwrap();
+    bob.state(CallState::Ended);
+    while messages.last() != Some(&FeedMessage::End) {
+        messages.extend(told(&mut feed));
+        assert!(begun.elapsed() < Duration::from_secs(60), "the feed does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let FeedMessage::Start(start) = &messages[0] else { panic!("{:?}", messages[0]) };
+    let bundle = bob.handle.status().bundle.clone();
+    assert_eq!((start.call, &start.bundle, &start.sizes), (rings.id, &bundle.id, &bundle.codebooks));
+    assert_eq!((start.sample_rate, start.frame_samples), (16_000, 320));
+    let frames = heard(&messages);
+    let numbers: Vec<u64> = frames.iter().filter_map(|frame| frame.number).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    assert!(
+        frames.iter().all(|frame| frame.codes.is_empty() != matches!(frame.mark, FeedMark::Real | FeedMark::Coarse))
+    );
+    assert!(messages[1..messages.len() - 1].iter().all(|message| matches!(message, FeedMessage::Frame(_))));
+    assert!(bob.handle.feeds().listen(rings.id, Wanted::BOTH).is_none(), "it is over");
+}
+
+#[test]
+fn the_feed_of_a_call_that_never_stands_just_ends() {
+    let alice = Side::new(AutoAnswer::Never, speech());
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let call = alice.dial(&nobody.local_addr().unwrap().to_string());
+    let mut feed = alice.handle.feeds().listen(call.id, Wanted::BOTH).unwrap();
+    alice.ask(Request::HangUp(call.id)).unwrap();
+    alice.state(CallState::Ended);
+    let begun = Instant::now();
+    let mut messages = Vec::new();
+    while messages.is_empty() {
+        messages = told(&mut feed);
+        assert!(begun.elapsed() < Duration::from_secs(30), "the feed does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(messages, [FeedMessage::End]);
 }

@@ -36,7 +36,7 @@ const fn need(package: &'static str, look: &'static [&'static str], purpose: Pur
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 15] = [
     need("pkg-config", &["pkg-config", "--version"], Purpose::Run),
     need("libasound2-dev", &["pkg-config", "--exists", "alsa"], Purpose::Run),
     // Real-time priority is asked for over it.
@@ -51,6 +51,8 @@ const NEEDS: [Need; 14] = [
     need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
     need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
     need("curl", &["curl", "--version"], Purpose::Test),
+    // Live tokens for many. Debian has it where only root's PATH looks.
+    need("nats-server", &["sh", "-c", "PATH=$PATH:/usr/sbin nats-server --version"], Purpose::Test),
     // The tests of the page.
     need("chromium", &["chromium", "--version"], Purpose::Test),
     // One of training's packages comes as source.

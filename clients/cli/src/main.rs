@@ -131,7 +131,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Calls", &["call", "answer", "refuse", "hangup", "hold", "resume", "set", "conference", "calls", "screen"]),
     ("Sound", &["mute", "unmute", "talk", "audio", "devices"]),
     ("People", &["contacts", "id", "disturb"]),
-    ("Recordings", &["record", "recordings"]),
+    ("Recordings and live tokens", &["record", "recordings", "feed"]),
     ("Files", &["encode", "decode", "info", "cut", "cat", "verify", "repair", "export", "import"]),
     ("Daemon", &["daemon", "status", "watch", "doctor"]),
     ("Networks, and calls without the daemon", &["listen", "address", "relay", "impair"]),

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{CallState, Direction, Message, Status};
+use parlo_control::{CallState, Direction, FeedMessage, Message, Status};
 use support::{Played, samples};
 use tempfile::TempDir;
 
@@ -272,6 +272,41 @@ fn events_are_watched_as_lines_and_as_json() {
         assert!(matches!(serde_json::from_str(&line).unwrap(), Message::Status(_)), "{line}");
     }
     assert!(daemon.asked().contains(&"EVENTS live=true".to_owned()));
+}
+
+#[test]
+fn a_feed_is_printed_to_its_end_as_json_for_programs() {
+    let home = Home::new();
+    let daemon = home.daemon(samples::status(vec![samples::call(4, 2.0)]));
+    daemon.feed(&samples::feed(4));
+    for words in ["feed", "feed 4 --json"] {
+        let output = home.parlo(words).output().unwrap();
+        assert!(output.status.success(), "{}", err(&output));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let messages: Vec<FeedMessage> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(messages, samples::feed(4), "{words}");
+    }
+    assert!(home.parlo("feed --side heard").output().unwrap().status.success());
+    let asked: Vec<String> = daemon.asked().into_iter().filter(|asked| asked.starts_with("FEED")).collect();
+    let path = |side| format!("FEED /api/v1/calls/4/feed?side={side}");
+    assert_eq!(asked, [path("both"), path("both"), path("heard")]);
+    // A daemon that ends in the middle is no end of a call.
+    daemon.feed(&samples::feed(4)[..3]);
+    let output = home.parlo("feed").output().unwrap();
+    assert!(!output.status.success() && err(&output).contains("the daemon has ended"), "{}", err(&output));
+    daemon.answer("GET /api/v1/calls/4/feed", 409, r#"{"error":"call 4 is in Opus: it has no tokens to feed"}"#);
+    let output = home.parlo("feed 4").output().unwrap();
+    assert!(!output.status.success() && err(&output).contains("in Opus"), "{}", err(&output));
+}
+
+#[test]
+fn a_feed_needs_a_daemon_and_a_call() {
+    let home = Home::new();
+    let output = home.parlo("feed").output().unwrap();
+    assert!(!output.status.success() && err(&output).contains("parlo daemon start"), "{}", err(&output));
+    let _daemon = home.daemon(samples::status(vec![]));
+    let output = home.parlo("feed").output().unwrap();
+    assert!(!output.status.success() && err(&output).contains("there is no call"), "{}", err(&output));
 }
 
 /// `parlo` with a `parlod` of our own beside it.

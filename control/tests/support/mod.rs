@@ -22,7 +22,7 @@ use axum::{
     routing::any,
 };
 use parlo_control::{
-    Audio, AudioChange, Call, CallChange, CallState, Dial, Direction, Failure, Message, Presence, Status,
+    Audio, AudioChange, Call, CallChange, CallState, Dial, Direction, Failure, FeedMessage, Message, Presence, Status,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, broadcast};
@@ -39,6 +39,7 @@ struct Inner {
     status: Mutex<Status>,
     asked: Mutex<Vec<String>>,
     answers: Mutex<BTreeMap<String, (u16, Vec<u8>)>>,
+    feed: Mutex<Vec<String>>,
     messages: broadcast::Sender<String>,
     close: Notify,
     end: Notify,
@@ -54,6 +55,7 @@ impl Played {
             status: Mutex::new(status),
             asked: Mutex::default(),
             answers: Mutex::default(),
+            feed: Mutex::default(),
             messages: broadcast::Sender::new(64),
             close: Notify::new(),
             end: Notify::new(),
@@ -65,6 +67,7 @@ impl Played {
                 let listener = tokio::net::UnixListener::from_std(listener).unwrap();
                 let router = Router::new()
                     .route("/api/v1/events", any(events))
+                    .route("/api/v1/calls/{id}/feed", any(feed))
                     .fallback(request)
                     .with_state(Arc::clone(&shared));
                 tokio::select! {
@@ -99,6 +102,12 @@ impl Played {
     /// Says these words.
     pub(crate) fn say_text(&self, text: &str) {
         let _ = self.inner.messages.send(text.to_owned());
+    }
+
+    /// Whoever asks for a feed is sent these, and then the end of the stream.
+    pub(crate) fn feed(&self, messages: &[FeedMessage]) {
+        *self.inner.feed.lock().unwrap() =
+            messages.iter().map(|message| serde_json::to_string(message).unwrap()).collect();
     }
 
     /// Waits until somebody listens to events.
@@ -177,6 +186,21 @@ async fn events(
                 }
             }
         }
+    })
+}
+
+async fn feed(State(inner): State<Arc<Inner>>, uri: Uri, upgrade: WebSocketUpgrade) -> Response {
+    let path = uri.path_and_query().unwrap().to_string();
+    inner.asked.lock().unwrap().push(format!("FEED {path}"));
+    if let Some((status, body)) = inner.answers.lock().unwrap().get(&format!("GET {}", uri.path())) {
+        return (StatusCode::from_u16(*status).unwrap(), body.clone()).into_response();
+    }
+    let texts = inner.feed.lock().unwrap().clone();
+    upgrade.on_upgrade(|mut socket| async move {
+        for text in texts {
+            let _ = socket.send(ws::Message::Text(text.into())).await;
+        }
+        let _ = socket.send(ws::Message::Close(None)).await;
     })
 }
 

@@ -1,8 +1,9 @@
 //! A daemon's words, for tests.
 
 use parlo_control::{
-    Audio, Bitrates, Budget, Bundle, Call, CallFigures, CallSettings, CallState, Direction, Endpoints, FrameCounts,
-    HeardFrame, Live, Mark, Meters, Peer, Presence, SoundFigures, StageSwitches, Status, Voice,
+    Audio, Bitrates, Budget, Bundle, Call, CallFigures, CallSettings, CallState, Direction, Endpoints, FeedFrame,
+    FeedMark, FeedMessage, FeedStart, FeedStream, FrameCounts, HeardFrame, Live, Mark, Meters, Peer, Presence,
+    SoundFigures, StageSwitches, Status, Voice,
 };
 
 /// Levels of somebody who speaks.
@@ -123,4 +124,27 @@ pub(crate) fn live(at_s: f64, id: u64, marks: &[Mark]) -> Live {
     let heard = marks.iter().zip(0..).map(|(&mark, number)| HeardFrame { number: Some(number), mark, codes: vec![] });
     let voice = Voice { call: id, level_dbfs: -25.0, heard: heard.collect(), said: vec![] };
     Live { at_s, meters: METERS, spectrogram: vec![], calls: vec![voice] }
+}
+
+/// The feed of a call with ada, from its start to its end.
+pub(crate) fn feed(id: u64) -> Vec<FeedMessage> {
+    let start = FeedStart {
+        call: id,
+        peer: "ada".into(),
+        bundle: "5a".repeat(32),
+        bundle_name: "small".into(),
+        sample_rate: 16_000,
+        frame_samples: 320,
+        sizes: vec![1024; 12],
+        created_ms: 1_795_000_000_000,
+    };
+    let frame = |stream, number, mark, codes| FeedFrame { stream, number, time_ms: 16_240, mark, codes };
+    vec![
+        FeedMessage::Start(start),
+        FeedMessage::Frame(frame(FeedStream::Said, Some(811), FeedMark::Unsent, vec![1, 2, 3])),
+        FeedMessage::Missed { frames: 37 },
+        FeedMessage::Frame(frame(FeedStream::Heard, None, FeedMark::Held, vec![])),
+        FeedMessage::Frame(frame(FeedStream::Heard, Some(812), FeedMark::Real, vec![7, 1023])),
+        FeedMessage::End,
+    ]
 }

@@ -58,7 +58,7 @@ impl App {
     pub(super) fn new(handle: Handle, extras: Extras, ended: watch::Receiver<()>) -> (Self, impl Future<Output = ()>) {
         let (texts, telling) = Texts::new(&handle, ended);
         let app = Self {
-            metrics: Arc::new(Metrics::new(handle.clone())),
+            metrics: Arc::new(Metrics::new(handle.clone(), extras.nats.clone())),
             document: document::text().into(),
             rendering: Arc::new(Semaphore::new(1)),
             listing: Arc::new(Semaphore::new(1)),

@@ -14,7 +14,7 @@ use super::{
 use crate::hub::{Reply, Request};
 
 /// The number in an address. What is no number is no call.
-fn number(id: &str) -> Result<u64, Problem> {
+pub(super) fn number(id: &str) -> Result<u64, Problem> {
     id.parse().map_err(|_| Problem::not_found(format!("there is no call \"{id}\": calls have numbers")))
 }
 

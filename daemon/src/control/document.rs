@@ -1,6 +1,6 @@
 //! All routes, and the OpenAPI document that is made of them.
 
-use parlo_control::Message;
+use parlo_control::{FeedMessage, Message};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -10,7 +10,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{app::App, calls, events, metrics, page, people, recorded, sound, whole};
+use super::{app::App, calls, events, feed, metrics, page, people, recorded, sound, whole};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,9 +19,9 @@ use super::{app::App, calls, events, metrics, page, people, recorded, sound, who
         description = "What parlod can be asked. On its Unix socket nothing more is needed; over loopback TCP every request needs the \
                        token. A request that is not done is answered with a Failure and 400 (a value that cannot be), 401 (no \
                        token), 403 (a page elsewhere asks), 404 (no such thing), 405 (not to be done here), 409 (not as things are \
-                       now), 413 (too long), 415 (no JSON), 500 (tried and failed) or 503 (too many event streams)."
+                       now), 413 (too long), 415 (no JSON), 500 (tried and failed) or 503 (too many event streams and feeds)."
     ),
-    components(schemas(Message)),
+    components(schemas(Message, FeedMessage)),
     modifiers(&Security),
     security((), ("token" = []), ("cookie" = [])),
 )]
@@ -58,6 +58,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(recorded::list))
         .routes(routes!(recorded::file, recorded::remove))
         .routes(routes!(events::stream))
+        .routes(routes!(feed::stream))
         .routes(routes!(whole::openapi))
         .routes(routes!(metrics::scrape))
         .routes(routes!(page::index))

@@ -22,7 +22,7 @@ use parlo_control::{Failure, Message, Status};
 use serde::Deserialize;
 use tokio::{
     sync::{
-        Semaphore,
+        OwnedSemaphorePermit, Semaphore,
         broadcast::{self, error::RecvError},
         watch,
     },
@@ -32,16 +32,16 @@ use tokio::{
 use super::{answer::Problem, app::App};
 use crate::hub::Handle;
 
-/// Streams at a time.
+/// Streams at a time, feeds among them.
 const STREAMS: usize = 128;
 /// The least time between two status messages.
-const PACE: Duration = Duration::from_millis(100);
+pub(super) const PACE: Duration = Duration::from_millis(100);
 /// How often a client is asked whether it is still there.
-const PING: Duration = Duration::from_secs(20);
+pub(super) const PING: Duration = Duration::from_secs(20);
 /// How long a client may be silent, or refuse to take a message.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest message that a client may send: it has nothing to say.
-const MAX_MESSAGE: usize = 4096;
+pub(super) const MAX_MESSAGE: usize = 4096;
 
 /// The texts that all clients share.
 #[derive(Debug, Clone)]
@@ -51,7 +51,27 @@ pub(super) struct Texts {
     room: Arc<Semaphore>,
 }
 
+/// One of the places that there are for event streams and feeds.
+pub(super) type Place = OwnedSemaphorePermit;
+
 impl Texts {
+    /// Comes to its end when the server does.
+    pub(super) fn ended(&self) -> watch::Receiver<()> {
+        self.ended.clone()
+    }
+
+    /// A place for a stream.
+    ///
+    /// # Errors
+    /// If there is none, with what to do.
+    pub(super) fn place(&self) -> Result<Place, Problem> {
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
+            let text =
+                format!("{STREAMS} event streams and feeds are open already; close a page or program that listens");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        })
+    }
+
     /// With the task that makes them: a status message whenever the status has changed, but not more often than [`PACE`].
     pub(super) fn new(handle: &Handle, ended: watch::Receiver<()>) -> (Self, impl Future<Output = ()> + use<>) {
         let mut changes = handle.watch();
@@ -84,7 +104,7 @@ fn json(message: &Message) -> Utf8Bytes {
 }
 
 /// The hub's text, without copying it.
-fn shared(text: Arc<str>) -> Utf8Bytes {
+pub(super) fn shared(text: Arc<str>) -> Utf8Bytes {
     struct Shared(Arc<str>);
     impl AsRef<[u8]> for Shared {
         fn as_ref(&self) -> &[u8] {
@@ -117,10 +137,7 @@ pub(super) async fn stream(
     let wrong = |text: &str| Problem::new(StatusCode::BAD_REQUEST, text);
     let Query(asked) = asked.map_err(|_| wrong("events are asked for with live=true or live=false"))?;
     let upgrade = upgrade.map_err(|_| wrong("events are told over a WebSocket (version 13)"))?;
-    let place = Arc::clone(&app.texts.room).try_acquire_owned().map_err(|_| {
-        let text = format!("{STREAMS} event streams are open already; close a page or program that listens");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
-    })?;
+    let place = app.texts.place()?;
     // From before the first status on: nothing is missed in between.
     let notices = app.handle.notices();
     let live = asked.live.then(|| app.handle.live());

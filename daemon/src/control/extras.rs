@@ -11,6 +11,7 @@ use crate::{
         device::{self, Backend, Direction},
     },
     keys::KnownPeers,
+    nats,
     recordings::{RecordingError, Recordings, Side},
 };
 
@@ -29,6 +30,8 @@ pub struct Extras {
     pub render: Arc<Render>,
     /// Which devices there are.
     pub devices: Arc<Devices>,
+    /// How publishing to NATS goes, if anything is published.
+    pub nats: Option<Arc<nats::Figures>>,
 }
 
 impl Extras {
@@ -41,6 +44,7 @@ impl Extras {
                 let (_, devices) = device::list(backend)?;
                 Ok(devices.into_iter().map(told).collect())
             }),
+            nats: None,
         }
     }
 }

@@ -1,6 +1,13 @@
 //! Figures for Prometheus, made of what the hub has published when they are asked for.
 
-use std::{fmt, sync::atomic::AtomicI64, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -22,7 +29,7 @@ use prometheus_client::{
 };
 
 use super::{answer::Problem, app::App};
-use crate::hub::Handle;
+use crate::{feeds, hub::Handle, nats};
 
 /// Bounds of the histogram of requests, seconds.
 const BOUNDS: [f64; 11] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -54,14 +61,14 @@ impl Drop for Listening {
 }
 
 impl Metrics {
-    pub(super) fn new(handle: Handle) -> Self {
+    pub(super) fn new(handle: Handle, nats: Option<Arc<nats::Figures>>) -> Self {
         let mut registry = Registry::with_prefix("parlo");
         let requests = Family::new_with_constructor((|| Histogram::new(BOUNDS)) as fn() -> Histogram);
         let streams = Gauge::default();
         registry.register("build", "Which parlod this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("api_request_seconds", "How long requests to the control API took", requests.clone());
         registry.register("event_streams", "Open event streams (WebSockets)", streams.clone());
-        registry.register_collector(Box::new(Published(handle)));
+        registry.register_collector(Box::new(Published { handle, nats }));
         Self { registry, requests, streams }
     }
 
@@ -94,7 +101,10 @@ pub(super) async fn scrape(State(app): State<App>) -> Result<Response, Problem> 
 }
 
 /// What the hub has published.
-struct Published(Handle);
+struct Published {
+    handle: Handle,
+    nats: Option<Arc<nats::Figures>>,
+}
 
 impl fmt::Debug for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,9 +114,13 @@ impl fmt::Debug for Published {
 
 impl Collector for Published {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let status = self.0.status();
+        let status = self.handle.status();
         let mut out = Out(&mut encoder);
         daemon(&mut out, &status)?;
+        feeds(&mut out, self.handle.feeds().figures())?;
+        if let Some(figures) = &self.nats {
+            published(&mut out, figures)?;
+        }
         sound(&mut out, &status)?;
         calls(&mut out, &status)
     }
@@ -162,6 +176,20 @@ fn daemon(out: &mut Out<'_, '_>, status: &Status) -> fmt::Result {
     out.gauge("resident_bytes", "Resident memory", status.resident_mib * 1024.0 * 1024.0)?;
     let busy = u8::from(status.presence.do_not_disturb).into();
     out.gauge("do_not_disturb", "Whether callers are told that the line is busy", busy)
+}
+
+fn feeds(out: &mut Out<'_, '_>, figures: &feeds::Figures) -> fmt::Result {
+    out.gauge("feed_clients", "Clients of feeds", figures.clients.load(Relaxed) as f64)?;
+    out.counter("feed_frames", "Frames sent to clients of feeds", figures.sent.load(Relaxed))?;
+    out.counter("feed_missed_frames", "Frames that clients of feeds were too slow for", figures.missed.load(Relaxed))
+}
+
+fn published(out: &mut Out<'_, '_>, figures: &nats::Figures) -> fmt::Result {
+    let connected = u8::from(figures.connected.load(Relaxed)).into();
+    out.gauge("nats_connected", "Whether the NATS server is there", connected)?;
+    out.counter("nats_frames", "Frames published to NATS", figures.published.load(Relaxed))?;
+    let dropped = figures.dropped.load(Relaxed);
+    out.counter("nats_dropped_frames", "Frames dropped because NATS did not take them", dropped)
 }
 
 fn sound(out: &mut Out<'_, '_>, status: &Status) -> fmt::Result {

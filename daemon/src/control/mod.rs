@@ -15,6 +15,7 @@ mod calls;
 mod document;
 mod events;
 mod extras;
+mod feed;
 mod guard;
 mod listen;
 mod metrics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parlo_control::{AudioChange, Call, CallChange, Dial, Presence, RefusalReason, Status};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::recordings::Recordings;
+use crate::{feeds::Feeds, recordings::Recordings};
 
 /// Requests that wait at most; more are refused at once.
 const WAITING: usize = 256;
@@ -92,6 +92,7 @@ pub struct Handle {
     status: watch::Receiver<Arc<Status>>,
     notices: broadcast::Sender<Arc<str>>,
     live: broadcast::Sender<Arc<str>>,
+    feeds: Arc<Feeds>,
     recordings: Arc<Recordings>,
 }
 
@@ -106,6 +107,8 @@ pub struct Backend {
     pub notices: broadcast::Sender<Arc<str>>,
     /// Live messages, as JSON text, for those who asked for them. Nobody need make them while it has no receiver.
     pub live: broadcast::Sender<Arc<str>>,
+    /// Live tokens of each call.
+    pub feeds: Arc<Feeds>,
 }
 
 impl Handle {
@@ -114,8 +117,10 @@ impl Handle {
         let (ask, requests) = mpsc::channel(WAITING);
         let (tell, status) = watch::channel(Arc::new(status));
         let (notices, live) = (broadcast::Sender::new(BEHIND), broadcast::Sender::new(BEHIND));
-        let backend = Backend { requests, status: tell, notices: notices.clone(), live: live.clone() };
-        (Self { requests: ask, status, notices, live, recordings }, backend)
+        let feeds = Arc::new(Feeds::default());
+        let backend =
+            Backend { requests, status: tell, notices: notices.clone(), live: live.clone(), feeds: Arc::clone(&feeds) };
+        (Self { requests: ask, status, notices, live, feeds, recordings }, backend)
     }
 
     /// Asks for something, and waits until it is done.
@@ -150,6 +155,19 @@ impl Handle {
     /// Live messages from now on, likewise.
     pub fn live(&self) -> broadcast::Receiver<Arc<str>> {
         self.live.subscribe()
+    }
+
+    /// Tells every listener something, as the hub does.
+    pub fn notify(&self, text: String) {
+        if let Ok(json) = serde_json::to_string(&parlo_control::Message::Notice { call: None, text }) {
+            // Nobody listening is no fault.
+            let _ = self.notices.send(json.into());
+        }
+    }
+
+    /// Live tokens of calls.
+    pub fn feeds(&self) -> &Arc<Feeds> {
+        &self.feeds
     }
 
     /// What was recorded.

@@ -5,6 +5,7 @@
 //! What may wait (resolvers, sound devices, models, disks) is done on other threads, which send what came of it.
 
 mod conversation;
+mod feeding;
 mod figures;
 mod foreground;
 mod handle;

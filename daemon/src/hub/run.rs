@@ -25,6 +25,7 @@ use super::{
 use crate::{
     call::{CallError, Engine, Event, Stop},
     desk::{Desk, Settings, Tell},
+    feeds::Feeds,
     realtime,
 };
 
@@ -90,9 +91,8 @@ impl<'o> Hub<'o> {
         let settings = Settings::from_config(engine.config());
         let wake = Arc::new(Notify::new());
         let desk = Arc::new(Desk::new(engine.house(), settings.clone(), tell));
-        let scribe = backend
-            .as_ref()
-            .and_then(|backend| Scribe::start(&engine, &desk, tells, backend.live.clone(), done.clone()).ok());
+        let scribe =
+            backend.as_ref().and_then(|backend| Scribe::start(&engine, &desk, tells, backend, done.clone()).ok());
         Self {
             engine,
             desk,
@@ -398,6 +398,11 @@ impl<'o> Hub<'o> {
             let _ = backend.notices.send(json.into());
         }
         (self.observer)(Event::Notice(text));
+    }
+
+    /// The feeds, if anybody can ask for them.
+    pub(super) fn feeds(&self) -> Option<&Feeds> {
+        self.backend.as_ref().map(|backend| &*backend.feeds)
     }
 
     /// A refusal in words, for requests.

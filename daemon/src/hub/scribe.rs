@@ -15,10 +15,11 @@ use parlo_tokens::Slot;
 use ringbuf::{HeapCons, traits::Consumer};
 use tokio::sync::{broadcast, mpsc};
 
-use super::{spectrum::Spectrum, steps::Done};
+use super::{handle::Backend, spectrum::Spectrum, steps::Done};
 use crate::{
     call::{Engine, Kind, Unit},
     desk::{Desk, Tell},
+    feeds::Feeds,
     recordings::Recorder,
 };
 
@@ -31,11 +32,14 @@ const FRAMES: usize = 100;
 enum Order {
     Record(u64, Recorder),
     Stop(u64),
+    /// A call is over: nothing more is told of it.
+    Over(u64),
 }
 
 /// The thread, ended with this.
 pub(super) struct Scribe {
     orders: Option<Sender<Order>>,
+    feeds: Arc<Feeds>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,7 +49,7 @@ impl Scribe {
         engine: &Engine,
         desk: &Arc<Desk>,
         tells: Receiver<Tell>,
-        live: broadcast::Sender<Arc<str>>,
+        backend: &Backend,
         done: mpsc::UnboundedSender<Done>,
     ) -> io::Result<Self> {
         let (orders, taken) = bounded(64);
@@ -53,7 +57,8 @@ impl Scribe {
         let mut writer = Writer {
             started: engine.started(),
             desk: Arc::clone(desk),
-            live,
+            live: backend.live.clone(),
+            feeds: Arc::clone(&backend.feeds),
             done,
             heard: desk.take_heard(),
             spectrum: Spectrum::new(house.sample_rate, house.frame_samples),
@@ -63,11 +68,12 @@ impl Scribe {
         };
         let thread =
             std::thread::Builder::new().name("parlo-scribe".into()).spawn(move || writer.run(&tells, &taken))?;
-        Ok(Self { orders: Some(orders), thread: Some(thread) })
+        Ok(Self { orders: Some(orders), feeds: Arc::clone(&backend.feeds), thread: Some(thread) })
     }
 
     /// Records a call from now on.
     pub(super) fn record(&self, call: u64, recorder: Recorder) {
+        // Not taken only if the thread hangs on a disk that does not answer: then nothing can be recorded either.
         self.order(Order::Record(call, recorder));
     }
 
@@ -76,11 +82,16 @@ impl Scribe {
         self.order(Order::Stop(call));
     }
 
-    fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            // Full only if the thread hangs on a disk that does not answer: then nothing can be recorded either.
-            let _ = orders.try_send(order);
+    /// Ends the feed of a call whose sound is closed, after its last frame.
+    pub(super) fn over(&self, call: u64) {
+        if !self.order(Order::Over(call)) {
+            self.feeds.end(call);
         }
+    }
+
+    /// Whether the order was taken.
+    fn order(&self, order: Order) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
     }
 }
 
@@ -97,6 +108,7 @@ struct Writer {
     started: Instant,
     desk: Arc<Desk>,
     live: broadcast::Sender<Arc<str>>,
+    feeds: Arc<Feeds>,
     done: mpsc::UnboundedSender<Done>,
     heard: Option<HeapCons<f32>>,
     spectrum: Spectrum,
@@ -123,6 +135,12 @@ impl Writer {
                 match orders.try_recv() {
                     Ok(Order::Record(call, recorder)) => drop(self.recorders.insert(call, recorder)),
                     Ok(Order::Stop(call)) => drop(self.recorders.remove(&call)),
+                    Ok(Order::Over(call)) => {
+                        // Its last frames were told before the order was given.
+                        tells.try_iter().for_each(|tell| self.take(&tell));
+                        self.feeds.end(call);
+                        self.feeds.settle();
+                    }
                     Err(crossbeam_channel::TryRecvError::Empty) => break,
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return,
                 }
@@ -130,6 +148,7 @@ impl Writer {
             if Instant::now() >= page {
                 page = Instant::now() + PAGE;
                 self.look_after_recordings();
+                self.feeds.settle();
                 self.tell();
             }
         }
@@ -151,6 +170,7 @@ impl Writer {
         if let Some(recorder) = self.recorders.get(&call) {
             recorder.take(tell);
         }
+        self.feeds.take(tell);
         if self.live.receiver_count() == 0 {
             return;
         }

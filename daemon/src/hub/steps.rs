@@ -78,6 +78,7 @@ impl Hub<'_> {
             let _ = done.send(Done::Found { id, result: find() });
         });
         self.calls.push(call);
+        self.feed_opens(id);
         self.stale = true;
         id
     }
@@ -214,6 +215,7 @@ impl Hub<'_> {
                 conversation.phase = Phase::Joining;
                 conversation.answered = answer;
                 self.calls.push(conversation);
+                self.feed_opens(self.last_id);
                 self.stale = true;
             }
         }
@@ -417,6 +419,8 @@ impl Hub<'_> {
         let call = &mut self.calls[at];
         let (Some(codec), false) = (call.codec, matches!(call.phase, Phase::Seating | Phase::Talking)) else { return };
         call.phase = Phase::Seating;
+        self.feed_begins(at, codec);
+        let call = &mut self.calls[at];
         // The caller guessed the codec, and is wrong only if the peers share no model.
         let made = call.voice.take().filter(|_| codec == self.engine.usual_codec());
         let (id, settings) = (call.id, call.settings);
@@ -598,6 +602,8 @@ impl Hub<'_> {
         };
         call.failure = failure.as_ref().map(ToString::to_string);
         let (id, failed) = (call.id, call.failure.clone());
+        self.feed_ends(id);
+        let call = &mut self.calls[at];
         if let Some(finished) = figures::report(call, &self.engine) {
             (self.observer)(Event::Ended(Box::new(finished)));
         }

@@ -14,7 +14,7 @@ use crate::stand::{Stand, ask, call};
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
 
 /// What is promised to clients.
-const PROMISED: [(&str, &[&str]); 18] = [
+const PROMISED: [(&str, &[&str]); 19] = [
     ("/", &["get"]),
     ("/metrics", &["get"]),
     ("/api/v1/status", &["get"]),
@@ -25,6 +25,7 @@ const PROMISED: [(&str, &[&str]); 18] = [
     ("/api/v1/calls/{id}/answer", &["post"]),
     ("/api/v1/calls/{id}/refuse", &["post"]),
     ("/api/v1/calls/{id}/recording", &["post", "delete"]),
+    ("/api/v1/calls/{id}/feed", &["get"]),
     ("/api/v1/audio", &["get", "patch"]),
     ("/api/v1/devices", &["get"]),
     ("/api/v1/contacts", &["get"]),
@@ -102,6 +103,11 @@ async fn every_schema_of_the_document_is_there() {
         "Direction",
         "Endpoints",
         "Failure",
+        "FeedFrame",
+        "FeedMark",
+        "FeedMessage",
+        "FeedStart",
+        "FeedStream",
         "FrameCounts",
         "HeardFrame",
         "Live",
@@ -148,6 +154,7 @@ async fn the_figures_are_those_of_the_status() {
         ("parlo_sound_drift_ratio{side=\"playback\"}", -0.0001),
         ("parlo_resident_bytes", 67108864.0),
         ("parlo_event_streams", 0.0),
+        ("parlo_feed_clients", 0.0),
         (concat!("parlo_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
         ("parlo_api_request_seconds_count{method=\"GET\",route=\"/api/v1/calls/{id}\",status=\"200\"}", 1.0),
         ("parlo_api_request_seconds_count{method=\"GET\",route=\"page\",status=\"404\"}", 1.0),

@@ -3,6 +3,7 @@
 
 mod describes;
 mod events;
+mod feed;
 mod life;
 mod routes;
 mod security;

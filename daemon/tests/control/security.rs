@@ -16,7 +16,16 @@ async fn over_tcp_everything_needs_the_token_and_our_own_name() {
     let bearer = format!("Bearer {token}");
     let wrong = format!("Bearer {}", "0".repeat(64));
     let origin = format!("http://localhost:{port}");
-    for path in ["/", "/app.js", "/metrics", "/api/v1/status", "/api/v1/openapi.json", "/api/v1/events", "/nothing"] {
+    for path in [
+        "/",
+        "/app.js",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/openapi.json",
+        "/api/v1/events",
+        "/api/v1/calls/7/feed",
+        "/nothing",
+    ] {
         let refused = tcp(&stand, "GET", path, &[("host", &host)]).await;
         assert_eq!(refused.status, 401, "{path}");
         assert!(refused.error().contains("token") && refused.header("www-authenticate") == "Bearer", "{refused:?}");

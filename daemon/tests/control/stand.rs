@@ -14,6 +14,7 @@ use parlo_control::{
 };
 use parlod::{
     control::{Endpoints, Extras, Server, serve},
+    feeds::Feeds,
     hub::{Backend, Handle, Refused, Reply, Request},
     keys::KnownPeers,
     recordings::Recordings,
@@ -35,6 +36,7 @@ pub(crate) struct Stand {
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) notices: broadcast::Sender<Arc<str>>,
     pub(crate) live: broadcast::Sender<Arc<str>>,
+    pub(crate) feeds: Arc<Feeds>,
 }
 
 /// What came back.
@@ -81,7 +83,7 @@ impl Stand {
         let server = serve(endpoints, handle.clone(), extras).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, handle_for_status) = (Arc::clone(&asked), handle.clone());
-        let Backend { mut requests, status, notices, live } = backend;
+        let Backend { mut requests, status, notices, live, feeds } = backend;
         tokio::spawn(async move {
             while let Some(envelope) = requests.recv().await {
                 log.lock().unwrap().push(envelope.request.clone());
@@ -89,7 +91,7 @@ impl Stand {
                 let _ = envelope.reply.send(reply);
             }
         });
-        Self { folder, server, handle, asked, status, notices, live }
+        Self { folder, server, handle, asked, status, notices, live, feeds }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -158,6 +160,7 @@ pub(crate) fn endpoints(folder: PathBuf) -> Endpoints {
 /// Contacts in a folder of their own, a device, and recordings whose sound is their name and side.
 pub(crate) fn extras(folder: &TempDir) -> Extras {
     Extras {
+        nats: None,
         known: KnownPeers::new(&folder.path().join("config")),
         render: Arc::new(|_, name, side| Ok(format!("{name} {side:?}").into_bytes())),
         devices: Arc::new(|| {

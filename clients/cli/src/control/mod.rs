@@ -2,6 +2,7 @@
 
 mod calls;
 mod daemon;
+mod feed;
 mod pick;
 mod recordings;
 mod sound;
@@ -51,6 +52,8 @@ pub(crate) enum Verb {
     Status(daemon::StatusVerb),
     /// Print what happens, line by line, until Ctrl-C
     Watch(watch::Watch),
+    /// Print the tokens of a call, live, a line for each frame
+    Feed(feed::FeedVerb),
     /// Start or stop the daemon, or open its page
     Daemon(daemon::DaemonVerb),
 }
@@ -77,6 +80,7 @@ impl Verb {
                 Self::Disturb(verb) => verb.run().await,
                 Self::Status(verb) => verb.run().await,
                 Self::Watch(verb) => verb.run().await,
+                Self::Feed(verb) => verb.run().await,
                 Self::Daemon(verb) => verb.run().await,
             }
         })
