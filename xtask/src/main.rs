@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod python;
 mod score;
 mod setup;
 mod shell;
@@ -34,6 +35,8 @@ enum Command {
         #[arg(long)]
         with_training: bool,
     },
+    /// Build the Python package's wheel, install it into a clean environment, and run its tests there
+    Python,
     /// Measure, and print a table
     Bench {
         /// What to measure
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(setup::Purpose::Test),
         Command::Demo(options) => demo::run(&options),
         Command::Test { with_training } => test::run(with_training),
+        Command::Python => python::test(),
         Command::Bench { group, report, write_docs } => bench::run(group, report.as_deref(), write_docs),
         Command::Score { reference, received } => score::run(&reference, &received),
     };

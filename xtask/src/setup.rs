@@ -70,6 +70,8 @@ pub(crate) struct Environment {
     installing: &'static str,
     /// For pip: the packages that there are no wheels of.
     from_source: &'static [&'static str],
+    /// Requirements of which the wheels are kept too, to install them elsewhere without a network.
+    kept: Option<&'static str>,
 }
 
 /// For the conformance tests.
@@ -79,6 +81,17 @@ pub(crate) const TESTS: Environment = Environment {
     module: "numpy",
     installing: "installing Python packages for the tests (100 MB)",
     from_source: &[],
+    kept: None,
+};
+
+/// For building the Python package, and for its tests.
+pub(crate) const PACKAGE: Environment = Environment {
+    folder: "vendor/python-package",
+    requirements: "clients/python/requirements-test.txt",
+    module: "maturin",
+    installing: "installing Python packages for the tests of the Python package (250 MB)",
+    from_source: &[],
+    kept: Some("clients/python/requirements.txt"),
 };
 
 /// For the tests of the training package.
@@ -88,6 +101,7 @@ pub(crate) const TRAINING: Environment = Environment {
     module: "torch",
     installing: "installing PyTorch and what else training needs (several GB)",
     from_source: &["--no-binary=pyworld"],
+    kept: None,
 };
 
 /// The library: SHA-256 of the file itself, by processor.
@@ -102,6 +116,7 @@ pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
     library()?;
     if purpose >= Purpose::Test {
         TESTS.make()?;
+        PACKAGE.make()?;
     }
     if purpose >= Purpose::TestTraining {
         TRAINING.make()?;
@@ -197,14 +212,24 @@ fn library() -> anyhow::Result<()> {
 }
 
 impl Environment {
+    /// Where it lies.
+    pub(crate) fn place(&self) -> PathBuf {
+        root().join(self.folder)
+    }
+
     /// Its interpreter.
     pub(crate) fn python(&self) -> PathBuf {
-        root().join(self.folder).join("bin/python")
+        self.place().join("bin/python")
+    }
+
+    /// The folder of the wheels that are kept.
+    pub(crate) fn wheels(&self) -> PathBuf {
+        self.place().join("wheels")
     }
 
     /// Whether it is there and holds what it must.
     pub(crate) fn is_ready(&self) -> bool {
-        let wanted = hash(&root().join(self.requirements));
+        let wanted = self.wanted();
         // An environment whose Python was upgraded away is of no use.
         wanted.is_some()
             && fs::read_to_string(self.stamp()).ok() == wanted
@@ -216,21 +241,36 @@ impl Environment {
         if self.is_ready() {
             return Ok(());
         }
-        let (folder, requirements) = (root().join(self.folder), root().join(self.requirements));
-        let wanted = hash(&requirements).with_context(|| format!("{} is missing", self.requirements))?;
+        let (folder, requirements) = (self.place(), root().join(self.requirements));
+        let wanted = self.wanted().with_context(|| format!("{} is missing", self.requirements))?;
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(root().join("vendor"))?;
         run_quietly("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
         let mut install = Command::new(self.python());
         install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
         run_quietly(self.installing, install.args(self.from_source).arg("-r").arg(&requirements))?;
+        if let Some(kept) = self.kept {
+            let mut keep = Command::new(self.python());
+            keep.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+            keep.arg("--require-hashes").arg("-r").arg(root().join(kept)).arg("-d").arg(self.wheels());
+            run_quietly("keeping the wheels that the package needs", &mut keep)?;
+        }
         fs::write(self.stamp(), wanted)?;
         Ok(())
     }
 
+    /// What the file of the stamp says of an environment that holds what it must.
+    fn wanted(&self) -> Option<String> {
+        let own = hash(&root().join(self.requirements))?;
+        match self.kept {
+            Some(kept) => Some(format!("{own} {}", hash(&root().join(kept))?)),
+            None => Some(own),
+        }
+    }
+
     /// The file that says which requirements were installed, written last.
     fn stamp(&self) -> PathBuf {
-        root().join(self.folder).join("requirements.sha256")
+        self.place().join("requirements.sha256")
     }
 }
 

@@ -39,6 +39,10 @@ pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
         }
         suites.push((if native { "coded bytes, for this processor" } else { "coded bytes, in release" }, command));
     }
+    // It compares its files with those of the programs.
+    let mut package = Command::new(std::env::current_exe()?);
+    package.arg("python");
+    suites.push(("Python package", package));
     suites.push(("conformance", pytest(&setup::TESTS.python(), "conformance")));
     suites.push((training, pytest(&training_python, "model/training")));
 

@@ -1,0 +1,66 @@
+//! The Python package: built as a wheel, installed into a clean environment, and tested there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    setup::PACKAGE,
+    shell::{self, root, run_quietly, target_dir},
+};
+
+/// Where the package is.
+const FOLDER: &str = "clients/python";
+
+/// Builds the wheel, installs it as a user would, and runs the package's tests with what it became.
+///
+/// The program `parlo` must be built: its files and the package's are compared.
+pub(crate) fn test() -> anyhow::Result<()> {
+    if !PACKAGE.is_ready() {
+        bail!("there is no environment to build the Python package in; `cargo xtask setup` makes it");
+    }
+    let place = target_dir()?.join("python");
+    let wheel = wheel(&place.join("wheel"))?;
+    let python = install(&wheel, &place.join("environment"))?;
+    let mut tests = Command::new(python);
+    tests
+        .current_dir(root())
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+        .arg(root().join(FOLDER).join("tests"));
+    // As for one who has installed nothing but the wheel.
+    tests.env_remove("ORT_DYLIB_PATH").env_remove("PARLO_BUNDLE").env("CARGO_TARGET_DIR", target_dir()?);
+    shell::run(&mut tests)
+}
+
+/// Builds the wheel into `folder`, which then holds nothing else.
+fn wheel(folder: &Path) -> anyhow::Result<PathBuf> {
+    let _ = fs::remove_dir_all(folder);
+    let mut build = Command::new(PACKAGE.python());
+    build.current_dir(root()).args(["-m", "maturin", "build", "--profile", "wheel", "--locked", "--manifest-path"]);
+    build.arg(root().join(FOLDER).join("Cargo.toml")).arg("--out").arg(folder);
+    run_quietly("building the wheel", &mut build)?;
+    let mut files = fs::read_dir(folder).context("maturin has built nothing")?.flatten().map(|entry| entry.path());
+    files.find(|path| path.extension().is_some_and(|end| end == "whl")).context("maturin has built no wheel")
+}
+
+/// Installs the wheel, and what it needs, into a new environment in `folder`, without a network; gives its interpreter.
+fn install(wheel: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let _ = fs::remove_dir_all(folder);
+    let mut make = Command::new("python3");
+    run_quietly("making a clean Python environment", make.args(["-m", "venv"]).arg(folder))?;
+    let python = folder.join("bin/python");
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--find-links"]);
+    run_quietly("installing the wheel", install.arg(PACKAGE.wheels()).arg(wheel))?;
+    // What only the tests need is lent by the environment that has it, and found last.
+    let lent = format!("import sys; print(next(path for path in sys.path if path.startswith({:?})))", PACKAGE.place());
+    let lent = shell::output(Command::new(PACKAGE.python()).args(["-c", &lent]))?;
+    let own =
+        shell::output(Command::new(&python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]))?;
+    fs::write(Path::new(own.trim()).join("tests.pth"), lent)?;
+    Ok(python)
+}
