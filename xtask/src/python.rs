@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    setup::PACKAGE,
+    setup::{PACKAGE, torch},
     shell::{self, root, run_quietly, target_dir},
 };
 
@@ -61,6 +61,12 @@ fn install(wheel: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let lent = shell::output(Command::new(PACKAGE.python()).args(["-c", &lent]))?;
     let own =
         shell::output(Command::new(&python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]))?;
-    fs::write(Path::new(own.trim()).join("tests.pth"), lent)?;
+    // And PyTorch by the environment for training, where there is one: tests that need it skip themselves without.
+    let torch = torch().map(|python| -> anyhow::Result<String> {
+        let code = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        shell::output(Command::new(python).args(["-c", code]))
+    });
+    let torch = torch.transpose()?.unwrap_or_default();
+    fs::write(Path::new(own.trim()).join("tests.pth"), format!("{}\n{}\n", lent.trim(), torch.trim()))?;
     Ok(python)
 }

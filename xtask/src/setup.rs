@@ -104,6 +104,17 @@ pub(crate) const TRAINING: Environment = Environment {
     kept: None,
 };
 
+/// The interpreter of `.venv`, where whoever trains has PyTorch, if it has.
+pub(crate) fn own_torch() -> Option<PathBuf> {
+    let python = root().join(".venv/bin/python");
+    succeeds(&python.display().to_string(), &["-c", "import torch, pytest"]).then_some(python)
+}
+
+/// An interpreter that has PyTorch, if there is one.
+pub(crate) fn torch() -> Option<PathBuf> {
+    own_torch().or_else(|| TRAINING.is_ready().then(|| TRAINING.python()))
+}
+
 /// The library: SHA-256 of the file itself, by processor.
 const LIBRARY_HASHES: [(&str, &str); 2] = [
     ("x86_64", "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3"),

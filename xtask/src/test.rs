@@ -10,7 +10,7 @@ use anyhow::bail;
 
 use crate::{
     setup,
-    shell::{self, cargo, root, succeeds},
+    shell::{self, cargo, root},
 };
 
 pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
@@ -75,15 +75,12 @@ fn pytest(python: &Path, folder: &str) -> Command {
 /// Those that need PyTorch skip themselves where there is none, which the name then says.
 fn training_environment(with_training: bool) -> anyhow::Result<(&'static str, PathBuf)> {
     // Who trains has one; several gigabytes need not be there twice.
-    let own = root().join(".venv/bin/python");
-    if succeeds(&own.display().to_string(), &["-c", "import torch, pytest"]) {
-        return Ok(("training (in .venv)", own));
-    }
-    if with_training {
+    if setup::own_torch().is_none() && with_training {
         setup::run(setup::Purpose::TestTraining)?;
     }
-    if setup::TRAINING.is_ready() {
-        return Ok(("training (in vendor/training)", setup::TRAINING.python()));
+    if let Some(python) = setup::torch() {
+        let name = if setup::own_torch().is_some() { "training (in .venv)" } else { "training (in vendor/training)" };
+        return Ok((name, python));
     }
     Ok(("training, but for what needs PyTorch (in vendor/python; --with-training installs it)", setup::TESTS.python()))
 }
