@@ -42,8 +42,9 @@ export const TERMS = {
   entropy: ["bits per frame", "How many bits a frame of your voice takes after prediction. The better the model foresees you, the fewer."],
   late: ["late", "Frames that came after all, but after their moment had passed."],
   round_trip: ["round trip", "The time to the other side and back, measured when the call began."],
-  coding: ["coding time", "How long this machine takes for a frame, encoding and decoding, in 99 of 100 cases."],
-  misses: ["deadline misses", "Blocks of 10 ms that were ready too late to be heard without a gap. Should be zero."],
+  coding: ["coding time", "How long this machine takes for a packet's frames, encoding and decoding, in 99 of 100 cases."],
+  misses: ["deadline misses", "Blocks of 10 ms that this program was too late with. Should be zero."],
+  "server-late": ["sound server late", "Times that the system's sound server brought or asked for sound too late. Not this program's fault, but it may be heard."],
   drift: ["clock drift", "How much faster the sound device's clock runs than the machine's, in millionths. Parlo evens it out."],
 };
 

@@ -20,6 +20,7 @@ const ppm = (value) => `${value > 0 ? "+" : ""}${value.toFixed(0)} ppm`.replace(
 const FACTS = [
   ["Real-time threads", null, ({ realtime }) => (realtime === null ? "no call" : realtime ? "yes" : "not allowed; see parlo doctor")],
   ["Deadline misses", "misses", (figures) => `${count(figures.deadline_misses)} of ${count(figures.blocks)}`],
+  ["Sound server late", "server-late", (figures) => count(figures.server_late)],
   ["Microphone overran", null, (figures) => `${count(figures.capture_overruns)} times`],
   ["Loudspeaker ran dry", null, (figures) => `${count(figures.playback_underruns)} times`],
   ["Behind the microphone", null, (figures) => milliseconds(figures.capture_ring_ms)],

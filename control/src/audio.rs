@@ -63,8 +63,13 @@ pub struct SoundFigures {
     pub capture_overruns: u64,
     /// Times that the loudspeaker ran dry.
     pub playback_underruns: u64,
-    /// Blocks of 10 ms that were coded later than the ring before or behind them could bridge.
+    /// Blocks of 10 ms that one of the two real-time threads was too late with: it took longer than 10 ms for one, let captured sound
+    /// wait for longer than that, or had not given a block that was due when the loudspeaker ran dry.
     pub deadline_misses: u64,
+    /// Times that the sound server (or driver) was too late: it brought nothing for 10 ms longer than what it had brought lasted, or
+    /// the loudspeaker ran dry although all that was due had been given.
+    #[serde(default)]
+    pub server_late: u64,
     /// Blocks that were coded.
     pub blocks: u64,
     /// Sound in the ring behind the microphone, ms.

@@ -89,14 +89,14 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
         .enumerate()
         .map(|(number, frame)| Captured {
             number: number as u64,
-            unit: Unit::Tokens(encoder.push(frame).unwrap()),
+            unit: Some(Unit::Tokens(encoder.push(frame).unwrap())),
             silence: None,
             place: Place::Alone,
         })
         .collect();
     let expected = speech.iter().flat_map(|frame| match frame.unit {
-        Unit::Tokens(tokens) => codec.samples(tokens.codes()),
-        Unit::Opus(_) => unreachable!(),
+        Some(Unit::Tokens(tokens)) => codec.samples(tokens.codes()),
+        _ => unreachable!(),
     });
     let expected = expected.collect();
     let layout = *bundle.layout();

@@ -57,20 +57,20 @@ fn said(frame: Captured, begun: Instant) -> Tell {
 }
 
 fn heard(frame: &Captured, at: Instant) -> Tell {
-    let (kind, slot) = (Kind::Real, Slot::Frame(frame.unit));
+    let (kind, slot) = (Kind::Real, Slot::Frame(frame.unit.expect("it is coded")));
     Tell::Heard { call: 1, number: Some(frame.number), kind, slot, at, level: 0.1 }
 }
 
 /// What is there of each frame at a listener: most come, some as coarse copies, some not at all, and pauses as noise.
 fn received(frame: &Captured) -> Slot<Unit> {
-    let Unit::Tokens(tokens) = frame.unit else { panic!("speech is tokens") };
+    let Some(Unit::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
     match (frame.silence, frame.number) {
         (Some(noise), _) => Slot::Silence(noise),
         // Longer than what is predicted.
         (_, 120..135) => Slot::Missing,
         (_, n) if n % 10 == 3 => Slot::Coarse(Unit::Tokens(tokens.truncated(2))),
         (_, n) if n % 10 == 7 => Slot::Missing,
-        _ => Slot::Frame(frame.unit),
+        _ => Slot::Frame(Unit::Tokens(tokens)),
     }
 }
 
@@ -209,7 +209,7 @@ fn a_call_sounds_as_it_did() {
     let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
     let mut expected = Vec::new();
     for frame in speech() {
-        let Unit::Tokens(tokens) = frame.unit else { panic!("speech is tokens") };
+        let Some(Unit::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
         expected.extend_from_slice(decoder.push(&tokens).unwrap());
     }
     // The decoder's delay is taken off.

@@ -91,6 +91,11 @@ impl Intake {
         }
     }
 
+    /// Samples, after resampling, that the frame at hand lacks: 1 to its length.
+    pub fn lacks(&self) -> usize {
+        self.frame.len() - self.filled
+    }
+
     /// How much later a sample is in a frame than it was pushed, at most, the frame itself not counted.
     pub fn delay(&self) -> Duration {
         self.resampler.delay()

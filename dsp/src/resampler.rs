@@ -174,7 +174,7 @@ impl Engine {
             // filter for a steeper one than it is, and let through what aliases just above half the new rate.
             f_cutoff: Some(CUTOFF),
             oversampling_factor: 256,
-            interpolation: SincInterpolationType::Cubic,
+            interpolation: SincInterpolationType::Linear,
             window: WINDOW,
         };
         let block = (from as usize / BLOCKS).max(MIN_BLOCK);

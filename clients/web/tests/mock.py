@@ -104,6 +104,7 @@ def audio():
             "capture_overruns": 0,
             "playback_underruns": 1,
             "deadline_misses": 0,
+            "server_late": 0,
             "blocks": 24_700,
             "capture_ring_ms": 10.2,
             "playback_ring_ms": 14.8,

@@ -80,17 +80,17 @@ impl Drop for Hogs {
     }
 }
 
-/// Speech into microphones, over and over, until this is dropped.
+/// Files into microphones, over and over, until this is dropped.
 pub(crate) struct Mouths {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Mouths {
-    pub(crate) fn start(pulse: &Pulse, sinks: &[&str], speech: &Path) -> Self {
+    pub(crate) fn start(pulse: &Pulse, speech: &[(&str, &Path)]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let speak = |sink: &&str| {
-            let (sink, file, stop): (_, PathBuf, _) = ((*sink).to_owned(), speech.to_owned(), Arc::clone(&stop));
+        let speak = |&(sink, file): &(&str, &Path)| {
+            let (sink, file, stop): (_, PathBuf, _) = (sink.to_owned(), file.to_owned(), Arc::clone(&stop));
             let environment = pulse.environment();
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
@@ -106,7 +106,7 @@ impl Mouths {
                 }
             })
         };
-        let threads = sinks.iter().map(speak).collect();
+        let threads = speech.iter().map(speak).collect();
         Self { stop, threads }
     }
 }

@@ -1,5 +1,5 @@
 //! Two daemons in a call over loopback, each with a microphone and a loudspeaker of a PulseAudio server without a sound card:
-//! delay from mouth to ear, processor time, memory, the control API under load, and half an hour beside busy programs.
+//! delay from mouth to ear, processor time in a conversation and while both speak, memory, the control API under load, and half an hour beside busy programs.
 //! `cargo xtask bench daemon` runs this.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be made here cannot be measured")]
@@ -10,6 +10,7 @@ mod load;
 #[path = "../../tests/support/pulse.rs"]
 mod pulse;
 mod side;
+mod turns;
 
 use std::{
     path::PathBuf,
@@ -90,20 +91,49 @@ fn delay(figures: &mut Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A call as people have it, both speaking: at rest, with a busy API, and beside busy programs.
+/// Processor time of the calling daemon for a minute, and which parts of that time each side was heard to speak, in percent.
+fn processor(alice: &Side, bob: &Side) -> anyhow::Result<(f64, [f64; 2])> {
+    let heard = |side: &Side| -> anyhow::Result<_> {
+        Ok(side.status()?.calls.last().and_then(|call| call.figures).context("no figures")?.frames)
+    };
+    let before = [heard(bob)?, heard(alice)?];
+    let (busy, start) = (alice.cpu_seconds()?, Instant::now());
+    thread::sleep(MEASURE);
+    let busy = 100.0 * (alice.cpu_seconds()? - busy) / start.elapsed().as_secs_f64();
+    let after = [heard(bob)?, heard(alice)?];
+    let mut speaks = [0.0; 2];
+    for (speaks, (before, after)) in speaks.iter_mut().zip(before.iter().zip(&after)) {
+        let (real, silent) = (after.real - before.real, after.silent - before.silent);
+        *speaks = 100.0 * real as f64 / (real + silent).max(1) as f64;
+    }
+    Ok((busy, speaks))
+}
+
+/// A call as people have it: in turns, then both speaking: at rest, with a busy API, and beside busy programs.
 fn long_call(pulse: &Pulse, speech: &std::path::Path, minutes: f64, figures: &mut Value) -> anyhow::Result<()> {
     let bob = Side::start("b", "mic_b.monitor", "ear_b", &[])?;
     let alice = Side::start("a", "mic.monitor", "ear_a", &[])?;
-    let mouths = load::Mouths::start(pulse, &["mic", "mic_b"], speech);
+    let folder = tempfile::tempdir()?;
+    let [first, second] = turns::write(speech, folder.path())?;
+    let mouths = load::Mouths::start(pulse, &[("mic", &first), ("mic_b", &second)]);
     alice.call(&bob)?;
     thread::sleep(SETTLE);
 
+    println!("processor time of a conversation in turns, for {} s", MEASURE.as_secs());
+    let (busy, [said, heard]) = processor(&alice, &bob)?;
+    println!("{busy:.1} %; it spoke {said:.0} % of the time, and heard speech {heard:.0} %");
+    figures["call_cpu_pct"] = json!(busy);
+    figures["call_said_pct"] = json!(said);
+    figures["call_heard_pct"] = json!(heard);
+    drop(mouths);
+
+    let mouths = load::Mouths::start(pulse, &[("mic", speech), ("mic_b", speech)]);
+    thread::sleep(SETTLE);
     println!("processor time of a call in which both speak, for {} s", MEASURE.as_secs());
-    let (busy, start) = (alice.cpu_seconds()?, Instant::now());
-    thread::sleep(MEASURE);
-    let frames = alice.status()?.calls.last().and_then(|call| call.figures).context("no figures")?.frames;
-    figures["call_speech_pct"] = json!(100.0 * frames.real as f64 / (frames.real + frames.silent).max(1) as f64);
-    figures["call_cpu_pct"] = json!(100.0 * (alice.cpu_seconds()? - busy) / start.elapsed().as_secs_f64());
+    let (busy, [said, heard]) = processor(&alice, &bob)?;
+    println!("{busy:.1} %");
+    figures["call_cpu_both_speaking_pct"] = json!(busy);
+    figures["call_speech_pct"] = json!(f64::midpoint(said, heard));
 
     println!("{REQUESTS} requests per second and {PAGES} open pages, for {} s", MEASURE.as_secs());
     let before = alice.sound()?;
@@ -126,9 +156,13 @@ fn long_call(pulse: &Pulse, speech: &std::path::Path, minutes: f64, figures: &mu
     drop(hogs);
     let after = [alice.sound()?, bob.sound()?];
     let hours = start.elapsed().as_secs_f64() / 3600.0;
-    let worst = before.iter().zip(&after).map(|(before, after)| missed(before, after)).max().unwrap_or(0);
+    let worst = |count: fn(&SoundFigures, &SoundFigures) -> u64| {
+        before.iter().zip(&after).map(|(before, after)| count(before, after)).max().unwrap_or(0)
+    };
+    let (missed, late) = (worst(missed), worst(|before, after| after.server_late - before.server_late));
     figures["soak_minutes"] = json!(start.elapsed().as_secs_f64() / 60.0);
-    figures["deadline_misses_per_hour"] = json!(worst as f64 / hours);
+    figures["deadline_misses_per_hour"] = json!(missed as f64 / hours);
+    figures["server_late_per_hour"] = json!(late as f64 / hours);
     figures["capture_overruns"] = json!(after[0].capture_overruns - before[0].capture_overruns);
     figures["playback_underruns"] = json!(after[0].playback_underruns - before[0].playback_underruns);
     figures["blocks"] = json!(after[0].blocks - before[0].blocks);

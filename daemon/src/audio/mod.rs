@@ -81,6 +81,12 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 pub struct EndFigures {
     /// Times that sound was lost because nobody took it, or that there was none to play, since it was opened.
     pub xruns: u64,
+    /// Times that the owner's thread came too late: captured sound waited for 10 ms to be taken or found no room, or there was none
+    /// to play because the block that was due had not been given.
+    pub owner_late: u64,
+    /// Times that the sound system came too late: nothing was brought for 10 ms longer than it should, or more was wanted at once
+    /// than there could be, while all that was due had been given.
+    pub system_late: u64,
     /// Sound that waits between the device's callbacks and the owner, on average: what the ring is held at.
     pub ring: Duration,
     /// How much faster the device's clock runs than the machine's, as learned so far, in parts per million.
@@ -105,6 +111,10 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot go on: a file that breaks off or is no audio, no device left that could take over.
     fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError>;
+
+    /// Says that the owner has no use for less than so many sample frames: the next [`read`](Self::read) may wait for them. One that
+    /// does not know better brings what there is.
+    fn want(&mut self, _frames: usize) {}
 
     /// What to give to [`Intake::set_ratio_ppm`](parlo_dsp::Intake::set_ratio_ppm) before the next block, so that sound keeps the house's time (the machine's
     /// monotonic clock), in parts per million; 0 for what is paced by that clock anyway (files).

@@ -18,7 +18,6 @@ pub(crate) use engine::{Found, resolve};
 pub use error::{CallError, DEFAULT_PORT};
 pub use events::{Event, Finished, Peer, Stop};
 pub use inbound::Inbound;
-pub(crate) use outbound::look_back;
 pub use outbound::{Captured, Outbound, OutboundStats, Packing, Place, Transmit, transmit};
 pub use pauses::Pauses;
 pub use player::{Heard, Kind, Player, PlayerStats};

@@ -30,7 +30,7 @@ const LOOK_BACK: Duration = Duration::from_millis(40);
 const FRAME: Duration = Duration::from_millis(20);
 
 /// [`LOOK_BACK`] in frames of this length.
-pub(crate) fn look_back(frame: Duration) -> usize {
+fn look_back(frame: Duration) -> usize {
     LOOK_BACK.as_nanos().div_ceil(frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as usize
 }
 
@@ -51,8 +51,8 @@ pub enum Place {
 pub struct Captured {
     /// Its number.
     pub number: u64,
-    /// What the codec made of it.
-    pub unit: Unit,
+    /// What the codec made of it; none if nobody speaks, and nobody is about to.
+    pub unit: Option<Unit>,
     /// What it sounds like if nobody speaks; none if somebody does.
     pub silence: Option<ComfortNoise>,
     /// Where in what is coded together.
@@ -167,7 +167,12 @@ impl Outbound {
                         self.add(now, call, number, unit, out);
                     }
                 }
-                self.add(now, call, number, unit, out);
+                // A pause's last frames come once more, coded, when a word follows: all but what the peer knows for silence.
+                if let Some(unit) = unit
+                    && number >= self.next
+                {
+                    self.add(now, call, number, unit, out);
+                }
                 // The capture side fills packets by the plan as it last heard of it: what it ends with is not kept for the next.
                 if place == Place::Last {
                     self.flush(now, call, out);
@@ -190,7 +195,7 @@ impl Outbound {
                 if self.held.len() == self.look_back {
                     self.held.pop_front();
                 }
-                self.held.push_back((number, unit));
+                self.held.extend(unit.map(|unit| (number, unit)));
             }
         }
     }

@@ -68,6 +68,18 @@ impl Speaker {
         Ok(())
     }
 
+    /// Hears a frame whose codes nobody needs: those of later frames are as if it had been coded.
+    ///
+    /// # Errors
+    /// If the codec fails.
+    pub fn hear(&mut self, frame: &[f32]) -> Result<(), VoiceError> {
+        match self {
+            Self::Tokens(encoder) => drop(encoder.analyse(frame)?),
+            Self::Opus(encoder, _) => drop(encoder.push(frame)?),
+        }
+        Ok(())
+    }
+
     /// Follows what the call wants: codebooks at most, of which frames are cut to the plan's depth when they are sent; or the
     /// depth that stands for one of Opus' bitrates, and the share of packets lost.
     ///

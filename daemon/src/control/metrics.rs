@@ -198,7 +198,8 @@ fn sound(out: &mut Out<'_, '_>, status: &Status) -> fmt::Result {
         out.gauge("sound_realtime", "Whether both codec threads have real-time priority", u8::from(realtime).into())?;
     }
     out.counter("sound_blocks", "Blocks of 10 ms that were coded", figures.blocks)?;
-    out.counter("sound_deadline_misses", "Blocks that were coded too late", figures.deadline_misses)?;
+    out.counter("sound_deadline_misses", "Blocks that our threads were too late with", figures.deadline_misses)?;
+    out.counter("sound_server_late", "Times that the sound server was too late", figures.server_late)?;
     let side = |name: &str| [("side", name.to_owned())];
     let lost = [(side("capture"), figures.capture_overruns), (side("playback"), figures.playback_underruns)];
     out.counters("sound_xruns", "Times that captured sound was lost, and that the loudspeaker ran dry", lost)?;

@@ -19,7 +19,10 @@ use super::{
     stages::{Gain, Limiter, Readings, Stages},
     worker::Side,
 };
-use crate::{audio::AudioError, call::CallError};
+use crate::{
+    audio::{AudioError, EndFigures},
+    call::CallError,
+};
 
 /// Sound goes by in blocks of so much; who takes longer for one is late.
 pub(super) const BLOCK: Duration = Duration::from_millis(10);
@@ -33,8 +36,8 @@ pub(super) struct CaptureSide {
     strip: Strip,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
     pub(super) seats: Vec<Box<Mouth>>,
-    /// Overruns of the device, as last seen.
-    overruns: u64,
+    /// Counts of the device, as last seen.
+    seen: EndFigures,
 }
 
 /// What the microphone's sound passes before the calls.
@@ -90,7 +93,7 @@ impl CaptureSide {
             side_tone,
         };
         let seats = Vec::with_capacity(MAX_SEATS);
-        Self { common, input: Some(input), ended: false, failure: None, strip, seats, overruns: 0 }
+        Self { common, input: Some(input), ended: false, failure: None, strip, seats, seen: EndFigures::default() }
     }
 
     fn fail(&mut self, error: AudioError) {
@@ -105,12 +108,13 @@ impl CaptureSide {
         let Some(input) = &self.input else { return };
         let figures = input.figures();
         let gauges = &self.common.gauges;
-        let lost = figures.xruns.saturating_sub(self.overruns);
-        self.overruns = figures.xruns;
-        gauges.capture.xruns.fetch_add(lost, Relaxed);
+        gauges.capture.xruns.fetch_add(figures.xruns.saturating_sub(self.seen.xruns), Relaxed);
+        gauges.system_late(figures.system_late.saturating_sub(self.seen.system_late));
+        let waited = figures.owner_late > self.seen.owner_late;
+        self.seen = figures;
         let stages = input.stages.as_ref().map_or(Duration::ZERO, Stages::delay);
         gauges.capture.set(&figures, input.delay() + stages);
-        let late = lost > 0 || spent > BLOCK * blocks;
+        let late = waited || spent > BLOCK * blocks;
         for n in 0..blocks {
             gauges.block(late && n == 0);
         }
@@ -150,7 +154,7 @@ impl Side for CaptureSide {
         device.begin();
         self.strip.far.clear();
         (self.ended, self.failure) = (false, None);
-        self.overruns = device.figures().xruns;
+        self.seen = device.figures();
         self.input.replace(device)
     }
 

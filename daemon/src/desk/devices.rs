@@ -86,6 +86,9 @@ fn values(format: Format) -> usize {
     (format.rate as usize).div_ceil(50).max(1) * usize::from(format.channels.max(1))
 }
 
+/// What a block may lack without sound being waited for, seconds: nothing must wait for a piece of sound more than it needs.
+const MARGIN: f64 = 0.001;
+
 /// What came of a read.
 pub(super) enum Read {
     Samples,
@@ -153,8 +156,10 @@ impl Input {
         self.intake.delay()
     }
 
-    /// Waits for sound.
+    /// Waits for sound, as long as the next block lacks it.
     pub(super) fn read(&mut self) -> Result<Read, AudioError> {
+        let lacks = self.intake.lacks() as f64 / f64::from(self.house.sample_rate) - MARGIN;
+        self.source.want((lacks * f64::from(self.format.rate)) as usize);
         Ok(match self.source.read(&mut self.buffer)? {
             Captured::Nothing => Read::Nothing,
             Captured::End => {

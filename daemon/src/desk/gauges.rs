@@ -187,6 +187,7 @@ pub(super) struct Gauges {
     pub(super) capture: EndGauges,
     pub(super) playback: EndGauges,
     misses: AtomicU64,
+    system_late: AtomicU64,
     blocks: AtomicU64,
 }
 
@@ -203,6 +204,7 @@ impl Gauges {
             capture: EndGauges::new(),
             playback: EndGauges::new(),
             misses: AtomicU64::new(0),
+            system_late: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
         }
     }
@@ -226,6 +228,11 @@ impl Gauges {
     pub(super) fn block(&self, late: bool) {
         self.blocks.fetch_add(1, Relaxed);
         self.misses.fetch_add(u64::from(late), Relaxed);
+    }
+
+    /// Counts times that the sound system was late.
+    pub(super) fn system_late(&self, times: u64) {
+        self.system_late.fetch_add(times, Relaxed);
     }
 
     /// No device is open, nothing is heard.
@@ -260,6 +267,7 @@ impl Gauges {
             capture_overruns: capture.xruns.load(Relaxed),
             playback_underruns: playback.xruns.load(Relaxed),
             deadline_misses: self.misses.load(Relaxed),
+            server_late: self.system_late.load(Relaxed),
             blocks: self.blocks.load(Relaxed),
             capture_ring_ms: ms(&capture.ring_us),
             playback_ring_ms: ms(&playback.ring_us),

@@ -22,6 +22,7 @@ mod flags;
 mod gauges;
 mod grouping;
 mod mouth;
+mod pause;
 mod playback;
 mod room;
 mod types;

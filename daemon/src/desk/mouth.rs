@@ -14,12 +14,11 @@ use super::{
     bridge::Bridge,
     flags::Flags,
     grouping::{Due, Grouping},
+    pause::{Pause, Silent},
     stages::Limiter,
 };
 use crate::{
-    call::{
-        CallError, Captured, Pauses, Place, RUN_FRAMES, Speaker, Timeline, Unit, VoiceError, look_back, media::Shared,
-    },
+    call::{CallError, Captured, Pauses, Place, RUN_FRAMES, Speaker, Timeline, Unit, VoiceError, media::Shared},
     report::Durations,
 };
 
@@ -64,6 +63,16 @@ struct Framer {
     taken: u64,
 }
 
+/// A frame that waits to be coded.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    number: u64,
+    /// What it sounds like, if nobody speaks yet: it goes with the word that follows.
+    silence: Option<ComfortNoise>,
+    /// When its last sample was captured.
+    at: Instant,
+}
+
 /// From frames to codes.
 pub(super) struct Coder {
     call: u64,
@@ -75,9 +84,11 @@ pub(super) struct Coder {
     /// Number of the next frame.
     number: u64,
     grouping: Grouping,
-    /// Samples of the frames that wait to be coded, and of each what it sounds like if nobody speaks, and when it was captured.
+    /// The last frames of the pause at hand, which were not coded.
+    pause: Pause,
+    /// Samples of the frames that wait to be coded, and what is known of each.
     waiting: Vec<f32>,
-    notes: Vec<(Option<ComfortNoise>, Instant)>,
+    notes: Vec<Waiting>,
     tokens: Vec<TokenFrame>,
     units: Vec<Unit>,
     /// Frames since the last look at the percentiles.
@@ -105,7 +116,6 @@ impl Mouth {
     ) -> Result<Self, DspError> {
         let Tongue { speaker, sample_rate, frame_samples, delay_samples } = tongue;
         let Ends { captured, notices, tells, shared, flags } = ends;
-        let frame = Duration::from_secs_f64(frame_samples.max(1) as f64 / f64::from(sample_rate.max(1)));
         Ok(Self {
             key,
             framer: Framer {
@@ -123,7 +133,8 @@ impl Mouth {
                 sample_rate,
                 delay_samples,
                 number: 0,
-                grouping: Grouping::new(look_back(frame)),
+                grouping: Grouping::default(),
+                pause: Pause::new(frame_samples.max(1)),
                 waiting: Vec::with_capacity(RUN_FRAMES * frame_samples.max(1)),
                 notes: Vec::with_capacity(RUN_FRAMES),
                 tokens: Vec::with_capacity(RUN_FRAMES),
@@ -217,21 +228,66 @@ impl Coder {
         }
         if self.flags.held() {
             self.rest();
+            self.forget();
             self.number += 1;
             return;
         }
         let silence = self.pauses.silence(frame).filter(|_| detect);
-        self.add(frame, silence, self.captured_at(frame.len(), at, taken));
+        let at = self.captured_at(frame.len(), at, taken);
+        match silence {
+            Some(noise) => self.keep(frame, noise, at),
+            None => {
+                self.catch_up();
+                self.timeline.note(self.number, at);
+                self.add(frame, Waiting { number: self.number, silence: None, at });
+                self.number += 1;
+            }
+        }
+    }
+
+    /// Nobody speaks: the frame is described, and coded only if a word follows.
+    fn keep(&mut self, frame: &[f32], noise: ComfortNoise, at: Instant) {
+        self.rest();
+        let number = self.number;
+        self.send(Captured { number, unit: None, silence: Some(noise), place: Place::Alone });
+        self.shared.wake.notify_one();
+        let noise = self.pause.described(number, noise);
+        // Whether it goes with a word is known when it is out of the word's reach.
+        if let Some(past) = self.pause.push(Silent { number, noise, at }, frame) {
+            self.tell_silent(past);
+        }
+        self.first_frame.get_or_insert_with(Instant::now);
+        self.timeline.note(number, at);
+        self.number += 1;
+    }
+
+    /// A word begins: the encoder hears the end of the pause, and what of that belongs to the word waits with it.
+    fn catch_up(&mut self) {
+        for place in 0..self.pause.kept() {
+            let Some((frame, silent)) = self.pause.get(place) else { break };
+            let Some(Silent { number, noise, at }) = silent else {
+                if let Err(error) = self.speaker.hear(frame) {
+                    self.fail(CallError::Voice(error));
+                }
+                continue;
+            };
+            self.waiting.extend_from_slice(frame);
+            self.queue(Waiting { number, silence: Some(noise), at });
+        }
+        self.pause.clear();
     }
 
     /// Has a frame wait with the others.
-    fn add(&mut self, frame: &[f32], silence: Option<ComfortNoise>, at: Instant) {
-        self.timeline.note(self.number, at);
+    fn add(&mut self, frame: &[f32], waiting: Waiting) {
         self.waiting.extend_from_slice(frame);
-        self.notes.push((silence, at));
-        self.number += 1;
+        self.queue(waiting);
+    }
+
+    /// Takes a note of a frame that waits now, and codes those that do once they are due.
+    fn queue(&mut self, waiting: Waiting) {
+        self.notes.push(waiting);
         let frames = self.shared.wish.frames.load(Relaxed);
-        let due = self.grouping.next(silence.is_some(), frames.into());
+        let due = self.grouping.next(frames.into());
         // Without a plan, packets are the network's own business.
         self.code(due, if frames == 0 { Place::Alone } else { Place::Last });
     }
@@ -280,17 +336,18 @@ impl Coder {
         let end = Instant::now();
         self.encode.record(end - start);
         self.first_frame.get_or_insert(end);
-        let count = self.notes.len() as u64;
-        for ((number, &(silence, at)), &unit) in (self.number - count..).zip(&self.notes).zip(&self.units) {
-            let place = if number + 1 == self.number { last } else { Place::Within };
-            let said = Captured { number, unit, silence, place };
+        for (n, (waiting, &unit)) in (1..).zip(self.notes.iter().zip(&self.units)) {
+            let &Waiting { number, silence, at } = waiting;
+            let place = if n == self.notes.len() { last } else { Place::Within };
+            // It is sent as speech even if nobody spoke yet.
+            let said = Captured { number, unit: Some(unit), silence: None, place };
             // Nobody being there any more is the end of the call, which its side knows.
             if let Err(TrySendError::Full(_)) = captured.try_send(said) {
                 self.overrun += 1;
             }
-            let _ = self.tells.try_send(Tell::Said { call: self.call, frame: said, at });
+            let _ = self.tells.try_send(Tell::Said { call: self.call, frame: Captured { silence, ..said }, at });
         }
-        self.since_look += count;
+        self.since_look += self.notes.len() as u64;
         if self.since_look >= LOOK {
             self.since_look = 0;
             self.shared.live.encode_us_p99.store(self.encode.percentiles().p99, Relaxed);
@@ -301,8 +358,34 @@ impl Coder {
         Ok(())
     }
 
+    fn send(&mut self, said: Captured) {
+        // Nobody being there any more is the end of the call, which its side knows.
+        if let Some(captured) = &self.captured
+            && let Err(TrySendError::Full(_)) = captured.try_send(said)
+        {
+            self.overrun += 1;
+        }
+    }
+
+    fn tell_silent(&self, silent: Silent) {
+        let Silent { number, noise, at } = silent;
+        let frame = Captured { number, unit: None, silence: Some(noise), place: Place::Alone };
+        let _ = self.tells.try_send(Tell::Said { call: self.call, frame, at });
+    }
+
+    /// The pause at hand is over, and no word has followed: what was not yet told of it is.
+    fn forget(&mut self) {
+        for place in 0..self.pause.kept() {
+            if let Some((_, Some(silent))) = self.pause.get(place) {
+                self.tell_silent(silent);
+            }
+        }
+        self.pause.clear();
+    }
+
     fn finish(&mut self, at: Instant) {
         let silence = std::mem::take(&mut self.silence);
+        self.forget();
         for _ in 0..self.delay_samples.div_ceil(silence.len().max(1)) {
             if self.captured.is_none() {
                 return;
@@ -311,7 +394,9 @@ impl Coder {
                 self.rest();
                 self.number += 1;
             } else {
-                self.add(&silence, None, at);
+                self.timeline.note(self.number, at);
+                self.add(&silence, Waiting { number: self.number, silence: None, at });
+                self.number += 1;
             }
         }
         self.rest();

@@ -18,7 +18,10 @@ use super::{
     stages::{Gain, Limiter},
     worker::Side,
 };
-use crate::{audio::AudioError, call::CallError};
+use crate::{
+    audio::{AudioError, EndFigures},
+    call::CallError,
+};
 
 /// What is heard less loudly than this is not heard, dB: where a gain fades out to.
 const NOTHING_DB: f32 = -90.0;
@@ -48,6 +51,8 @@ pub(super) struct PlaybackSide {
     far: HeapProd<f32>,
     /// To whoever looks at it; it outlives the thread.
     pub(super) heard: Option<HeapProd<f32>>,
+    /// Counts of the device, as last seen.
+    seen: EndFigures,
     /// Underruns of the device, as last seen; and of all.
     underruns: u64,
     all_underruns: u64,
@@ -81,6 +86,7 @@ impl PlaybackSide {
             side_gain: Gain::new(rate),
             far,
             heard,
+            seen: EndFigures::default(),
             underruns: 0,
             all_underruns: 0,
             common,
@@ -167,6 +173,7 @@ impl Side for PlaybackSide {
     fn replace(&mut self, device: Box<Output>) -> Option<Box<Output>> {
         self.failure = None;
         self.underruns = device.underruns();
+        self.seen = device.figures();
         self.output.replace(device)
     }
 
@@ -200,8 +207,12 @@ impl Side for PlaybackSide {
         self.all_underruns += dry;
         let gauges = &self.common.gauges;
         gauges.playback.xruns.fetch_add(dry, Relaxed);
-        gauges.playback.set(&output.figures(), output.delay());
-        gauges.block(dry > 0 || spent > BLOCK);
+        let figures = output.figures();
+        gauges.playback.set(&figures, output.delay());
+        gauges.system_late(figures.system_late.saturating_sub(self.seen.system_late));
+        let overdue = figures.owner_late > self.seen.owner_late;
+        self.seen = figures;
+        gauges.block(overdue || spent > BLOCK);
         gauges.set_output(self.meter.level());
         true
     }

@@ -26,7 +26,7 @@ fn heard(call: u64, number: u64, at: Instant) -> Tell {
 fn said(call: u64, number: u64, silent: bool, at: Instant) -> Tell {
     let silence = silent.then(|| ComfortNoise::new(60, [100; 8]));
     let unit = Unit::Tokens(TokenFrame::new(&[number as u16]).unwrap());
-    Tell::Said { call, frame: Captured { number, unit, silence, place: Place::Alone }, at }
+    Tell::Said { call, frame: Captured { number, unit: Some(unit), silence, place: Place::Alone }, at }
 }
 
 /// All that there is now.

@@ -120,7 +120,7 @@ impl Clock {
                 // Told is the end of the frame.
                 time_ms: self.ms(at.checked_sub(self.frame).unwrap_or(*at)),
                 mark: if frame.silence.is_some() { FeedMark::Unsent } else { FeedMark::Real },
-                codes: self.codes(&frame.unit),
+                codes: frame.unit.as_ref().map_or_else(Vec::new, |unit| self.codes(unit)),
             },
             Tell::Heard { number, kind, slot, at, .. } => FeedFrame {
                 stream: FeedStream::Heard,

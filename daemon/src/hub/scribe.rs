@@ -26,6 +26,9 @@ use crate::{
 /// How often clients are told.
 const PAGE: Duration = Duration::from_millis(80);
 
+/// How long frames may wait to be taken: who is woken for each of them is woken a hundred times a second for each call.
+const NAP: Duration = Duration::from_millis(20);
+
 /// Frames of a call that one message holds at most: what a client shows of a second that passed is no use.
 const FRAMES: usize = 100;
 
@@ -124,6 +127,7 @@ impl Writer {
             let wait = page.saturating_duration_since(Instant::now());
             match tells.recv_timeout(wait) {
                 Ok(tell) => {
+                    std::thread::sleep(NAP.min(wait));
                     self.take(&tell);
                     tells.try_iter().for_each(|tell| self.take(&tell));
                 }
@@ -183,7 +187,7 @@ impl Writer {
             Tell::Said { frame, .. } if voice.said.len() < FRAMES => voice.said.push(SaidFrame {
                 number: frame.number,
                 silent: frame.silence.is_some(),
-                codes: codes(&frame.unit),
+                codes: frame.unit.as_ref().map(codes).unwrap_or_default(),
             }),
             Tell::Heard { number, kind, slot, level, .. } if voice.heard.len() < FRAMES => {
                 voice.level_dbfs = (20.0 * level.max(1e-6).log10()).max(-120.0);

@@ -212,11 +212,15 @@ impl Recorder {
     pub fn take(&self, tell: &Tell) {
         let (side, frame, at) = match tell {
             Tell::Said { frame, at, .. } => {
-                let Unit::Tokens(tokens) = frame.unit else { return };
-                let mark = if frame.silence.is_some() { Mark::Unsent } else { Mark::Real };
                 // Told is the end of the frame.
                 let at = at.checked_sub(self.frame).unwrap_or(*at);
-                (SAID, frame_of(mark, Some(tokens), None), at)
+                let frame = match (frame.unit, frame.silence) {
+                    (Some(Unit::Opus(_)), _) => return,
+                    (Some(Unit::Tokens(tokens)), None) => frame_of(Mark::Real, Some(tokens), None),
+                    (Some(Unit::Tokens(tokens)), Some(_)) => frame_of(Mark::Unsent, Some(tokens), None),
+                    (None, noise) => frame_of(Mark::Unsent, None, noise),
+                };
+                (SAID, frame, at)
             }
             Tell::Heard { kind, slot, at, .. } => {
                 let (tokens, noise) = match slot {

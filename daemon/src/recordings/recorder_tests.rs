@@ -17,7 +17,7 @@ fn shipped() -> Bundle {
 fn said(number: u64, start: Instant) -> Tell {
     let unit = Unit::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
     let at = start + FRAME * (number as u32 + 1);
-    Tell::Said { call: 3, frame: Captured { number, unit, silence: None, place: Place::Alone }, at }
+    Tell::Said { call: 3, frame: Captured { number, unit: Some(unit), silence: None, place: Place::Alone }, at }
 }
 
 /// Time, mark and count of all runs.

@@ -149,6 +149,7 @@ async fn the_figures_are_those_of_the_status() {
         ("parlo_call_loss_ratio{call=\"7\",way=\"heard\"}", 0.25),
         ("parlo_call_delay_seconds{call=\"7\",stage=\"jitter_buffer\"}", 0.04),
         ("parlo_sound_deadline_misses_total", 5.0),
+        ("parlo_sound_server_late_total", 2.0),
         ("parlo_sound_xruns_total{side=\"playback\"}", 4.0),
         ("parlo_sound_ring_seconds{side=\"capture\"}", 0.007),
         ("parlo_sound_drift_ratio{side=\"playback\"}", -0.0001),

@@ -226,6 +226,7 @@ pub(crate) fn status() -> Status {
                 capture_overruns: 3,
                 playback_underruns: 4,
                 deadline_misses: 5,
+                server_late: 2,
                 blocks: 600,
                 capture_ring_ms: 7.0,
                 playback_ring_ms: 8.0,

@@ -35,9 +35,12 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
         rig.tick(block, |_| {});
     }
     let said: Vec<Captured> = seat.captured.try_iter().collect();
-    assert_eq!(tokens(&said), CODEC.encode(&vec![0.0; muted.len()]));
-    // At first nothing is known of the background.
-    assert!(said[30..].iter().all(|frame| frame.silence.is_some()));
+    // At first nothing is known of the background, and what is said is coded; then it is described.
+    let coded = said.iter().take_while(|frame| frame.unit.is_some()).count();
+    assert!((1..30).contains(&coded) && said.len() == muted.len() / CODEC.frame, "{coded} of {}", said.len());
+    assert_eq!(tokens(&said[..coded]), CODEC.encode(&vec![0.0; coded * CODEC.frame]));
+    assert!(said[..coded].iter().all(|frame| frame.silence.is_none()));
+    assert!(said[coded..].iter().all(|frame| frame.unit.is_none() && frame.silence.is_some()));
     assert!(rig.desk.meters().input_rms_dbfs > -50.0 && rig.desk.meters().sent_rms_dbfs == -120.0);
     settings = plain();
     settings.push_to_talk = true;
@@ -234,7 +237,7 @@ fn files_speak_and_are_written_in_real_time() {
     // The first speaks to the second; the second to nobody.
     let mut said = Vec::new();
     for frame in &seats[0].captured {
-        let slot = Slot::Frame(frame.unit);
+        let slot = frame.unit.map_or(Slot::Missing, Slot::Frame);
         let incoming = Incoming { number: frame.number, slot, arrived: Instant::now() };
         seats[1].to_playback.send(incoming).unwrap();
         said.push(frame);
@@ -270,4 +273,32 @@ fn files_speak_and_are_written_in_real_time() {
         assert!(a.len() > 15_000 && alignment.correlation > 0.99, "{alignment:?}");
         assert!(a.iter().zip(b).all(|(a, b)| (a.clamp(-1.0, 1.0) - b).abs() < 1e-4));
     }
+}
+
+#[test]
+fn in_a_pause_nothing_is_coded_and_the_word_that_follows_has_its_beginning() {
+    let mut settings = plain();
+    settings.stages.silence = true;
+    let mut rig = Rig::new(settings);
+    let seat = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let second = CODEC.rate as usize;
+    let word = speech(CODEC.rate, 0, 2 * second);
+    let mut microphone = vec![0.0; 2 * second];
+    microphone.extend_from_slice(&word);
+    for block in microphone.chunks(160) {
+        rig.tick(block, |_| {});
+    }
+    let said: Vec<Captured> = seat.captured.try_iter().collect();
+    let last = said.iter().rposition(|frame| frame.unit.is_none()).unwrap();
+    assert!(last > 80, "the pause is a pause until the word: {last}");
+    // What was described is sent after all, two frames of it, and then the word, without a gap.
+    let sent = &said[last + 1..];
+    assert!(sent.iter().all(|frame| frame.silence.is_none()));
+    assert!(sent.windows(2).all(|pair| pair[1].number == pair[0].number + 1), "in a row");
+    assert_eq!(sent[0].number + 1, said[last].number, "the last two frames of the pause come again");
+    // As an encoder would have coded it that had heard all of the pause.
+    let from = sent[0].number as usize;
+    let whole = CODEC.encode(&microphone[..(from + sent.len()) * CODEC.frame]);
+    assert_eq!(tokens(sent)[5..], whole[from + 5..]);
+    rig.end([seat]);
 }

@@ -18,8 +18,8 @@ static COUNTING: Counting = Counting;
 
 pub(crate) fn tokens(said: &[Captured]) -> Vec<TokenFrame> {
     let tokens = said.iter().map(|frame| match frame.unit {
-        Unit::Tokens(tokens) => tokens,
-        Unit::Opus(_) => panic!("the bundle speaks"),
+        Some(Unit::Tokens(tokens)) => tokens,
+        _ => panic!("the bundle speaks"),
     });
     tokens.collect()
 }

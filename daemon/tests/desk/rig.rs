@@ -290,7 +290,10 @@ impl Rig {
     pub(crate) fn pass(&self, from: &Seat, to: &Seat) -> Vec<Captured> {
         let said: Vec<Captured> = from.captured.try_iter().collect();
         for frame in &said {
-            self.say(to, frame.number, frame.unit);
+            // What nobody speaks in is not coded.
+            if let Some(unit) = frame.unit {
+                self.say(to, frame.number, unit);
+            }
         }
         said
     }

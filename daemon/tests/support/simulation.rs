@@ -17,8 +17,8 @@ use parlo_protocol::{
     offer::{Codec, Offer},
     packet::IPV4_UDP,
 };
-use parlo_tokens::{BundleId, ComfortNoise, Slot, TokenFrame};
-use parlod::call::{Captured, Inbound, Kind, Listener, Outbound, Packing, Place, Player, PlayerStats, Unit, transmit};
+use parlo_tokens::{BundleId, ComfortNoise, Slot};
+use parlod::call::{Captured, Inbound, Kind, Listener, Outbound, Packing, Place, Player, PlayerStats, transmit};
 
 /// What is spoken, and how.
 pub(crate) struct Script<'a> {
@@ -239,9 +239,12 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         // The listener's, in a silent room.
         if let (Some(call), Some(since)) = (&mut listener, began[1]) {
             while now >= since + time_of(next_silent + 1) {
-                let unit = Unit::Tokens(TokenFrame::new(&[0]).unwrap());
-                let captured =
-                    Captured { number: next_silent, unit, silence: Some(ComfortNoise::SILENCE), place: Place::Alone };
+                let captured = Captured {
+                    number: next_silent,
+                    unit: None,
+                    silence: Some(ComfortNoise::SILENCE),
+                    place: Place::Alone,
+                };
                 silent.push(now, call, &captured, &mut |to, bytes| {
                     back.send(now, &[&to.port().to_be_bytes()[..], bytes].concat());
                 });

@@ -72,7 +72,7 @@ impl Speech {
         let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| Captured {
             number: number as u64,
             silence: pauses.silence(frame).filter(|_| silence),
-            unit: Unit::Tokens(encoder.push(frame).unwrap()),
+            unit: Some(Unit::Tokens(encoder.push(frame).unwrap())),
             place: Place::Alone,
         });
         let frames = frames.collect();
@@ -116,7 +116,7 @@ impl Speech {
             .samples
             .chunks_exact(parlo_opus::FRAME_SAMPLES)
             .zip(&self.frames)
-            .map(|(samples, frame)| Captured { unit: Unit::Opus(encoder.push(samples).unwrap()), ..*frame });
+            .map(|(samples, frame)| Captured { unit: Some(Unit::Opus(encoder.push(samples).unwrap())), ..*frame });
         let frames: Vec<Captured> = frames.collect();
         let packing = || Packing::Opus;
         let mut script = Script {

@@ -11,7 +11,7 @@ use crate::{
     shell::{self, cargo, root},
 };
 
-pub(super) const ROWS: [Row; 25] = [
+pub(super) const ROWS: [Row; 29] = [
     (
         "mouth_to_ear_ms_p50",
         "mouth to ear, packets of 20 ms, loopback: clicks through all of it, median",
@@ -26,15 +26,19 @@ pub(super) const ROWS: [Row; 25] = [
     ("budget_codec_ms", "encode and decode, 99th percentile", "ms", None),
     ("budget_device_ms", "loudspeaker and resampling", "ms", None),
     ("budget_total_ms", "the budget's sum", "ms", None),
-    ("call_cpu_pct", "processor time of a call in which both speak, of one core", "%", Some("at most 10")),
-    ("call_speech_pct", "of the frames heard meanwhile, so many were speech", "%", None),
+    ("call_cpu_pct", "processor time of a conversation in turns, of one core", "%", Some("at most 10")),
+    ("call_said_pct", "of the frames said meanwhile, so many were speech", "%", None),
+    ("call_heard_pct", "of the frames heard meanwhile, so many were speech", "%", None),
+    ("call_cpu_both_speaking_pct", "processor time of a call in which both speak all the time", "%", None),
+    ("call_speech_pct", "of the frames said and heard meanwhile, so many were speech", "%", None),
     ("rss_mib", "memory, the most in the half hour", "MiB", Some("at most 100")),
     ("rss_growth_mib_30min", "its growth in 30 minutes", "MiB", Some("0")),
     ("api_ms_p50", "a request while in a call, 100 per second beside 20 open pages, median", "ms", None),
     ("api_ms_p99", "the same, 99th percentile", "ms", Some("under 10")),
     ("api_deadline_misses", "deadlines missed meanwhile", "", Some("0")),
     ("live_messages_per_page", "live messages that each page got in the minute", "", None),
-    ("deadline_misses_per_hour", "deadlines missed beside two busy programs, per hour", "", Some("0")),
+    ("deadline_misses_per_hour", "deadlines that our threads missed beside two busy programs, per hour", "", Some("0")),
+    ("server_late_per_hour", "times that the sound server was late meanwhile, per hour", "", None),
     ("soak_minutes", "measured for", "min", None),
     ("blocks", "blocks of 10 ms taken in and given out meanwhile", "", None),
     ("capture_overruns", "times that the microphone's ring ran over", "", Some("0")),

@@ -23,7 +23,7 @@ pub(crate) enum Group {
     /// Encoder, quantizer and decoder: time, speed, allocations; the daemon's memory and start
     Codec,
     /// A daemon in a call with devices: delay from mouth to ear, processor time, memory, the control API under load, and half an
-    /// hour beside busy programs
+    /// hour beside busy programs (the environment's PARLO_BENCH_MINUTES: for so many minutes, such as 0.3)
     Daemon,
     /// The entropy coder: bits saved on held-out speech, what integers lose, time
     Entropy,

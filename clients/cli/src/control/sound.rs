@@ -184,7 +184,7 @@ fn show(audio: &Audio) -> String {
         [
             "threads",
             &format!(
-                "{}{} deadline misses in {} blocks, {} overruns, {} underruns",
+                "{}{} deadline misses in {} blocks, {} overruns, {} underruns, sound server late {} times",
                 match figures.realtime {
                     Some(false) => "without real-time priority (`parlo doctor` says why), ",
                     _ => "",
@@ -192,7 +192,8 @@ fn show(audio: &Audio) -> String {
                 figures.deadline_misses,
                 figures.blocks,
                 figures.capture_overruns,
-                figures.playback_underruns
+                figures.playback_underruns,
+                figures.server_late
             ),
         ],
         [

@@ -11,13 +11,16 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, Captured, EndFigures, Format, PATIENCE, Source},
-    Backend, DeviceChoice, Direction, Opened, begin,
+    Backend, DeviceChoice, Direction, Make, Opened, Running, begin,
     follow::Follow,
     health::Health,
-    open,
+    open, pulse,
     standby::{Role, Standby, Stream},
     unsupported, with_sample_type,
 };
+
+/// How long the owner sleeps at most. It is woken when there is sound: this is for when its callbacks have ended.
+const NAP: Duration = Duration::from_millis(20);
 
 /// A microphone, and whatever takes its place.
 pub struct DeviceSource {
@@ -25,6 +28,8 @@ pub struct DeviceSource {
     standby: Standby<Open>,
     /// What was told last: it stays while there is no device.
     ppm: f64,
+    /// Sample frames that the owner has use for.
+    wanted: usize,
 }
 
 struct Open {
@@ -41,12 +46,12 @@ impl DeviceSource {
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
         let standby = Standby::<Open>::open(backend, choice)?;
         let format = standby.stream().map_or(Format { rate: 1, channels: 1 }, |open| open.device.format);
-        Ok(Self { format, standby, ppm: 0.0 })
+        Ok(Self { format, standby, ppm: 0.0, wanted: 1 })
     }
 
     /// Times that sound was lost because nobody took it.
     pub fn overruns(&self) -> u64 {
-        self.standby.xruns()
+        self.standby.counts().xruns
     }
 
     fn changed(&mut self, notice: String) -> Captured {
@@ -77,12 +82,16 @@ impl Source for DeviceSource {
                 Some(notice) => self.changed(notice),
             });
         };
-        let captured = open.wait(buffer);
+        let captured = open.wait(buffer, self.wanted);
         self.ppm = open.follow.steer().ppm();
         Ok(captured.unwrap_or_else(|| {
             self.standby.lose();
             Captured::Nothing
         }))
+    }
+
+    fn want(&mut self, frames: usize) {
+        self.wanted = frames;
     }
 
     fn steer_ppm(&self) -> f64 {
@@ -98,12 +107,12 @@ impl Source for DeviceSource {
     }
 
     fn figures(&self) -> EndFigures {
-        let xruns = self.standby.xruns();
-        let Some(open) = self.standby.stream() else { return EndFigures { xruns, ..EndFigures::default() } };
+        let counts = self.standby.counts();
+        let Some(open) = self.standby.stream() else { return counts };
         let ring = open.follow.average();
         let latency = open.device.health.latency();
         // What is given too slowly is stretched: the other way round.
-        EndFigures { xruns, ring, drift_ppm: 0.0 - open.follow.steer().drift_ppm(), latency }
+        EndFigures { ring, drift_ppm: 0.0 - open.follow.steer().drift_ppm(), latency, ..counts }
     }
 }
 
@@ -112,12 +121,12 @@ impl Stream for Open {
 
     fn open(backend: Backend, role: &Role) -> Result<Self, AudioError> {
         let mut ring = None;
-        let device = open(backend, role, Direction::Input, |device, format, config, health| {
+        let device = open(backend, role, Direction::Input, |device, how, config, health| {
             // A second of sound: whoever is later than that has other worries.
             let room = config.sample_rate as usize * usize::from(config.channels);
             let (producer, consumer) = HeapRb::new(room).split();
             ring = Some(consumer);
-            with_sample_type!(format, build(device, config, producer, health))
+            make(device, how, config, producer, health)
         })?;
         // A device that opened has had its ring made.
         let missing = || unsupported(Direction::Input, &device.name, SampleFormat::F32);
@@ -131,13 +140,20 @@ impl Stream for Open {
 }
 
 impl Open {
-    /// Waits for sound; `None` if the device is lost.
-    fn wait(&mut self, buffer: &mut [f32]) -> Option<Captured> {
+    /// Waits for sound, `wanted` sample frames of it if they come in time; `None` if the device is lost.
+    fn wait(&mut self, buffer: &mut [f32], wanted: usize) -> Option<Captured> {
         let channels = usize::from(self.device.format.channels.max(1));
         let deadline = Instant::now() + PATIENCE;
+        let wanted = wanted.clamp(1, (buffer.len() / channels).max(1));
+        if self.ring.occupied_len() < wanted * channels {
+            self.device.health.lacks();
+        }
+        self.device.health.want(wanted);
         loop {
             let there = self.ring.occupied_len() / channels * channels;
-            if there > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if there >= wanted * channels || (there > 0 && left.is_zero()) {
+                self.device.health.taken();
                 let take = there.min(buffer.len() / channels * channels);
                 let samples = self.ring.pop_slice(&mut buffer[..take]);
                 let left = (there - samples) as f64 / channels as f64 / f64::from(self.device.format.rate);
@@ -151,10 +167,58 @@ impl Open {
             if self.device.health.is_lost() {
                 return None;
             }
-            if Instant::now() >= deadline {
+            if left.is_zero() {
                 return Some(Captured::Nothing);
             }
-            std::thread::sleep(Duration::from_millis(2));
+            // The callback ends this.
+            std::thread::park_timeout(left.min(NAP));
+        }
+    }
+}
+
+/// What the callbacks have.
+struct Taker<P> {
+    ring: P,
+    health: Arc<Health>,
+    channels: usize,
+    rate: u32,
+    begun: bool,
+}
+
+impl<P: Producer<Item = f32>> Taker<P> {
+    fn take(&mut self, count: usize, samples: impl Iterator<Item = f32>, latency: Duration) {
+        begin(&mut self.begun, self.rate);
+        self.health.comes(self.rate);
+        // Whole sample frames only, so that channels never change places. What does not fit is the newest, and lost:
+        // the reader alone may take out the oldest.
+        let room = self.ring.vacant_len() / self.channels * self.channels;
+        self.ring.push_iter(samples.take(room));
+        if room < count {
+            self.health.lost_sound(true);
+        }
+        self.health.called(count / self.channels, latency);
+        self.health.holds(self.ring.occupied_len() / self.channels);
+    }
+}
+
+fn make(
+    device: &cpal::Device,
+    make: Make,
+    config: StreamConfig,
+    ring: impl Producer<Item = f32> + Send + 'static,
+    health: Arc<Health>,
+) -> Option<Result<Running, cpal::Error>> {
+    let channels = usize::from(config.channels.max(1));
+    let mut taker = Taker { ring, health, channels, rate: config.sample_rate, begun: false };
+    match make {
+        Make::Pulse(name) => {
+            let on_data = move |count: usize, samples: &mut dyn Iterator<Item = f32>, latency| {
+                taker.take(count, samples, latency)
+            };
+            Some(pulse::capture(&name, &config, on_data).map(Running::Pulse))
+        }
+        Make::Cpal(format) => {
+            with_sample_type!(format, build(device, config, taker)).map(|stream| stream.map(Running::Cpal))
         }
     }
 }
@@ -162,29 +226,18 @@ impl Open {
 fn build<T: SizedSample>(
     device: &cpal::Device,
     config: StreamConfig,
-    mut ring: impl Producer<Item = f32> + Send + 'static,
-    health: Arc<Health>,
+    mut taker: Taker<impl Producer<Item = f32> + Send + 'static>,
 ) -> Result<cpal::Stream, cpal::Error>
 where
     f32: FromSample<T>,
 {
-    let (on_data, on_error) = (Arc::clone(&health), health);
-    let channels = usize::from(config.channels.max(1));
-    let rate = config.sample_rate;
-    let mut begun = false;
+    let on_error = Arc::clone(&taker.health);
     device.build_input_stream::<T, _, _>(
         config,
         move |samples: &[T], info: &InputCallbackInfo| {
-            begin(&mut begun, rate);
             let timestamp = info.timestamp();
-            // Whole sample frames only, so that channels never change places. What does not fit is the newest, and lost:
-            // the reader alone may take out the oldest.
-            let room = ring.vacant_len() / channels * channels;
-            ring.push_iter(samples.iter().take(room).map(|&sample| f32::from_sample_(sample)));
-            if room < samples.len() {
-                on_data.xrun();
-            }
-            on_data.called(samples.len() / channels, timestamp.callback.saturating_duration_since(timestamp.capture));
+            let latency = timestamp.callback.saturating_duration_since(timestamp.capture);
+            taker.take(samples.len(), samples.iter().map(|&sample| f32::from_sample_(sample)), latency);
         },
         move |error| on_error.failed(&error),
         Some(Duration::from_secs(2)),

@@ -1,5 +1,9 @@
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread::Thread,
     time::{Duration, Instant},
 };
 
@@ -12,6 +16,12 @@ const STALL_AT_START: Duration = Duration::from_secs(3);
 
 /// A stream that has just begun draws and gives as its server likes: what it lacks then is no fault.
 const STARTING: Duration = Duration::from_millis(2_500);
+
+/// A thread that is so much later than it should be is late: what the ring between holds makes up for less.
+const LATE: Duration = Duration::from_millis(10);
+
+/// A thread that should have given its block so long ago is why there is none.
+const OVERDUE: Duration = Duration::from_millis(1);
 
 /// Why a stream should be left for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +50,16 @@ pub(super) struct Health {
     dry: AtomicBool,
     /// The fewest sample frames that a callback left in the ring, since it was asked.
     slack: AtomicI64,
+    /// Who waits for captured sound, and for how many sample frames.
+    sleeper: OnceLock<Thread>,
+    wanted: AtomicUsize,
+    /// When so many were there, in microseconds since `epoch`; 0 if they are not.
+    ready: AtomicU64,
+    /// When the next block to be played is due, in microseconds since `epoch`; `u64::MAX` if none is.
+    due: AtomicU64,
+    /// Times that the owner's thread came too late, and that the sound system did.
+    owner_late: AtomicU64,
+    system_late: AtomicU64,
 }
 
 impl Health {
@@ -54,16 +74,92 @@ impl Health {
             latency: AtomicU64::new(0),
             dry: AtomicBool::new(false),
             slack: AtomicI64::new(i64::MAX),
+            sleeper: OnceLock::new(),
+            wanted: AtomicUsize::new(0),
+            ready: AtomicU64::new(0),
+            due: AtomicU64::new(u64::MAX),
+            owner_late: AtomicU64::new(0),
+            system_late: AtomicU64::new(0),
+        }
+    }
+
+    fn micros(&self) -> u64 {
+        micros(self.epoch.elapsed()).max(1)
+    }
+
+    /// To be called by the owner of captured sound before it looks whether so many sample frames are there: else it is woken when
+    /// they are. The first thread that calls this is.
+    pub(super) fn want(&self, frames: usize) {
+        self.sleeper.get_or_init(std::thread::current);
+        self.wanted.store(frames, Ordering::Relaxed);
+        // Either the callback sees what is wanted, or its sound is seen.
+        fence(Ordering::SeqCst);
+    }
+
+    /// To be called by the owner before [`want`](Self::want) if less is there than is wanted: nothing waits for it.
+    pub(super) fn lacks(&self) {
+        self.ready.store(0, Ordering::Relaxed);
+    }
+
+    /// To be called by the owner when it takes captured sound: counts if that waited for too long.
+    pub(super) fn taken(&self) {
+        let ready = self.ready.swap(0, Ordering::Relaxed);
+        if ready > 0 && self.micros().saturating_sub(ready) > micros(LATE) {
+            self.late(&self.owner_late);
+        }
+    }
+
+    /// To be called from a capture callback, with the sample frames that are in the ring now.
+    pub(super) fn holds(&self, frames: usize) {
+        fence(Ordering::SeqCst);
+        if frames >= self.wanted.load(Ordering::Relaxed)
+            && let Some(sleeper) = self.sleeper.get()
+        {
+            // Who takes nothing since an earlier callback is late by that one.
+            let _ = self.ready.compare_exchange(0, self.micros(), Ordering::Relaxed, Ordering::Relaxed);
+            sleeper.unpark();
+        }
+    }
+
+    /// To be called by the owner when it has given a block: the next is due in so long.
+    pub(super) fn due_in(&self, wait: Duration) {
+        self.due.store(self.micros() + micros(wait), Ordering::Relaxed);
+    }
+
+    /// Times that the owner's thread was too late: captured sound waited for 10 ms to be taken or found no room, or a callback found
+    /// too little because the block that was due had not been given.
+    pub(super) fn owner_late(&self) -> u64 {
+        self.owner_late.load(Ordering::Relaxed)
+    }
+
+    /// Times that the sound system was too late: it brought nothing for 10 ms longer than what it brought had lasted, or it wanted
+    /// more at once than there could be while everything that was due had been given.
+    pub(super) fn system_late(&self) -> u64 {
+        self.system_late.load(Ordering::Relaxed)
+    }
+
+    fn late(&self, whose: &AtomicU64) {
+        if self.has_settled() {
+            whose.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// To be called from the data callback, once it has moved its `frames`.
     pub(super) fn called(&self, frames: usize, latency: Duration) {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.period.store(frames as u64, Ordering::Relaxed);
         // Sound systems err; nothing real is two seconds away.
         self.latency.store(micros(latency).min(2_000_000), Ordering::Relaxed);
-        self.last_callback.store(micros(self.epoch.elapsed()).max(1), Ordering::Release);
+        self.last_callback.store(self.micros(), Ordering::Release);
+    }
+
+    /// To be called from a capture callback before [`called`](Self::called), with the device's rate: counts if it comes too late.
+    pub(super) fn comes(&self, rate: u32) {
+        if let Some(last) = self.last_callback() {
+            let lasted = Duration::from_secs_f64(self.period() as f64 / f64::from(rate.max(1)));
+            if self.age().saturating_sub(last) > lasted + LATE {
+                self.late(&self.system_late);
+            }
+        }
     }
 
     /// To be called from a playback callback: sample frames that it left in the ring.
@@ -77,8 +173,19 @@ impl Health {
         self.slack.store(0, Ordering::Relaxed);
     }
 
-    /// To be called from a callback that lost sound.
-    pub(super) fn xrun(&self) {
+    /// Whether the owner should have given its next block by now.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.micros() > self.due.load(Ordering::Relaxed).saturating_add(micros(OVERDUE))
+    }
+
+    /// To be called from a callback that lost sound, which the owner's thread is to blame for, or the sound system.
+    pub(super) fn lost_sound(&self, owner: bool) {
+        self.late(if owner { &self.owner_late } else { &self.system_late });
+        self.xrun();
+    }
+
+    /// Counts sound that was lost.
+    fn xrun(&self) {
         if self.age() > STARTING {
             self.xruns.fetch_add(1, Ordering::Relaxed);
         }
@@ -166,5 +273,75 @@ impl Health {
         let age = self.age();
         let patience = if age < STALL_AT_START + STALL { STALL_AT_START } else { STALL };
         age.saturating_sub(last) > patience
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a stream that is past its beginning.
+    fn settled() -> Health {
+        let mut health = Health::new();
+        health.epoch = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        health
+    }
+
+    #[test]
+    fn captured_sound_that_waits_too_long_is_the_owners_fault_and_the_rest_is_not() {
+        let health = settled();
+        health.want(160);
+        health.holds(159);
+        assert_eq!(health.ready.load(Ordering::Relaxed), 0, "less is there than is wanted");
+        health.holds(160);
+        let ready = health.ready.load(Ordering::Relaxed);
+        assert!(ready > 0);
+        health.taken();
+        assert_eq!(health.owner_late(), 0);
+        // It has been there for 11 ms, and later sound does not make that later.
+        health.ready.store(ready - 11_000, Ordering::Relaxed);
+        health.holds(480);
+        health.taken();
+        assert_eq!((health.owner_late(), health.system_late()), (1, 0));
+        // Seen before the callback said so, and gone: nothing waits.
+        health.holds(160);
+        health.lacks();
+        health.taken();
+        assert_eq!(health.owner_late(), 1);
+    }
+
+    #[test]
+    fn a_callback_that_comes_late_is_the_sound_systems_fault() {
+        let health = settled();
+        health.comes(48_000);
+        health.called(240, Duration::ZERO);
+        health.comes(48_000);
+        assert_eq!(health.system_late(), 0);
+        for (ago, late) in [(14_000, 0), (16_000, 1)] {
+            health.last_callback.store(health.micros() - ago, Ordering::Relaxed);
+            health.comes(48_000);
+            assert_eq!((health.owner_late(), health.system_late()), (0, late), "5 ms of sound came {ago} us ago");
+        }
+    }
+
+    #[test]
+    fn a_loudspeaker_runs_dry_by_whoever_owes_it_sound() {
+        let health = settled();
+        assert!(!health.is_overdue(), "nothing is due yet");
+        health.due_in(Duration::from_secs(5));
+        assert!(!health.is_overdue());
+        health.lost_sound(health.is_overdue());
+        assert_eq!((health.owner_late(), health.system_late(), health.xruns()), (0, 1, 1));
+        health.due.store(health.micros() - 2_000, Ordering::Relaxed);
+        assert!(health.is_overdue());
+        health.lost_sound(health.is_overdue());
+        assert_eq!((health.owner_late(), health.system_late(), health.xruns()), (1, 1, 2));
+        let fresh = Health::new();
+        fresh.lost_sound(true);
+        assert_eq!((fresh.owner_late(), fresh.xruns()), (0, 0), "what a stream lacks at its start is no fault");
     }
 }

@@ -1,4 +1,4 @@
-//! Sound cards, by cpal: through PulseAudio (or PipeWire in its place) if such a server answers, else through ALSA.
+//! Sound cards, found by cpal: through PulseAudio (or PipeWire in its place) if such a server answers, else through ALSA.
 //!
 //! The sound system's callbacks touch a wait-free ring and atomics, and nothing else. A device that goes away is replaced by
 //! the default one, while the thread goes on; one that was asked for by name and comes back is taken again; and where the default
@@ -14,10 +14,11 @@ mod follow;
 mod health;
 mod pace;
 mod playback;
+mod pulse;
 mod standby;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -134,51 +135,30 @@ pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> R
 
 /// The sound system, and which it is.
 fn host(backend: Backend, direction: Direction) -> Result<(Arc<Host>, Backend), AudioError> {
-    reach(backend, direction, None)
+    reach(backend).map_err(|error| AudioError::NoDevice { direction: direction.word(), reason: error.to_string() })
 }
 
-/// A connection to PulseAudio. It is made once and kept for the process: cpal gives neither the thread nor the server's client slot
+/// The host of PulseAudio is made once and kept for the process: cpal gives neither the thread nor the server's client slot
 /// of a connection back, and a server has few. It is made anew when the server has gone and come again.
-///
-/// Playback streams of one connection are taken for synchronised ones by the server (cpal gives them all the same number), which
-/// must all play to the same sink: so a stream that is opened while another plays has a connection of its own.
-struct Connection {
-    host: Arc<Host>,
-    /// Held by the playback stream that uses it.
-    playing: Weak<()>,
-}
-
-/// The same; with `playing`, on a connection where nothing else plays.
-fn reach(
-    backend: Backend,
-    direction: Direction,
-    playing: Option<&Arc<()>>,
-) -> Result<(Arc<Host>, Backend), AudioError> {
-    static SERVER: Mutex<Vec<Connection>> = Mutex::new(Vec::new());
+fn reach(backend: Backend) -> Result<(Arc<Host>, Backend), cpal::Error> {
+    static SERVER: Mutex<Option<Arc<Host>>> = Mutex::new(None);
     let pulse = || -> Result<(Arc<Host>, Backend), cpal::Error> {
         let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = |connection: &Connection| playing.is_none() || connection.playing.strong_count() == 0;
-        while let Some(index) = server.iter().position(free) {
-            if server[index].host.devices().is_ok() {
-                if let Some(playing) = playing {
-                    server[index].playing = Arc::downgrade(playing);
-                }
-                return Ok((Arc::clone(&server[index].host), Backend::Pulse));
-            }
-            server.swap_remove(index);
+        if let Some(host) = server.as_ref()
+            && host.devices().is_ok()
+        {
+            return Ok((Arc::clone(host), Backend::Pulse));
         }
-        let host = Arc::new(cpal::host_from_id(HostId::PulseAudio)?);
-        let playing = playing.map_or_else(Weak::new, Arc::downgrade);
-        server.push(Connection { host: Arc::clone(&host), playing });
-        Ok((host, Backend::Pulse))
+        *server = None;
+        let host = server.insert(Arc::new(cpal::host_from_id(HostId::PulseAudio)?));
+        Ok((Arc::clone(host), Backend::Pulse))
     };
     let alsa = || cpal::host_from_id(HostId::Alsa).map(|host| (Arc::new(host), Backend::Alsa));
-    let host = match backend {
+    match backend {
         Backend::Auto => pulse().or_else(|_| alsa()),
         Backend::Pulse => pulse(),
         Backend::Alsa => alsa(),
-    };
-    host.map_err(|error| AudioError::NoDevice { direction: direction.word(), reason: error.to_string() })
+    }
 }
 
 /// A device and what it is called.
@@ -317,9 +297,31 @@ struct Opened {
     format: Format,
     health: Arc<Health>,
     // Dropped last: it ends the callbacks.
-    _stream: cpal::Stream,
-    // Only then is its connection free for another.
-    _playing: Option<Arc<()>>,
+    _stream: Running,
+}
+
+/// What calls back.
+enum Running {
+    Pulse(pulse::Stream),
+    /// Of all other sound systems.
+    Cpal(#[allow(dead_code, reason = "it is there to be dropped")] cpal::Stream),
+}
+
+impl Running {
+    fn started(self) -> Result<Self, cpal::Error> {
+        if let Self::Cpal(stream) = &self {
+            stream.play()?;
+        }
+        Ok(self)
+    }
+}
+
+/// By which library a stream is made.
+enum Make {
+    /// PulseAudio's own; the device's name.
+    Pulse(String),
+    /// cpal, with samples of this format.
+    Cpal(SampleFormat),
 }
 
 /// Opens the chosen device: `build` makes a stream of the configuration that it is given, which is the device's own, first with a
@@ -328,10 +330,9 @@ fn open(
     backend: Backend,
     role: &Role,
     direction: Direction,
-    mut build: impl FnMut(&Device, SampleFormat, StreamConfig, Arc<Health>) -> Option<Result<cpal::Stream, cpal::Error>>,
+    mut build: impl FnMut(&Device, Make, StreamConfig, Arc<Health>) -> Option<Result<Running, cpal::Error>>,
 ) -> Result<Opened, AudioError> {
-    let playing = (direction == Direction::Output).then(|| Arc::new(()));
-    let (host, backend) = reach(backend, direction, playing.as_ref())?;
+    let (host, backend) = host(backend, direction)?;
     let (name, device, backend) = find(&host, backend, role.choice(), direction)?;
     let key = device.id().map_or_else(|_| device.to_string(), |id| id.id().to_owned());
     let wrong = |error: &cpal::Error| refused(direction, &name, error);
@@ -339,19 +340,19 @@ fn open(
     let mut last = None;
     for attempt in attempts(&supported) {
         let health = Arc::new(Health::new());
-        let Some(stream) = build(&device, supported.sample_format(), attempt, Arc::clone(&health)) else { break };
-        match stream.and_then(|stream| stream.play().map(|()| stream)) {
+        let make = match backend {
+            Backend::Pulse => Make::Pulse(key.clone()),
+            _ => Make::Cpal(supported.sample_format()),
+        };
+        let Some(stream) = build(&device, make, attempt, Arc::clone(&health)) else { break };
+        match stream.and_then(Running::started) {
             Ok(stream) => {
-                standby::watch(&device, direction, role, &health);
-                return Ok(Opened {
-                    name,
-                    key,
-                    backend,
-                    format: format_of(&supported),
-                    health,
-                    _stream: stream,
-                    _playing: playing,
-                });
+                let looker = match &stream {
+                    Running::Pulse(stream) => Some(stream.looker()),
+                    Running::Cpal(_) => None,
+                };
+                standby::watch(&device, direction, role, &health, looker);
+                return Ok(Opened { name, key, backend, format: format_of(&supported), health, _stream: stream });
             }
             Err(error) => last = Some(error),
         }

@@ -11,10 +11,11 @@ use ringbuf::{
 
 use super::{
     super::{AudioError, EndFigures, Format, Played, Sink},
-    Backend, DeviceChoice, Direction, Opened, PERIOD, begin,
+    Backend, DeviceChoice, Direction, Make, Opened, PERIOD, Running, begin,
     health::Health,
     open,
     pace::{Pace, Seen},
+    pulse,
     standby::{Role, Standby, Stream},
     unsupported, with_sample_type,
 };
@@ -84,7 +85,7 @@ impl Sink for DeviceSink {
     }
 
     fn underruns(&self) -> u64 {
-        self.standby.xruns()
+        self.standby.counts().xruns
     }
 
     fn steer_ppm(&self) -> f64 {
@@ -100,15 +101,15 @@ impl Sink for DeviceSink {
     }
 
     fn figures(&self) -> EndFigures {
-        let xruns = self.standby.xruns();
-        let Some(open) = self.standby.stream() else { return EndFigures { xruns, ..EndFigures::default() } };
+        let counts = self.standby.counts();
+        let Some(open) = self.standby.stream() else { return counts };
         let health = &open.device.health;
         let period = health.period();
         let ring = open.pace.average(period);
         let callback = Duration::from_secs_f64(period as f64 / f64::from(self.format.rate.max(1)));
         // The first sample of a block finds what is held beyond blocks and callbacks, and the callback's own sound, before it.
         let latency = open.pace.held() + callback + health.latency();
-        EndFigures { xruns, ring, drift_ppm: open.pace.steer().drift_ppm(), latency }
+        EndFigures { ring, drift_ppm: open.pace.steer().drift_ppm(), latency, ..counts }
     }
 
     fn finish(self: Box<Self>) -> Result<(), AudioError> {
@@ -133,12 +134,12 @@ impl Stream for Open {
 
     fn open(backend: Backend, role: &Role) -> Result<Self, AudioError> {
         let mut ring = None;
-        let device = open(backend, role, Direction::Output, |device, format, config, health| {
+        let device = open(backend, role, Direction::Output, |device, how, config, health| {
             // A second of sound: whoever is later than that has other worries.
             let room = config.sample_rate as usize * usize::from(config.channels);
             let (producer, consumer) = HeapRb::new(room).split();
             ring = Some(producer);
-            with_sample_type!(format, build(device, config, consumer, health))
+            make(device, how, config, consumer, health)
         })?;
         // A device that opened has had its ring made.
         let missing = || unsupported(Direction::Output, &device.name, SampleFormat::F32);
@@ -165,7 +166,7 @@ impl Open {
             if wait.is_zero() {
                 break;
             }
-            std::thread::sleep(wait.min(PERIOD));
+            std::thread::sleep(wait.min(MAX_WAIT));
         }
         if self.pace.begins() {
             let now = health.age();
@@ -194,44 +195,87 @@ impl Open {
         let room = self.ring.vacant_len() / channels * channels;
         let given = samples.get(skipped..).unwrap_or_default();
         self.ring.push_slice(&given[..given.len().min(room)]);
+        health.due_in(self.pace.wait(health.age()));
         Some(Played::At(Instant::now() + ahead.saturating_sub(passed)))
+    }
+}
+
+/// What the callbacks have.
+struct Giver<C> {
+    ring: C,
+    health: Arc<Health>,
+    channels: usize,
+    rate: u32,
+    begun: bool,
+    playing: bool,
+    /// The callback before found too little; and whether the owner was why.
+    dry: Option<bool>,
+}
+
+impl<C: Consumer<Item = f32>> Giver<C> {
+    /// Gives `count` samples to `put`, by their places.
+    fn give(&mut self, count: usize, mut put: impl FnMut(usize, f32), latency: Duration) {
+        begin(&mut self.begun, self.rate);
+        let mut filled = 0;
+        for sample in self.ring.pop_iter().take(count) {
+            put(filled, sample);
+            filled += 1;
+        }
+        for place in filled..count {
+            put(place, 0.0);
+        }
+        // Counted when sound comes again: silence before the first, and after the last, is not a fault.
+        if filled > 0
+            && let Some(owner) = self.dry.take()
+        {
+            self.health.lost_sound(owner);
+        }
+        self.playing |= filled > 0;
+        if filled < count {
+            if self.playing {
+                let owner = self.health.is_overdue();
+                self.dry.get_or_insert(owner);
+            }
+            self.health.ran_dry();
+        } else {
+            self.health.left(self.ring.occupied_len() / self.channels);
+        }
+        self.health.called(count / self.channels, latency);
+    }
+}
+
+fn make(
+    device: &cpal::Device,
+    make: Make,
+    config: StreamConfig,
+    ring: impl Consumer<Item = f32> + Send + 'static,
+    health: Arc<Health>,
+) -> Option<Result<Running, cpal::Error>> {
+    let channels = usize::from(config.channels.max(1));
+    let mut giver = Giver { ring, health, channels, rate: config.sample_rate, begun: false, playing: false, dry: None };
+    match make {
+        Make::Pulse(name) => {
+            let on_data = move |count: usize, put: &mut dyn FnMut(usize, f32), latency| giver.give(count, put, latency);
+            Some(pulse::play(&name, &config, on_data).map(Running::Pulse))
+        }
+        Make::Cpal(format) => {
+            with_sample_type!(format, build(device, config, giver)).map(|stream| stream.map(Running::Cpal))
+        }
     }
 }
 
 fn build<T: SizedSample + FromSample<f32>>(
     device: &cpal::Device,
     config: StreamConfig,
-    mut ring: impl Consumer<Item = f32> + Send + 'static,
-    health: Arc<Health>,
+    mut giver: Giver<impl Consumer<Item = f32> + Send + 'static>,
 ) -> Result<cpal::Stream, cpal::Error> {
-    let (on_data, on_error) = (Arc::clone(&health), health);
-    let channels = usize::from(config.channels.max(1));
-    let (mut playing, mut dry) = (false, false);
-    let rate = config.sample_rate;
-    let mut begun = false;
+    let on_error = Arc::clone(&giver.health);
     device.build_output_stream::<T, _, _>(
         config,
         move |samples: &mut [T], info: &OutputCallbackInfo| {
-            begin(&mut begun, rate);
             let timestamp = info.timestamp();
-            let mut filled = 0;
-            for (place, sample) in samples.iter_mut().zip(ring.pop_iter()) {
-                *place = T::from_sample_(sample);
-                filled += 1;
-            }
-            samples[filled..].fill(T::EQUILIBRIUM);
-            // Counted when sound comes again: silence before the first, and after the last, is not a fault.
-            if filled > 0 && dry {
-                on_data.xrun();
-            }
-            playing |= filled > 0;
-            dry = playing && filled < samples.len();
-            if filled < samples.len() {
-                on_data.ran_dry();
-            } else {
-                on_data.left(ring.occupied_len() / channels);
-            }
-            on_data.called(samples.len() / channels, timestamp.playback.saturating_duration_since(timestamp.callback));
+            let latency = timestamp.playback.saturating_duration_since(timestamp.callback);
+            giver.give(samples.len(), |place, sample| samples[place] = T::from_sample_(sample), latency);
         },
         move |error| on_error.failed(&error),
         Some(Duration::from_secs(2)),

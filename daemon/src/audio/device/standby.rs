@@ -9,7 +9,7 @@ use cpal::{Device, Host, HostId, traits::DeviceTrait};
 use crossbeam_channel::{Receiver, bounded};
 
 use super::{
-    super::AudioError,
+    super::{AudioError, EndFigures},
     Backend, DeviceChoice, Direction, Opened, default,
     health::{Cause, Health},
     host, named,
@@ -57,8 +57,8 @@ pub(super) struct Standby<S> {
     backend: Backend,
     /// What finds the device that was asked for by name; none if the default was asked for.
     chosen: Option<String>,
-    /// Faults of streams before this one.
-    xruns: u64,
+    /// Counts of streams before this one.
+    before: EndFigures,
 }
 
 enum State<S> {
@@ -78,7 +78,7 @@ impl<S: Stream> Standby<S> {
         let stream = S::open(backend, &Role::Chosen(choice.clone()))?;
         let (backend, key) = (stream.device().backend, stream.device().key.clone());
         let chosen = matches!(choice, DeviceChoice::Named(_)).then_some(key);
-        Ok(Self { state: State::Open { stream, next: None }, backend, chosen, xruns: 0 })
+        Ok(Self { state: State::Open { stream, next: None }, backend, chosen, before: EndFigures::default() })
     }
 
     /// The stream, unless its device is gone and no other was found yet.
@@ -97,9 +97,16 @@ impl<S: Stream> Standby<S> {
         }
     }
 
-    /// Faults of all streams so far.
-    pub(super) fn xruns(&self) -> u64 {
-        self.xruns + self.stream().map_or(0, |stream| stream.device().health.xruns())
+    /// The counts of all streams so far, and nothing else of the figures.
+    pub(super) fn counts(&self) -> EndFigures {
+        let Some(stream) = self.stream() else { return self.before };
+        let health = &stream.device().health;
+        EndFigures {
+            xruns: self.before.xruns + health.xruns(),
+            owner_late: self.before.owner_late + health.owner_late(),
+            system_late: self.before.system_late + health.system_late(),
+            ..EndFigures::default()
+        }
     }
 
     /// Looks whether the stream is to be left for another. The old one goes on until the new one is open; then there is a sentence
@@ -152,7 +159,7 @@ impl<S: Stream> Standby<S> {
     }
 
     fn replace(&mut self, state: State<S>) {
-        self.xruns = self.xruns();
+        self.before = self.counts();
         let old = std::mem::replace(&mut self.state, state);
         // Closing a stream can wait for its server: not on this thread.
         std::thread::spawn(move || drop(old));
@@ -170,7 +177,14 @@ fn words(direction: Direction) -> (&'static str, &'static str) {
 /// PulseAudio moves a stream whose sink goes away to another one by itself, and cpal does not say so; but the user is to be told,
 /// and the stream to have the new device's own rate. (ALSA's streams fail by themselves, its default does not change, and listing its
 /// devices is slow: there only a device that was asked for is waited for.)
-pub(super) fn watch(device: &Device, direction: Direction, role: &Role, health: &Arc<Health>) {
+/// `looker` is called as often, to ask how late the device is.
+pub(super) fn watch(
+    device: &Device,
+    direction: Direction,
+    role: &Role,
+    health: &Arc<Health>,
+    looker: Option<impl Fn() -> bool + Send + 'static>,
+) {
     let Ok(id) = device.id() else { return };
     let is_pulse = id.host() == HostId::PulseAudio;
     if !is_pulse && !matches!(role, Role::StandIn(_)) {
@@ -182,6 +196,10 @@ pub(super) fn watch(device: &Device, direction: Direction, role: &Role, health: 
     let look = move || loop {
         std::thread::sleep(pause);
         let Some(health) = health.upgrade() else { return };
+        if let Some(looker) = &looker {
+            // Where there is no answer the device is gone, or callbacks end and say so.
+            looker();
+        }
         match look(backend, direction, &role, &id) {
             Seen::There => {}
             Seen::Gone if !is_pulse => {}

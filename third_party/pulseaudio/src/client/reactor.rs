@@ -272,6 +272,8 @@ pub(super) struct Reactor {
     write_buf: Vec<u8>,
     read_buf: Vec<u8>,
     in_progress_read: Option<protocol::Descriptor>,
+    /// Parlo: what is to be written waits for room in the socket.
+    awaits_room: bool,
 }
 
 impl Reactor {
@@ -281,11 +283,9 @@ impl Reactor {
     ) -> Result<ReactorHandle, ClientError> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(Waker(mio::Waker::new(poll.registry(), WAKER)?));
-        poll.registry().register(
-            &mut socket,
-            SOCKET,
-            mio::Interest::READABLE | mio::Interest::WRITABLE,
-        )?;
+        // Parlo: not for writing, which would wake this thread for each message that the server has read.
+        poll.registry()
+            .register(&mut socket, SOCKET, mio::Interest::READABLE)?;
 
         let state = Arc::new(Mutex::new(ReactorState::default()));
 
@@ -301,15 +301,18 @@ impl Reactor {
             write_buf: Vec::new(),
             read_buf: Vec::new(),
             in_progress_read: None,
+            awaits_room: false,
         };
 
-        let reactor_thread = std::thread::spawn(move || match reactor.run() {
+        // Parlo: by a name of its own, not that of whoever starts it.
+        let thread = std::thread::Builder::new().name("pulseaudio".into());
+        let reactor_thread = thread.spawn(move || match reactor.run() {
             Ok(_) => Ok(()),
             Err(err) => {
                 log::error!("Reactor error: {err}");
                 Err(err)
             }
-        });
+        })?;
 
         Ok(ReactorHandle {
             state: Arc::downgrade(&state),
@@ -327,13 +330,34 @@ impl Reactor {
         let mut events = mio::Events::with_capacity(1024);
 
         loop {
-            self.poll.poll(&mut events, None)?;
+            // Parlo: a signal that this thread handles is no reason to end.
+            match self.poll.poll(&mut events, None) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
             self.recv()?;
 
             // Handle any requested writes.
             self.write_streams()?;
             self.write_commands()?;
+            self.await_room()?;
         }
+    }
+
+    /// Parlo: asks to be woken when there is room, if something is left to be written.
+    fn await_room(&mut self) -> Result<(), ClientError> {
+        let awaits_room = !self.write_buf.is_empty();
+        if awaits_room != self.awaits_room {
+            self.awaits_room = awaits_room;
+            let mut interest = mio::Interest::READABLE;
+            if awaits_room {
+                interest |= mio::Interest::WRITABLE;
+            }
+            self.poll
+                .registry()
+                .reregister(&mut self.socket, SOCKET, interest)?;
+        }
+        Ok(())
     }
 
     fn recv(&mut self) -> Result<(), ClientError> {
@@ -341,8 +365,8 @@ impl Reactor {
 
         'read: loop {
             let off = self.read_buf.len();
-            // Parlo: 16 KiB instead of 1 MiB, which is zeroed anew for each read: a message that is longer comes in pieces.
-            self.read_buf.resize(off + 16 * 1024, 0);
+            // Parlo: 4 KiB instead of 1 MiB, which is zeroed anew for each read: a message that is longer comes in pieces.
+            self.read_buf.resize(off + 4 * 1024, 0);
 
             match self.socket.read(&mut self.read_buf[off..]) {
                 Ok(0) => return Err(ClientError::Disconnected),
