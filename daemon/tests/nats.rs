@@ -176,7 +176,11 @@ impl Consumer {
     async fn new(url: &str) -> Self {
         let client = async_nats::connect(url).await.unwrap();
         let messages = client.subscribe("parlo.>").await.unwrap();
-        client.flush().await.unwrap();
+        // What comes back says that the server knows of both: it takes a connection's requests one after the other.
+        let inbox = client.new_inbox();
+        let mut back = client.subscribe(inbox.clone()).await.unwrap();
+        client.publish(inbox, "there?".into()).await.unwrap();
+        timeout(LONG, back.next()).await.expect("the server does not answer").unwrap();
         Self { _client: client, messages }
     }
 

@@ -20,12 +20,7 @@ const FOLDER: &str = "clients/python";
 ///
 /// The program `parlo` must be built: its files and the package's are compared.
 pub(crate) fn test() -> anyhow::Result<()> {
-    if !PACKAGE.is_ready() {
-        bail!("there is no environment to build the Python package in; `cargo xtask setup` makes it");
-    }
-    let place = target_dir()?.join("python");
-    let wheel = wheel(&place.join("wheel"))?;
-    let python = install(&wheel, &place.join("environment"))?;
+    let python = environment()?;
     let mut tests = Command::new(python);
     tests
         .current_dir(root())
@@ -34,6 +29,16 @@ pub(crate) fn test() -> anyhow::Result<()> {
     // As for one who has installed nothing but the wheel.
     tests.env_remove("ORT_DYLIB_PATH").env_remove("PARLO_BUNDLE").env("CARGO_TARGET_DIR", target_dir()?);
     shell::run(&mut tests)
+}
+
+/// An environment with nothing but the wheel, made anew; its interpreter. What tests and measures need beside is lent to it.
+pub(crate) fn environment() -> anyhow::Result<PathBuf> {
+    if !PACKAGE.is_ready() {
+        bail!("there is no environment to build the Python package in; `cargo xtask setup` makes it");
+    }
+    let place = target_dir()?.join("python");
+    let wheel = wheel(&place.join("wheel"))?;
+    install(&wheel, &place.join("environment"))
 }
 
 /// Builds the wheel into `folder`, which then holds nothing else.

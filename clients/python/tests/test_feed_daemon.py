@@ -159,6 +159,7 @@ def test_the_manuals_example_works(people):
     ann, ben = people
     manual = (ROOT / "docs/control.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", manual, re.S)
+    assert example in (ROOT / "docs/python.md").read_text(), "both pages show the same"
     example = textwrap.dedent(example)
     calling = subprocess.Popen(
         [ann.parlo, "call", f"127.0.0.1:{ben.port}"], env=ann.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL

@@ -4,9 +4,15 @@ mod codec;
 mod daemon;
 mod entropy;
 mod network;
+mod tokens;
 mod transport;
 
-use std::{ffi::OsStr, fs, path::Path, thread};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
@@ -27,6 +33,8 @@ pub(crate) enum Group {
     Daemon,
     /// The entropy coder: bits saved on held-out speech, what integers lose, time
     Entropy,
+    /// Token files and bulk: `parlo encode` and `decode`, what a file takes, files of a day, two workers of a cluster
+    Tokens,
     /// Calls over paths that lose, delay and throttle, beside Opus; what protocol and relay cost
     Transport,
     /// Calls of a minute between real daemons over real sockets, through `parlo impair` and the kernel's own bottlenecks
@@ -43,6 +51,7 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
         Group::Daemon => ("daemon", &daemon::ROWS[..], daemon::document(), daemon::measure()?),
         Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure()?),
         Group::Network => ("network", &network::ROWS[..], network::document(), network::measure()?),
+        Group::Tokens => ("tokens", &tokens::ROWS[..], tokens::document(), tokens::measure()?),
         Group::Transport => ("transport", &transport::ROWS[..], transport::document(), transport::measure()?),
     };
     let table = table(&processor(), rows, &figures)? + &tables(&figures);
@@ -61,6 +70,14 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
 
 /// Runs one of the daemon's benches on held-out speech; what it found.
 fn on_heldout_speech(bench: &str) -> anyhow::Result<Map<String, Value>> {
+    let (list, speech) = heldout_speech()?;
+    let mut words = vec!["--list".as_ref(), list.as_os_str(), "--speech".as_ref()];
+    words.push(speech.as_os_str());
+    daemon_bench(bench, &words)
+}
+
+/// The list of held-out clips, and the folder that they are in.
+fn heldout_speech() -> anyhow::Result<(PathBuf, PathBuf)> {
     let shared = root().join("../shared");
     let (list, speech) = (shared.join("bench/heldout.txt"), shared.join("speech/heldout"));
     if !list.is_file() || !speech.is_dir() {
@@ -70,9 +87,7 @@ fn on_heldout_speech(bench: &str) -> anyhow::Result<Map<String, Value>> {
             speech.display()
         );
     }
-    let mut words = vec!["--list".as_ref(), list.as_os_str(), "--speech".as_ref()];
-    words.push(speech.as_os_str());
-    daemon_bench(bench, &words)
+    Ok((list, speech))
 }
 
 /// Runs one of the daemon's benches; what it found.
