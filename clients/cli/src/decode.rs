@@ -237,7 +237,7 @@ enum Damage {
 }
 
 enum Voice {
-    Streaming(Decoder),
+    Streaming(Box<Decoder>),
     /// Decodes a recording at once, at its end.
     Whole(Runtime, Bundle),
 }
@@ -265,7 +265,7 @@ impl Player {
         let format = Format { rate: audio.sample_rate, channels: 1 };
         Ok(Self {
             voice: match bundle.whole() {
-                None => Voice::Streaming(Decoder::new(&runtime, &bundle)?),
+                None => Voice::Streaming(Box::new(Decoder::new(&runtime, &bundle)?)),
                 Some(_) => Voice::Whole(runtime, bundle.clone()),
             },
             coder: parlo_archive::coder(&bundle, tokens.coding)?,
