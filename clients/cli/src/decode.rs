@@ -239,7 +239,7 @@ enum Damage {
 enum Voice {
     Streaming(Box<Decoder>),
     /// Decodes a recording at once, at its end.
-    Whole(Runtime, Bundle),
+    Whole(Runtime, Box<Bundle>),
 }
 
 /// Decodes frames into a WAV file of just the length of the original.
@@ -266,7 +266,7 @@ impl Player {
         Ok(Self {
             voice: match bundle.whole() {
                 None => Voice::Streaming(Box::new(Decoder::new(&runtime, &bundle)?)),
-                Some(_) => Voice::Whole(runtime, bundle.clone()),
+                Some(_) => Voice::Whole(runtime, Box::new(bundle.clone())),
             },
             coder: parlo_archive::coder(&bundle, tokens.coding)?,
             wav: task.output.write_wav(format)?,
