@@ -4,6 +4,7 @@ import _thread
 import pickle
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -267,20 +268,27 @@ def test_whatever_comes_in_is_taken_or_refused(codec):
 
 
 def test_the_interpreter_goes_on_and_can_stop_it(codec, wav):
-    batch = np.tile(wav, (4, 100))
+    batch = np.tile(wav, (4, 300))
     result = None
 
     def interrupt():
         # Runs only while the lock is not held: otherwise not before all is encoded.
         main = threading.main_thread().ident
-        while sys._current_frames()[main].f_code.co_name != "encode":
-            pass
-        _thread.interrupt_main()
+        while sys._current_frames()[main].f_code.co_name != "encode" and not ended.is_set():
+            time.sleep(0.001)
+        # Once more if the machine was too busy to see it in time.
+        while not ended.is_set():
+            _thread.interrupt_main()
+            ended.wait(2.0)
 
+    ended = threading.Event()
     helper = threading.Thread(target=interrupt)
+    helper.start()
     with pytest.raises(KeyboardInterrupt):
-        helper.start()
-        result = codec.encode(batch, 16000)
+        try:
+            result = codec.encode(batch, 16000)
+        finally:
+            ended.set()
     helper.join()
     assert result is None
     assert codec.encode(wav, 16000).shape == (1, 6, 101)
