@@ -14,8 +14,8 @@ const EDGES: [f64; 9] = [100.0, 250.0, 450.0, 700.0, 1000.0, 1500.0, 2200.0, 320
 /// How far the waveform may move the lag that the loudness has found, s.
 const FINE: f64 = 0.004;
 /// How alike (cosine) two waveforms must be for them to tell the lag. A codec that makes a new waveform of the same sound reaches
-/// 0.3 at lags that are wrong by a period of the voice; one that keeps it, through noise as loud as the voice, 0.7.
-const SAME: f64 = 0.7;
+/// 0.3 at lags that are wrong by a period of the voice; one that keeps it reaches 0.5 through noise 5 dB above the voice.
+const SAME: f64 = 0.4;
 
 /// Where one signal lies in another.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -106,8 +106,11 @@ impl DaemonVerb {
 }
 
 async fn start(reach: &Reach, tcp: Option<SocketAddr>) -> anyhow::Result<()> {
-    if let Ok(client) = reach.running().await {
-        let version = client.status().await?.version;
+    // One that is just dying takes connections, and breaks them: it does not run any more.
+    if let Ok(client) = reach.running().await
+        && let Ok(status) = client.status().await
+    {
+        let version = status.version;
         if tcp.is_some() {
             bail!("a daemon runs already (version {version}); end it first with `parlo daemon stop`");
         }
