@@ -53,7 +53,7 @@ pub enum ModelError {
     },
     /// The ONNX Runtime library cannot be loaded.
     #[error(
-        "cannot load the ONNX Runtime library: {reason}; `cargo xtask setup` fetches it, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.17 or later"
+        "cannot load the ONNX Runtime library: {reason}; `cargo xtask setup` fetches it, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.29 or later"
     )]
     Runtime {
         /// What was tried, and what the loader said.
