@@ -220,7 +220,7 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "a frame      {:.0} us to encode (p99 {:.0}), {:.0} us to decode (p99 {:.0})",
+            "a run        {:.0} us to encode (p99 {:.0}), {:.0} us to decode (p99 {:.0})",
             encode_us.p50, encode_us.p99, decode_us.p50, decode_us.p99
         )?;
         writeln!(f, "latency      {:.0} ms from mouth to ear (p99 {:.0})", latency_ms.p50, latency_ms.p99)?;
