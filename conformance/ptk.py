@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-MAGIC = bytes.fromhex("8950544B0D0A1A0A")
+MAGIC = bytes.fromhex("8950544B")
 FRAMES, END, INDEX, WHOLE = 1, 2, 3, 4
 PLAIN, TRANSFORMER = 0, 1
 
@@ -63,7 +63,7 @@ def _width(size):
 
 @dataclass
 class TokenFile:
-    """What a file of whole frames holds, of either version. Blocks are pairs of a count of frames and a payload."""
+    """What a file of whole frames holds. Blocks are pairs of a count of frames and their codes. `bundle` is its id, or half of it."""
 
     bundle: bytes
     sample_rate: int
@@ -73,7 +73,6 @@ class TokenFile:
     coding: int = PLAIN
     blocks: list = field(default_factory=list)
     samples: int = 0
-    version: int = 2
     metadata: dict = field(default_factory=dict)
     created_ms: int = 0
     # Totals and points, as `index` gives them.
@@ -89,49 +88,39 @@ class TokenFile:
             raise Damaged(f"coding {self.coding} is not known")
         return [frame for block in blocks for frame in block]
 
-    @property
-    def kind(self):
-        """The kind of its blocks."""
-        return FRAMES if self.version == 1 else WHOLE
-
     @classmethod
     def parse(cls, data):
         file, streams, reader = _header(data)
         if streams:
             raise Damaged("a file of streams")
-        places, index_at = [], 0
+        places, index_bytes = [], 0
         while True:
             start = reader.at
-            kind, count, length = reader.number(1), reader.number(2), reader.number(4)
-            payload = reader.take(length)
-            reader.checksum(start)
-            if kind == file.kind:
+            kind, payload = reader.block()
+            if kind == WHOLE:
+                count = payload.number()
                 if not 1 <= count <= 500:
                     raise Damaged(f"a block of {count} frames")
-                file.blocks.append((count, payload))
+                file.blocks.append((count, payload.rest()))
                 places.append(start)
-            elif kind == INDEX and file.version == 2:
-                file.index, index_at = index(payload), start
+            elif kind == INDEX:
+                file.index, index_bytes = index(payload.data), reader.at - start
             elif kind == END:
-                file._end(count, _Reader(payload), index_at)
+                file._end(payload, index_bytes)
                 if reader.at != len(data):
                     raise Damaged("bytes follow the end mark")
                 if file.index and file.index != file._points(places):
                     raise Damaged("the index is not that of the blocks")
                 return file
 
-    def _end(self, count, payload, index_at):
-        total, length = payload.number(8), len(payload.data)
-        if count != 0 or length < 16 or total != sum(count for count, _ in self.blocks):
+    def _end(self, payload, index_bytes):
+        total = payload.number()
+        if total != sum(count for count, _ in self.blocks):
             raise Damaged("the end mark counts other frames than there are")
-        if self.version == 1:
-            self.samples = payload.number(8)
-        else:
-            duration, place = payload.number(4), payload.number(8)
-            if (duration, place) != (self._milliseconds(total), index_at):
-                raise Damaged("the end mark says another duration or place than there is")
-            padding = payload.number(4) if length >= 24 else 0
-            self.samples = total * self.frame_samples - padding
+        if (payload.number(), payload.number()) != (self._milliseconds(total), index_bytes):
+            raise Damaged("the end mark says another duration or index than there is")
+        padding = payload.number() if payload.left() else 0
+        self.samples = total * self.frame_samples - padding
         if not 0 <= self.samples <= total * self.frame_samples:
             raise Damaged("the end mark counts other samples than the frames hold")
 
@@ -148,37 +137,35 @@ class TokenFile:
             before += count
         return {0: before}, points
 
-    def header(self, later_fields=b"", version=None):
-        """The header's bytes; `later_fields` stand for those of a later version."""
-        fields = self.bundle + self.sample_rate.to_bytes(4, "big") + self.frame_samples.to_bytes(4, "big")
+    def header(self, more=b"", version=1):
+        """The header's bytes; `more` are tagged fields."""
+        fields = self.bundle[:16] + number(self.sample_rate) + number(self.frame_samples)
         name = self.name.encode()
-        fields += bytes([self.depth, self.coding, len(name)]) + name + later_fields
-        return with_checksum(MAGIC + bytes([version or self.version]) + len(fields).to_bytes(2, "big") + fields)
+        fields += bytes([self.depth, self.coding, len(name)]) + name + more
+        return with_checksum(MAGIC + bytes([version]) + number(len(fields)) + fields)
 
-    def end(self, index_at=0):
-        """The end mark's bytes."""
+    def end(self):
+        """The end mark's bytes, without an index."""
         total = sum(count for count, _ in self.blocks)
-        if self.version == 1:
-            return block(END, 0, total.to_bytes(8, "big") + self.samples.to_bytes(8, "big"))
-        content = total.to_bytes(8, "big") + self._milliseconds(total).to_bytes(4, "big") + index_at.to_bytes(8, "big")
-        return block(END, 0, content + max(0, total * self.frame_samples - self.samples).to_bytes(4, "big"))
+        padding = max(0, total * self.frame_samples - self.samples)
+        return block(END, b"".join(map(number, (total, self._milliseconds(total), 0, padding))))
 
     def to_bytes(self):
         """All of it, without metadata and index."""
-        return self.header() + b"".join(block(self.kind, *parts) for parts in self.blocks) + self.end()
+        return self.header() + b"".join(whole(*parts) for parts in self.blocks) + self.end()
 
 
 def index(payload):
     """Frames of each stream, and points (place, milliseconds, frames of each stream before it), of an index."""
     reader, totals = _Reader(payload), {}
-    for _ in range(reader.number(1) + 1):
-        stream = reader.number(1)
-        totals[stream] = reader.long()
+    for _ in range(reader.byte() + 1):
+        stream = reader.byte()
+        totals[stream] = reader.number()
     points, place, time_ms, frames = [], 0, 0, [0] * len(totals)
-    while reader.at < len(payload):
-        place += reader.long()
-        time_ms += reader.long()
-        frames = [before + reader.long() for before in frames]
+    while reader.left():
+        place += reader.number()
+        time_ms += reader.number()
+        frames = [before + reader.number() for before in frames]
         points.append((place, time_ms, tuple(frames)))
     return totals, points
 
@@ -186,31 +173,26 @@ def index(payload):
 def _header(data):
     """What a header says: a file without blocks, its streams, and a reader behind it."""
     reader = _Reader(data)
-    if reader.take(8) != MAGIC:
+    if reader.take(4) != MAGIC:
         raise Damaged("the magic differs")
-    version = reader.number(1)
-    if version not in (1, 2):
+    version = reader.byte()
+    if version != 1:
         raise Damaged(f"version {version}")
-    end = reader.number(2) + reader.at
-    fields, reader.at = reader.at, end
+    fields = _Reader(reader.take(reader.number()))
     reader.checksum(0)
-    after, reader.at = reader.at, fields
-    bundle, rate, samples = reader.take(32), reader.number(4), reader.number(4)
-    depth, coding, length = reader.number(1), reader.number(1), reader.number(1)
-    file, streams = TokenFile(bundle, rate, samples, depth, reader.take(length).decode(), coding, version=version), {}
-    while version == 2 and reader.at < end:
-        tag, field_ = reader.number(1), _Reader(reader.take(reader.number(2)))
+    bundle, rate, samples = fields.take(16), fields.number(), fields.number()
+    depth, coding, length = fields.byte(), fields.byte(), fields.byte()
+    file, streams = TokenFile(bundle, rate, samples, depth, fields.take(length).decode(), coding), {}
+    while fields.left():
+        tag, content = fields.byte(), _Reader(fields.take(fields.number()))
         if tag == CREATED:
-            file.created_ms = field_.number(8)
+            file.created_ms = content.number()
         elif tag == STREAM:
-            number = field_.number(1)
-            streams[number] = field_.rest().decode()
+            stream = content.byte()
+            streams[stream] = content.rest().decode()
         elif tag == METADATA:
-            key = field_.take(field_.number(1)).decode()
-            file.metadata[key] = field_.rest().decode()
-    if reader.at > end:
-        raise Damaged("a field runs over the end of the header")
-    reader.at = after
+            key = content.take(content.number()).decode()
+            file.metadata[key] = content.rest().decode()
     return file, streams, reader
 
 
@@ -230,15 +212,15 @@ class Run:
 
     def to_bytes(self):
         codes, noise = self.payload is not None, self.noise is not None
-        data = bytes([MARKS.index(self.mark) | codes << 7 | noise << 6]) + _short(self.count)
+        data = bytes([MARKS.index(self.mark) | codes << 7 | noise << 6]) + number(self.count)
         if codes:
-            data += bytes([self.depth]) + _short(len(self.payload)) + self.payload
+            data += bytes([self.depth]) + number(len(self.payload)) + self.payload
         return data + (self.noise if noise else b"")
 
 
 @dataclass
 class StreamsFile:
-    """What a file of version 2 holds. Blocks are triples of stream, milliseconds, and runs."""
+    """What a file of streams holds. Blocks are triples of stream, milliseconds, and runs."""
 
     tokens: TokenFile
     created_ms: int = 0
@@ -250,8 +232,8 @@ class StreamsFile:
     def frames(self, stream, sizes):
         """Pairs of mark and codes (None without) of all frames of the stream of this name, in coding 0."""
         frames = []
-        for number, _, runs in self.blocks:
-            if self.streams[number] != stream:
+        for which, _, runs in self.blocks:
+            if self.streams[which] != stream:
                 continue
             for run in runs:
                 codes = [None] * run.count
@@ -263,28 +245,24 @@ class StreamsFile:
     @classmethod
     def parse(cls, data):
         tokens, streams, reader = _header(data)
-        if tokens.version != 2:
-            raise Damaged("not version 2")
         file = cls(tokens, tokens.created_ms, streams, tokens.metadata)
         depth, samples, rate = tokens.depth, tokens.frame_samples, tokens.sample_rate
         total = latest = 0
         while True:
-            start = reader.at
-            kind, count, length = reader.number(1), reader.number(2), reader.number(4)
-            payload = _Reader(reader.take(length))
-            reader.checksum(start)
+            kind, payload = reader.block()
             if kind == FRAMES:
-                stream, time_ms, runs = payload.number(1), payload.number(4), []
-                while payload.at < length:
+                stream, time_ms, runs = payload.byte(), payload.number(), []
+                while payload.left():
                     runs.append(payload.run(depth))
-                if not 1 <= count <= 500 or count != sum(run.count for run in runs):
-                    raise Damaged("a block does not hold the frames that it says")
+                count = sum(run.count for run in runs)
+                if not 1 <= count <= 500:
+                    raise Damaged(f"a block of {count} frames")
                 total += count
                 latest = max(latest, time_ms + -(-1000 * count * samples // rate))
                 if stream in file.streams:
                     file.blocks.append((stream, time_ms, runs))
             elif kind == END:
-                frames, file.duration_ms, _ = payload.number(8), payload.number(4), payload.number(8)
+                frames, file.duration_ms = payload.number(), payload.number()
                 if (frames, file.duration_ms) != (total, latest):
                     raise Damaged("the end mark counts other frames than there are")
                 if reader.at != len(data):
@@ -293,43 +271,49 @@ class StreamsFile:
 
     def header(self):
         """The header's bytes."""
-        more = _field(CREATED, self.created_ms.to_bytes(8, "big"))
-        for number, name in self.streams.items():
-            more += _field(STREAM, bytes([number]) + name.encode())
+        more = _field(CREATED, number(self.created_ms))
+        for stream, name in self.streams.items():
+            more += _field(STREAM, bytes([stream]) + name.encode())
         for key, value in self.metadata.items():
-            more += _field(METADATA, bytes([len(key.encode())]) + key.encode() + value.encode())
-        return self.tokens.header(more, version=2)
+            more += _field(METADATA, number(len(key.encode())) + key.encode() + value.encode())
+        return self.tokens.header(more)
 
     def parts(self):
         """The bytes of each block."""
         for stream, time_ms, runs in self.blocks:
-            payload = bytes([stream]) + time_ms.to_bytes(4, "big") + b"".join(run.to_bytes() for run in runs)
-            yield block(FRAMES, sum(run.count for run in runs), payload)
+            yield block(FRAMES, bytes([stream]) + number(time_ms) + b"".join(run.to_bytes() for run in runs))
 
     def end(self):
         """The end mark's bytes."""
         counts = [sum(run.count for run in runs) for _, _, runs in self.blocks]
         length, rate = self.tokens.frame_samples, self.tokens.sample_rate
         ends = [time_ms + -(-1000 * count * length // rate) for (_, time_ms, _), count in zip(self.blocks, counts)]
-        totals = sum(counts).to_bytes(8, "big") + max(ends, default=0).to_bytes(4, "big")
-        return block(END, 0, totals + bytes(8))
+        return block(END, b"".join(map(number, (sum(counts), max(ends, default=0), 0))))
 
     def to_bytes(self):
         return self.header() + b"".join(self.parts()) + self.end()
 
 
-def _short(number):
-    """A number of a run: one byte below 128, else two."""
-    return bytes([number]) if number < 0x80 else (number | 0x8000).to_bytes(2, "big")
+def number(value):
+    """The bytes of a number."""
+    data = bytes([value & 0x7F])
+    while value := value >> 7:
+        data = bytes([0x80 | value & 0x7F]) + data
+    return data
 
 
 def _field(tag, content):
-    return bytes([tag]) + len(content).to_bytes(2, "big") + content
+    return bytes([tag]) + number(len(content)) + content
 
 
-def block(kind, count, payload):
+def block(kind, payload):
     """The bytes of a block."""
-    return with_checksum(bytes([kind]) + count.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload)
+    return with_checksum(bytes([kind]) + number(len(payload)) + payload)
+
+
+def whole(count, codes):
+    """The bytes of a block of whole frames."""
+    return block(WHOLE, number(count) + codes)
 
 
 def with_checksum(data):
@@ -346,34 +330,41 @@ class _Reader:
         self.at += count
         return self.data[self.at - count : self.at]
 
-    def number(self, count):
-        return int.from_bytes(self.take(count), "big")
+    def byte(self):
+        return self.take(1)[0]
+
+    def left(self):
+        return len(self.data) - self.at
+
+    def block(self):
+        """The kind and the payload of the block that begins here."""
+        start = self.at
+        kind, payload = self.byte(), _Reader(self.take(self.number()))
+        self.checksum(start)
+        return kind, payload
 
     def rest(self):
         return self.take(len(self.data) - self.at)
 
-    def short(self):
-        """A number of a run."""
-        first = self.number(1)
-        return first if first < 0x80 else (first & 0x7F) << 8 | self.number(1)
-
-    def long(self):
-        """A long number, of an index."""
-        number = 0
+    def number(self):
+        start, value = self.at, 0
         while True:
-            byte = self.number(1)
-            number = number << 7 | byte & 0x7F
+            byte = self.byte()
+            value = value << 7 | byte & 0x7F
             if byte < 0x80:
-                return number
+                break
+        if self.data[start] == 0x80 or value >> 64:
+            raise Damaged("a number that no writer makes")
+        return value
 
     def run(self, most):
         """A run whose frames have at most so many codes."""
-        first, count, depth, payload, noise = self.number(1), self.short(), 0, None, None
+        first, count, depth, payload, noise = self.byte(), self.number(), 0, None, None
         if count == 0:
             raise Damaged("a run of no frames")
         if first & 0x80:
-            depth = self.number(1)
-            payload = self.take(self.short())
+            depth = self.byte()
+            payload = self.take(self.number())
             if not 1 <= depth <= most:
                 raise Damaged(f"frames of {depth} codes where {most} is the most")
         if first & 0x40:
@@ -385,5 +376,5 @@ class _Reader:
 
     def checksum(self, start):
         expected = crc32c(self.data[start : self.at])
-        if self.number(4) != expected:
+        if int.from_bytes(self.take(4), "big") != expected:
             raise Damaged(f"the checksum of what begins at byte {start} differs")

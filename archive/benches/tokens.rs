@@ -10,10 +10,7 @@ use std::{
 
 use parlo_archive::{Archive, Coder, coder, overhead_pct};
 use parlo_model::{Bundle, EntropyCoder};
-use parlo_protocol::file::{
-    Coding, Header, MAX_BLOCK_FRAMES,
-    streams::{self, Codes, Mark, Run, Stream},
-};
+use parlo_protocol::file::{Codes, Coding, Header, MAX_BLOCK_FRAMES, Mark, Run, Stream, Tokens, Writer};
 use parlo_tokens::{FrameSet, TokenFrame};
 use serde_json::json;
 
@@ -127,8 +124,8 @@ fn a_day(file: &Path, bundle: &Bundle) -> Result<Times, Failure> {
 /// Both sides in blocks as the daemon writes them, of plain codes: how they are coded makes no difference to finding them.
 fn record(file: &Path, bundle: &Bundle) -> Result<Coder, Failure> {
     let (manifest, layout) = (bundle.manifest(), *bundle.layout());
-    let tokens = Header {
-        bundle: bundle.id(),
+    let tokens = Tokens {
+        bundle: bundle.id().prefix(),
         bundle_name: manifest.name.clone(),
         sample_rate: manifest.audio.sample_rate,
         frame_samples: u32::try_from(manifest.audio.frame_samples)?,
@@ -136,7 +133,7 @@ fn record(file: &Path, bundle: &Bundle) -> Result<Coder, Failure> {
         coding: Coding::Plain,
     };
     let stream = |id, name: &str| Stream { id, name: name.to_owned() };
-    let header = streams::Header {
+    let header = Header {
         tokens,
         created_ms: Some(1_800_000_000_000),
         streams: vec![stream(0, "said"), stream(1, "heard")],
@@ -144,7 +141,7 @@ fn record(file: &Path, bundle: &Bundle) -> Result<Coder, Failure> {
     };
     let mut coder = Coder::plain(layout);
     let mut bytes = Vec::new();
-    let mut writer = streams::Writer::begin(&header, &mut bytes)?;
+    let mut writer = Writer::begin(&header, &mut bytes)?;
     let mut out = BufWriter::new(File::create(file)?);
     let mut payload = Vec::new();
     let block_ms = BLOCK * 20;

@@ -1,8 +1,5 @@
 use parlo_model::{Bundle, CodingError, PacketCoder, Shape};
-use parlo_protocol::file::{
-    Coding,
-    streams::{Block, Codes, Run},
-};
+use parlo_protocol::file::{Block, Codes, Coding, Run};
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{error::ArchiveError, header::TimedFrame};
@@ -98,7 +95,7 @@ impl Coder {
         Ok(())
     }
 
-    /// The runs of frames that become one block, for [`streams::Writer`](parlo_protocol::file::streams::Writer): those in a row of
+    /// The runs of frames that become one block, for [`file::Writer`](parlo_protocol::file::Writer): those in a row of
     /// which the same is to be said, up to their codes. `payloads` takes their codes.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use parlo_protocol::file::streams::{self, Block, Run, Stream, Totals};
+use parlo_protocol::file::{self, AUDIO, Block, Header, Run, Stream, Totals};
 use parlo_tokens::TokenFrame;
 
 use crate::{coder::Coder, error::ArchiveError, header::TimedFrame, writer::pass_on};
@@ -10,7 +10,7 @@ use crate::{coder::Coder, error::ArchiveError, header::TimedFrame, writer::pass_
 /// Writes blocks of other files.
 pub(crate) struct Copier<W> {
     out: W,
-    file: streams::Writer,
+    file: file::Writer,
     whole: bool,
     bytes: Vec<u8>,
     written: u64,
@@ -19,9 +19,9 @@ pub(crate) struct Copier<W> {
 
 impl<W: Write> Copier<W> {
     /// Begins a file.
-    pub(crate) fn begin(out: W, header: &streams::Header) -> Result<Self, ArchiveError> {
+    pub(crate) fn begin(out: W, header: &Header) -> Result<Self, ArchiveError> {
         let mut bytes = Vec::new();
-        let (file, whole) = (streams::Writer::begin(header, &mut bytes)?, header.streams.is_empty());
+        let (file, whole) = (file::Writer::begin(header, &mut bytes)?, header.streams.is_empty());
         Ok(Self { out, file, whole, bytes, written: 0, payloads: Vec::new() })
     }
 
@@ -75,10 +75,10 @@ impl<W: Write> Copier<W> {
 }
 
 /// The header of the same file with these streams instead of none.
-pub(crate) fn with_streams(header: &streams::Header) -> streams::Header {
+pub(crate) fn with_streams(header: &Header) -> Header {
     let mut header = header.clone();
     if header.streams.is_empty() {
-        header.streams.push(Stream { id: 0, name: streams::AUDIO.to_owned() });
+        header.streams.push(Stream { id: 0, name: AUDIO.to_owned() });
     }
     header
 }

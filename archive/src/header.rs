@@ -1,16 +1,13 @@
-use parlo_protocol::file::{
-    Header,
-    streams::{self, AUDIO, Mark},
-};
+use parlo_protocol::file::{AUDIO, Header, Mark, Tokens, VERSION};
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 /// What a file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileHeader {
-    /// Version of the format: 1 or 2.
+    /// Version of the format.
     pub version: u8,
     /// The model, its rates, the depth, the coding.
-    pub tokens: Header,
+    pub tokens: Tokens,
     /// When the clock of the streams began, milliseconds since 1970-01-01 UTC, if it is said.
     pub created_ms: Option<u64>,
     /// The streams, at least one. Of files that name none it is number 0, "audio", of whole frames without gaps.
@@ -29,14 +26,14 @@ pub struct StreamName {
 }
 
 impl FileHeader {
-    pub(crate) fn of(version: u8, header: &streams::Header) -> Self {
+    pub(crate) fn of(header: &Header) -> Self {
         let mut names: Vec<StreamName> =
             header.streams.iter().map(|s| StreamName { number: s.id, name: s.name.clone() }).collect();
         if names.is_empty() {
             names.push(StreamName { number: 0, name: AUDIO.to_owned() });
         }
         Self {
-            version,
+            version: VERSION,
             tokens: header.tokens.clone(),
             created_ms: header.created_ms,
             streams: names,

@@ -33,7 +33,7 @@ pub use coder::{Coder, best_coding, coder};
 pub use edit::{Made, cut, join};
 pub use error::ArchiveError;
 pub use header::{FileHeader, State, StreamName, TimedFrame};
-pub use parlo_protocol::file::{Coding, streams::Mark};
+pub use parlo_protocol::file::{Coding, Mark};
 pub use reader::Archive;
 pub use repair::{Loss, Repair, repair};
 pub use survey::{BookUse, StreamSurvey, Survey, is_loss, overhead_pct, survey};

@@ -3,10 +3,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use parlo_protocol::file::{
-    FileError,
-    streams::{self, Block, End, Index, Item, MAX_HEADER_BYTES, Reader},
-};
+use parlo_protocol::file::{Block, End, FileError, Header, Index, Item, MAX_HEADER_BYTES, Reader};
 
 use crate::{
     coder::Coder,
@@ -20,6 +17,9 @@ const PIECE: usize = 1 << 15;
 /// Bytes read at once by whoever reads all.
 const LARGE_PIECE: usize = 1 << 18;
 
+/// More than an index takes.
+const MAX_INDEX: u64 = (1 << 20) + 64;
+
 /// More than a header takes.
 const HEADER: u64 = MAX_HEADER_BYTES as u64 + 64;
 
@@ -30,7 +30,7 @@ const HEADER: u64 = MAX_HEADER_BYTES as u64 + 64;
 pub struct Archive<S> {
     source: S,
     header: FileHeader,
-    raw: streams::Header,
+    raw: Header,
     state: State,
     duration_ms: u32,
     samples: Option<u64>,
@@ -47,8 +47,8 @@ pub struct Archive<S> {
 }
 
 impl<S: Read + Seek> Archive<S> {
-    /// Opens a file: reads its header, and its index if it has one. If not (it is short, or of version 1, or broke off), all of it
-    /// is read once, and its checksums are compared; nothing is decoded.
+    /// Opens a file: reads its header, and its index if it has one. If not (it is short, or broke off), all of it is read
+    /// once, and its checksums are compared; nothing is decoded.
     ///
     /// # Errors
     /// If it cannot be read, or its header is not that of a token file. A file that broke off or is damaged behind its header is
@@ -63,7 +63,7 @@ impl<S: Read + Seek> Archive<S> {
             _ => return Err(reader.finish().err().unwrap_or(FileError::Empty).into()),
         };
         let start = reader.whole_bytes();
-        let header = FileHeader::of(reader.version(), &raw);
+        let header = FileHeader::of(&raw);
         let index = Index::new(&raw);
         let mut archive = Self {
             source,
@@ -90,19 +90,19 @@ impl<S: Read + Seek> Archive<S> {
     fn find_index(&mut self) -> Result<bool, ArchiveError> {
         let tail = self.length.saturating_sub(End::BYTES as u64).max(self.start);
         let tail = bytes_at(&mut self.source, tail, self.length - tail)?;
-        let found = if self.header.version == streams::VERSION { End::of(&tail) } else { None };
+        let found = End::of(&tail);
         self.ended = found.is_some();
-        let Some(end) = found.filter(|end| (self.start..self.length).contains(&end.index)) else { return Ok(false) };
-        // All between the index's place and the end; what is not an index is not read.
-        let head = bytes_at(&mut self.source, end.index, (self.length - end.index).min(16))?;
-        let Some(size) = Index::length(&head).filter(|&size| size as u64 <= self.length - end.index) else {
+        let Some((end, size)) = found else { return Ok(false) };
+        // It lies behind the header, and takes no more than the largest of blocks.
+        let place = self.length.saturating_sub(size as u64).saturating_sub(end.index);
+        if place < self.start || !(1..=MAX_INDEX).contains(&end.index) {
             return Ok(false);
-        };
-        let bytes = bytes_at(&mut self.source, end.index, size as u64)?;
-        let Some(index) = Index::parse(&bytes, end.index, &self.raw) else { return Ok(false) };
-        // Nothing lies between the index and the end mark, and it counts no more frames than that does.
+        }
+        let bytes = bytes_at(&mut self.source, place, end.index)?;
+        let Some(index) = Index::parse(&bytes, place, &self.raw) else { return Ok(false) };
+        // It counts no more frames than the end mark does.
         let frames = index.streams().iter().filter_map(|&stream| index.total(stream)).fold(0, u64::saturating_add);
-        if end.index + size as u64 + end.bytes() as u64 != self.length || frames > end.totals.frames {
+        if frames > end.totals.frames {
             return Ok(false);
         }
         self.samples = self.samples_of(&end);
@@ -112,7 +112,7 @@ impl<S: Read + Seek> Archive<S> {
 
     fn samples_of(&self, end: &End) -> Option<u64> {
         let all = end.totals.frames.saturating_mul(self.header.tokens.frame_samples.into());
-        end.padding.filter(|_| self.is_whole()).and_then(|padding| all.checked_sub(padding.into()))
+        end.padding.filter(|_| self.is_whole()).and_then(|padding| all.checked_sub(padding))
     }
 
     /// Reads all of the file, and makes its index again.
@@ -211,7 +211,7 @@ impl<S: Read + Seek> Archive<S> {
     }
 
     /// What the protocol's own writer would begin a file like this one with.
-    pub(crate) fn raw(&self) -> &streams::Header {
+    pub(crate) fn raw(&self) -> &Header {
         &self.raw
     }
 
@@ -280,7 +280,7 @@ impl<S: Read + Seek> Archive<S> {
             if stream.is_some() && before == after {
                 continue;
             }
-            let mut reader = Reader::resume(self.header.version, &self.raw, place, before);
+            let mut reader = Reader::resume(&self.raw, place, before);
             let flow = pieces(&mut self.source, place, end, PIECE, |piece| {
                 reader.push(piece);
                 while let Some(item) = reader.next_item()? {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use parlo_protocol::file::streams::{Block, Item, Reader};
+use parlo_protocol::file::{Block, Claim, Item, Reader};
 
 use crate::{
     copy::{Copier, with_streams},
@@ -14,12 +14,6 @@ use crate::{
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 16;
-
-/// Kind, count, length; and the checksum.
-const FRAMING: usize = 7 + 4;
-
-/// The most bytes of payload of any kind.
-const MOST: usize = 1 << 20;
 
 /// What was saved, and what was not.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,25 +92,31 @@ fn scan<S: Read + Seek>(
     archive: &mut Archive<S>,
     mut each: impl FnMut(Found<'_>) -> Result<(), ArchiveError>,
 ) -> Result<Option<u64>, ArchiveError> {
-    let (version, header, mut place) = (archive.header().version, archive.raw().clone(), archive.start());
+    let (header, mut place) = (archive.raw().clone(), archive.start());
     let mut window = Window::new(archive.source())?;
     let (mut frames, mut seconds, mut samples) = (0, 0.0, None);
     let mut lost: Option<Lost> = None;
     while place < window.length {
         let claim = window.claim(place)?;
         // What nobody knows is passed over where a block is expected, but is no sign that one begins.
-        let candidate = claim.filter(|claim| lost.is_none() || (1..=4).contains(&claim.kind));
-        let mut reader = Reader::resume(version, &header, place, frames);
+        let candidate = claim.filter(|claim| lost.is_none() || claim.is_known());
+        let mut reader = Reader::resume(&header, place, frames);
         let item = match candidate {
             Some(claim) => {
-                reader.push(window.at(place, claim.size)?);
+                reader.push(window.at(place, claim.bytes())?);
                 reader.next_item()
             }
             None => Ok(None),
         };
         let Some(claim) = candidate.filter(|_| item.is_ok()) else {
-            let here = Lost { at: place, frames: claim.map(|claim| (claim.count, place + claim.size as u64)) };
-            lost.get_or_insert(here);
+            if lost.is_none() {
+                let frames = match claim {
+                    Some(claim) => claim.frames(window.at(place, claim.bytes())?),
+                    None => None,
+                };
+                let end = claim.map_or(place, |claim| place + claim.bytes() as u64);
+                lost = Some(Lost { at: place, frames: frames.map(|frames| (frames, end)) });
+            }
             place += 1;
             continue;
         };
@@ -132,7 +132,7 @@ fn scan<S: Read + Seek>(
             Ok(Some(Item::End { samples: found, .. })) => samples = found,
             _ => {}
         }
-        place += claim.size as u64;
+        place += claim.bytes() as u64;
     }
     if let Some(lost) = lost {
         each(Found::Loss(Loss { frames: None, ..lost.until(place, seconds) }))?;
@@ -155,15 +155,6 @@ impl Lost {
     }
 }
 
-/// What bytes say of the block that they would begin.
-#[derive(Clone, Copy)]
-struct Claim {
-    kind: u8,
-    count: u64,
-    /// All of its bytes.
-    size: usize,
-}
-
 /// Some bytes of a file.
 struct Window<'a, S> {
     source: &'a mut S,
@@ -181,11 +172,8 @@ impl<'a, S: Read + Seek> Window<'a, S> {
     /// What would begin there, if it is possible and fits the file.
     fn claim(&mut self, place: u64) -> Result<Option<Claim>, ArchiveError> {
         let left = self.length - place;
-        let &[kind, a, b, c, d, e, f] = self.at(place, 7)? else { return Ok(None) };
-        let (count, length) = (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]) as usize);
-        let size = length.saturating_add(FRAMING);
-        let possible = length <= MOST && size as u64 <= left && count <= 500;
-        Ok(possible.then_some(Claim { kind, count: count.into(), size }))
+        let claim = Claim::of(self.at(place, Claim::BYTES)?);
+        Ok(claim.filter(|claim| claim.bytes() as u64 <= left))
     }
 
     /// So many bytes from there on, or as many as there are.

@@ -5,10 +5,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use parlo_protocol::file::{
-    FileError,
-    streams::{Block, Index, Mark},
-};
+use parlo_protocol::file::{Block, FileError, Index, Mark};
 
 use crate::{
     coder::Coder,

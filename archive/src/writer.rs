@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use parlo_model::{Bundle, ModelError};
-use parlo_protocol::file::{Coding, Header, MAX_BLOCK_FRAMES, streams};
+use parlo_protocol::file::{self, Coding, Header, MAX_BLOCK_FRAMES, Tokens};
 use parlo_tokens::TokenFrame;
 
 use crate::{
@@ -20,7 +20,7 @@ pub struct Options {
     pub block_frames: usize,
     /// When the first sample was recorded, milliseconds since 1970-01-01 UTC, if it shall be said.
     pub created_ms: Option<u64>,
-    /// Keys of up to 255 bytes, and values.
+    /// Keys and values.
     pub metadata: Vec<(String, String)>,
 }
 
@@ -35,7 +35,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
-    file: streams::Writer,
+    file: file::Writer,
     coder: Coder,
     block: usize,
     frames: Vec<TokenFrame>,
@@ -64,8 +64,8 @@ impl<W: Write> Writer<W> {
         if options.depth == 0 || options.depth > most {
             return Err(ModelError::Depth { asked: options.depth, most }.into());
         }
-        let tokens = Header {
-            bundle: bundle.id(),
+        let tokens = Tokens {
+            bundle: bundle.id().prefix(),
             bundle_name: manifest.name.clone(),
             sample_rate: manifest.audio.sample_rate,
             frame_samples: u32::try_from(manifest.audio.frame_samples).unwrap_or(u32::MAX),
@@ -73,9 +73,9 @@ impl<W: Write> Writer<W> {
             coding: if options.plain { Coding::Plain } else { best_coding(bundle) },
         };
         let (created_ms, metadata) = (options.created_ms, options.metadata.clone());
-        let header = streams::Header { tokens, created_ms, streams: Vec::new(), metadata };
+        let header = Header { tokens, created_ms, streams: Vec::new(), metadata };
         let mut bytes = Vec::new();
-        let file = streams::Writer::begin(&header, &mut bytes)?;
+        let file = file::Writer::begin(&header, &mut bytes)?;
         let block = options.block_frames.clamp(1, MAX_BLOCK_FRAMES);
         let frames = Vec::with_capacity(block);
         let mut writer = Self { out, file, coder, block, frames, payload: Vec::new(), bytes, written: 0 };

@@ -5,11 +5,8 @@
 use std::io::Cursor;
 
 use parlo_archive::{Archive, Coder, Coding, Mark, State, TimedFrame, cut, join, repair, survey};
-use parlo_protocol::file::{
-    Header as Tokens,
-    streams::{Header, Stream, Writer},
-};
-use parlo_tokens::{BundleId, CodeLayout, ComfortNoise, TokenFrame};
+use parlo_protocol::file::{Header, Stream, Tokens, Writer};
+use parlo_tokens::{BundlePrefix, CodeLayout, ComfortNoise, TokenFrame};
 use proptest::prelude::*;
 
 const FRAME_MS: f64 = 20.0;
@@ -20,7 +17,7 @@ fn layout() -> CodeLayout {
 
 fn header(streams: &[(u8, &str)]) -> Header {
     let tokens = Tokens {
-        bundle: BundleId::from_bytes([9; 32]),
+        bundle: BundlePrefix::from_bytes([9; 16]),
         bundle_name: "test".into(),
         sample_rate: 16_000,
         frame_samples: 320,
@@ -120,7 +117,7 @@ proptest! {
     fn any_stretch_of_streams_is_read(blocks in blocks(), from in 0..200_000_u64, length in 0..100_000_u64) {
         let (bytes, all) = timed(&blocks);
         // With its index, if it is long enough to have one, and without.
-        let cut = &bytes[..bytes.len() - 31];
+        let cut = &bytes[..bytes.len() - 1];
         for bytes in [&bytes[..], cut] {
             let mut archive = open(bytes);
             prop_assert_eq!(archive.state() == &State::Whole, bytes.len() > cut.len());
@@ -250,7 +247,8 @@ fn all_samples(counts: &[usize]) -> u64 {
 #[test]
 fn what_was_lost_in_the_middle_leaves_a_hole() {
     let (mut bytes, all) = whole(&[100, 50, 100], 5);
-    let place = bytes.len() - 35 - (11 + 350_usize) - 3;
+    // Codes of the second block: the third has twice as many.
+    let place = bytes.len() - 400;
     bytes[place] ^= 1;
     let mut archive = open(&bytes);
     let State::Damaged { at, reason } = archive.state().clone() else { panic!("{:?}", archive.state()) };
@@ -315,7 +313,7 @@ fn a_survey_counts() {
 fn what_does_not_go_together_is_refused() {
     let (bytes, _) = whole(&[100, 100], 5);
     let mut other = header(&[]);
-    other.tokens.bundle = BundleId::from_bytes([1; 32]);
+    other.tokens.bundle = BundlePrefix::from_bytes([1; 16]);
     let mut others = Vec::new();
     Writer::begin(&other, &mut others).unwrap().end(Some(0), &mut others);
     let error = join(&mut [open(&bytes), open(&others)], Vec::new()).unwrap_err();
@@ -328,21 +326,4 @@ fn what_does_not_go_together_is_refused() {
     assert_eq!((made.frames, made.duration_ms), (100, 2_000));
     let error = open(&bytes).read(&mut Coder::plain(layout()), 3, 0, 1, &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "it has no stream 3; it has 0 \"audio\"");
-}
-
-#[test]
-fn the_first_version_is_read_too() {
-    let mut bytes = Vec::new();
-    let mut writer = parlo_protocol::file::FileWriter::begin(&header(&[]).tokens, &mut bytes);
-    let (tokens, mut payload) = ([codes(0, 0), codes(0, 1)], Vec::new());
-    Coder::plain(layout()).encode(&tokens, &mut payload).unwrap();
-    writer.block(2, &payload, &mut bytes).unwrap();
-    writer.end(600, &mut bytes);
-    let mut archive = open(&bytes);
-    assert_eq!((archive.header().version, archive.samples(), archive.state()), (1, Some(600), &State::Whole));
-    let frames = read(&mut archive, 0, 0, 100);
-    assert_eq!(frames.iter().map(|frame| frame.codes.unwrap()).collect::<Vec<_>>(), tokens);
-    let mut newer = Vec::new();
-    assert!(repair(&mut archive, &mut newer).unwrap().losses.is_empty());
-    assert_eq!((open(&newer).header().version, open(&newer).samples()), (2, Some(600)));
 }

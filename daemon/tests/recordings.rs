@@ -16,10 +16,10 @@ use std::{
 
 use parlo_model::{Bundle, Decoder, Runtime};
 use parlo_protocol::{
-    file::streams::{Header, Item, Mark, Reader, Run, Writer},
+    file::{Header, Item, Mark, Reader, Run, Writer},
     jitter::JitterConfig,
 };
-use parlo_tokens::{BundleId, ComfortNoise, Slot};
+use parlo_tokens::{BundlePrefix, ComfortNoise, Slot};
 use parlod::{
     call::{Captured, Kind, Listener, Player, Unit},
     desk::Tell,
@@ -382,7 +382,7 @@ fn recordings_of_another_model_are_refused_with_both_names() {
     reader.push(&fs::read(&path).unwrap());
     let Some(Item::Header(header)) = reader.next_item().unwrap() else { panic!("a file begins with its header") };
     let mut tokens = header.tokens.clone();
-    (tokens.bundle, tokens.bundle_name) = (BundleId::from_bytes([0xAB; 32]), "other".to_owned());
+    (tokens.bundle, tokens.bundle_name) = (BundlePrefix::from_bytes([0xAB; 16]), "other".to_owned());
     let mut bytes = Vec::new();
     Writer::begin(&Header { tokens, ..header }, &mut bytes).unwrap().end(None, &mut bytes);
     fs::write(&path, &bytes).unwrap();

@@ -3,15 +3,12 @@
 use parlo_model::{EntropyCoder, FrameCoder, PlainCoder};
 use parlo_protocol::{
     feedback::Feedback,
-    file::{
-        Coding, FileWriter, Header,
-        streams::{self, Codes, Mark, Run, Stream},
-    },
+    file::{Codes, Coding, Header, Mark, Run, Stream, Tokens, Writer},
     identity::Identity,
     offer::{Answer, Offer},
     packet::{Control, Frames, Goodbye, Media, News, Presence},
 };
-use parlo_tokens::{BundleId, ComfortNoise, FrameSet};
+use parlo_tokens::{BundleId, BundlePrefix, ComfortNoise, FrameSet};
 
 use crate::{
     models::small,
@@ -28,8 +25,8 @@ fn vectors() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
 }
 
 /// A recording of both sides of a call, with a frame of each kind.
-fn streams(bundle: BundleId) -> Vec<u8> {
-    let tokens = Header {
+fn streams(bundle: BundlePrefix) -> Vec<u8> {
+    let tokens = Tokens {
         bundle,
         bundle_name: "x".into(),
         sample_rate: 16_000,
@@ -39,9 +36,9 @@ fn streams(bundle: BundleId) -> Vec<u8> {
     };
     let streams = (0..).zip(["said", "heard"]).map(|(id, name)| Stream { id, name: name.into() }).collect();
     let metadata = vec![("peer".into(), "ann".into())];
-    let header = streams::Header { tokens, created_ms: Some(1_800_000_000_000), streams, metadata };
+    let header = Header { tokens, created_ms: Some(1_800_000_000_000), streams, metadata };
     let mut bytes = vec![50];
-    let mut writer = streams::Writer::begin(&header, &mut bytes).expect("a small header");
+    let mut writer = Writer::begin(&header, &mut bytes).expect("a small header");
     let codes = Codes { depth: 4, payload: &[1, 2, 3, 4, 5, 6, 7, 8, 9] };
     let noise = Some(ComfortNoise::new(60, [127; 8]));
     let run = |mark, count, codes, noise| Run { mark, count, codes, noise };
@@ -61,8 +58,8 @@ fn streams(bundle: BundleId) -> Vec<u8> {
 
 /// A file of whole frames that is long enough to have an index: 140 s in seven blocks.
 pub(crate) fn long_file() -> Vec<u8> {
-    let tokens = Header {
-        bundle: BundleId::from_bytes([5; 32]),
+    let tokens = Tokens {
+        bundle: BundlePrefix::from_bytes([5; 16]),
         bundle_name: "x".into(),
         sample_rate: 16_000,
         // 100 ms.
@@ -70,9 +67,9 @@ pub(crate) fn long_file() -> Vec<u8> {
         depth: 2,
         coding: Coding::Plain,
     };
-    let header = streams::Header { tokens, created_ms: None, streams: Vec::new(), metadata: Vec::new() };
+    let header = Header { tokens, created_ms: None, streams: Vec::new(), metadata: Vec::new() };
     let mut bytes = Vec::new();
-    let mut writer = streams::Writer::begin(&header, &mut bytes).expect("a small header");
+    let mut writer = Writer::begin(&header, &mut bytes).expect("a small header");
     let mut random = Random(6);
     for _ in 0..7 {
         let (frames, mut payload) = (random.frames(&SMALL.layout(), 2, 200), Vec::new());
@@ -204,9 +201,9 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             add("quiet", [&[0][..], &[8, 255, 0, 0x80].repeat(40)].concat());
         }
         "file" => {
-            let bundle = BundleId::from_bytes([5; 32]);
+            let bundle = BundlePrefix::from_bytes([5; 16]);
             for coding in [Coding::Plain, Coding::Transformer] {
-                let header = Header {
+                let tokens = Tokens {
                     bundle,
                     bundle_name: "x".into(),
                     sample_rate: 16_000,
@@ -214,22 +211,23 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                     depth: 4,
                     coding,
                 };
+                let header = Header { tokens, created_ms: None, streams: Vec::new(), metadata: Vec::new() };
                 let mut bytes = vec![50];
-                let mut writer = FileWriter::begin(&header, &mut bytes);
+                let mut writer = Writer::begin(&header, &mut bytes).expect("a small header");
                 let frames = Random(2).frames(&SMALL.layout(), 4, 6);
                 let mut payload = Vec::new();
                 PlainCoder::new(SMALL.layout()).encode(&frames, &mut payload).expect("the frames fit");
                 for _ in 0..2 {
-                    writer.block(6, &payload, &mut bytes).expect("a small block");
+                    writer.whole(6, &payload, &mut bytes).expect("a small block");
                 }
-                writer.end(12 * 320, &mut bytes);
+                writer.end(Some(12 * 320), &mut bytes);
                 add(&format!("{coding:?}").to_lowercase(), bytes);
             }
             add("streams", streams(bundle));
             add("whole", [&[50], &long_file()[..]].concat());
         }
         "archive" => {
-            let mut recording = streams(BundleId::from_bytes([5; 32]));
+            let mut recording = streams(BundlePrefix::from_bytes([5; 16]));
             recording[0] = 8;
             add("streams", recording);
             add("whole", [&[200], &long_file()[..]].concat());

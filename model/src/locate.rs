@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use parlo_tokens::BundleId;
+use parlo_tokens::{BundleId, BundlePrefix};
 use sha2::{Digest, Sha256};
 
 use crate::error::ModelError;
@@ -34,14 +34,14 @@ pub fn locate_bundle(named: Option<&Path>) -> Result<PathBuf, ModelError> {
     }
 }
 
-/// The folder of the bundle with this id, if one of [`bundle_folders`] has it.
-pub fn find_bundle(id: BundleId) -> Option<PathBuf> {
+/// The folder of the bundle whose id begins so, if one of [`bundle_folders`] has it.
+pub fn find_bundle(id: BundlePrefix) -> Option<PathBuf> {
     let folders = bundle_folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
     let bundles = folders.flatten().flatten().map(|entry| entry.path());
     // Only the id is asked for: the manifest's hash.
     bundles.into_iter().find(|bundle| {
         std::fs::read(bundle.join("manifest.toml"))
-            .is_ok_and(|text| *id.as_bytes() == <[u8; 32]>::from(Sha256::digest(&text)))
+            .is_ok_and(|text| id.begins(BundleId::from_bytes(Sha256::digest(&text).into())))
     })
 }
 

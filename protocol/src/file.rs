@@ -1,81 +1,41 @@
-//! Token files (`.ptk`). `docs/file.md` has the byte diagrams; this module is their only implementation.
-//!
-//! [`streams`] writes version 2, and reads both; here is what they have in common, and what writes version 1.
+//! Token files (`.ptk`): one stream of whole frames, or several with a common clock and what became of each frame, as recordings of
+//! calls are. `docs/file.md` has the byte diagrams; this module is their only implementation.
 //!
 //! A file is a header, blocks of frames, and an end mark, each with its own checksum. It is written from front to back and can be
-//! read so too, through pipes as well: nothing is ever gone back to. Reading takes bounded memory whatever the bytes are.
+//! read so too, through pipes as well: whatever is cut off, all whole blocks before are good. At the end of a long one is an index,
+//! which can be made again from the blocks. Reading takes bounded memory whatever the bytes are.
 
-pub mod streams;
+mod end;
+mod frame;
+mod header;
+mod index;
+mod number;
+mod reader;
+mod run;
+mod writer;
 
-use parlo_tokens::{BundleId, MAX_DEPTH};
+pub use end::{End, Totals};
+pub use frame::Claim;
+pub use header::{Coding, Header, HeaderTooLarge, Stream, Tokens};
+pub use index::{Index, Point, SPACING_MS};
+pub use reader::{Block, Item, Reader, Runs};
+pub use run::{Codes, Mark, Run};
+pub use writer::{BlockTooLarge, Writer};
 
-/// The first version of the format.
+/// Version of the format.
 pub const VERSION: u8 = 1;
 
-/// First bytes of every file. As in PNG (RFC 2083 section 3.1), they show damage done by text conversion.
-pub const MAGIC: [u8; 8] = *b"\x89PTK\r\n\x1a\n";
+/// The most bytes of header fields.
+pub const MAX_HEADER_BYTES: usize = (1 << 14) - 1;
 
-/// The most frames in one block: 10 s.
+/// The most frames in one block: 10 s of frames of 20 ms.
 pub const MAX_BLOCK_FRAMES: usize = 500;
 
 /// The most bytes of payload in one block of frames: twice what 500 frames of 32 codes of 16 bits take as they are.
 pub const MAX_BLOCK_BYTES: usize = 1 << 16;
 
-/// The most bytes in a block of a kind that this version does not know.
-const MAX_UNKNOWN_BYTES: usize = 1 << 20;
-
-/// The most bytes of header fields.
-const MAX_HEADER_BYTES: usize = 1 << 12;
-
-/// Bytes of header fields before the name.
-const FIXED_HEADER_BYTES: usize = 32 + 4 + 4 + 1 + 1 + 1;
-
-const KIND_FRAMES: u8 = 1;
-const KIND_END: u8 = 2;
-
-/// Kind, count and length of a block.
-const BLOCK_HEADER: usize = 1 + 2 + 4;
-const CHECKSUM: usize = 4;
-
-/// How payloads are coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Coding {
-    /// Codes packed as they are.
-    Plain = 0,
-    /// Codes in the bits that the bundle's entropy model gives them, each block alone.
-    Transformer = 1,
-}
-
-impl TryFrom<u8> for Coding {
-    type Error = FileError;
-
-    fn try_from(number: u8) -> Result<Self, FileError> {
-        match number {
-            0 => Ok(Self::Plain),
-            1 => Ok(Self::Transformer),
-            other => Err(FileError::Coding(other)),
-        }
-    }
-}
-
-/// What a file says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// The model that the tokens belong to.
-    pub bundle: BundleId,
-    /// Its name, for messages; up to 255 bytes.
-    pub bundle_name: String,
-    /// Its sample rate, Hz.
-    pub sample_rate: u32,
-    /// Samples that each frame stands for.
-    pub frame_samples: u32,
-    /// Codes in each frame, 1 to 32.
-    pub depth: u8,
-    /// How payloads are coded.
-    pub coding: Coding,
-}
+/// The name of the stream of files that name none. Its number is 0.
+pub const AUDIO: &str = "audio";
 
 /// Why bytes are no token file. The sentence says where, and what to do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -88,11 +48,13 @@ pub enum FileError {
     #[error("it is not a Parlo token file (.ptk)")]
     NotTokens,
     /// A later format.
-    #[error(
-        "it has version {0} of the file format, and this program reads up to {newest}: a newer Parlo wrote it",
-        newest = streams::VERSION
-    )]
+    #[error("it has version {0} of the file format, and this program reads version {VERSION}: a newer Parlo wrote it")]
     Version(u8),
+    /// A format that there was before any release.
+    #[error(
+        "a Parlo of before the first release wrote it, in a format that is not read any more: encode its sound again"
+    )]
+    Early,
     /// A header that no writer makes.
     #[error("its header is damaged: {0}")]
     Header(&'static str),
@@ -127,161 +89,29 @@ pub enum FileError {
     },
 }
 
-/// Why a part cannot be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a block of {frames} frames and {bytes} bytes is not possible; up to {MAX_BLOCK_FRAMES} and {MAX_BLOCK_BYTES} are"
-)]
-pub struct BlockTooLarge {
-    /// Frames.
-    pub frames: usize,
-    /// Bytes of payload.
-    pub bytes: usize,
+/// Rates, as times of frames follow from them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Clock {
+    rate: u64,
+    frame_samples: u64,
 }
 
-/// Makes the bytes of a file of version 1, part by part, for readers that know no other. [`streams::Writer`] makes those of today.
-#[derive(Debug, Default)]
-pub struct FileWriter {
-    frames: u64,
-}
-
-impl FileWriter {
-    /// Begins a file: appends its header to `out`. A name longer than 255 bytes is cut.
-    pub fn begin(header: &Header, out: &mut Vec<u8>) -> Self {
-        let name = name_bytes(header);
-        append_header(VERSION, header, name, &[], (FIXED_HEADER_BYTES + name.len()) as u16, out);
-        Self::default()
+impl Clock {
+    fn of(tokens: &Tokens) -> Self {
+        Self { rate: tokens.sample_rate.max(1).into(), frame_samples: tokens.frame_samples.into() }
     }
 
-    /// Appends a block of `count` frames, whose payload the model's coder made, to `out`.
-    ///
-    /// # Errors
-    /// If there are too many frames or bytes for one block.
-    pub fn block(&mut self, count: usize, payload: &[u8], out: &mut Vec<u8>) -> Result<(), BlockTooLarge> {
-        if count == 0 || count > MAX_BLOCK_FRAMES || payload.len() > MAX_BLOCK_BYTES {
-            return Err(BlockTooLarge { frames: count, bytes: payload.len() });
-        }
-        self.frames += count as u64;
-        append_block(KIND_FRAMES, count as u16, payload, out);
-        Ok(())
+    /// How long so many frames are, milliseconds, rounded up.
+    fn length_ms(self, frames: u64) -> u32 {
+        let length = frames.saturating_mul(1000).saturating_mul(self.frame_samples).div_ceil(self.rate.max(1));
+        u32::try_from(length).unwrap_or(u32::MAX)
     }
 
-    /// Ends the file: appends its end mark to `out`. `samples` is the length of the original at the bundle's rate.
-    pub fn end(self, samples: u64, out: &mut Vec<u8>) {
-        let mut totals = [0; 16];
-        totals[..8].copy_from_slice(&self.frames.to_be_bytes());
-        totals[8..].copy_from_slice(&samples.to_be_bytes());
-        append_block(KIND_END, 0, &totals, out);
+    /// When frame `number` of those without gaps begins, milliseconds.
+    fn start_ms(self, number: u64) -> f64 {
+        number as f64 * self.frame_samples as f64 * 1000.0 / self.rate.max(1) as f64
     }
-}
-
-/// The bundle's name, as much of it as fits.
-fn name_bytes(header: &Header) -> &[u8] {
-    let mut cut = header.bundle_name.len().min(255);
-    while !header.bundle_name.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    &header.bundle_name.as_bytes()[..cut]
-}
-
-/// Appends a header of `length` bytes of fields: those that all versions have, and `more`.
-fn append_header(version: u8, header: &Header, name: &[u8], more: &[u8], length: u16, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&MAGIC);
-    out.push(version);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(header.bundle.as_bytes());
-    out.extend_from_slice(&header.sample_rate.to_be_bytes());
-    out.extend_from_slice(&header.frame_samples.to_be_bytes());
-    out.extend_from_slice(&[header.depth, header.coding as u8, name.len() as u8]);
-    out.extend_from_slice(name);
-    out.extend_from_slice(more);
-    let checksum = crc32c::crc32c(&out[start..]);
-    out.extend_from_slice(&checksum.to_be_bytes());
-}
-
-/// A header's version, its fields, and the length of all of it.
-type Fields<'a> = (u8, &'a [u8], usize);
-
-/// What a file begins with, once all of it is there.
-fn header_of(bytes: &[u8]) -> Result<Option<Fields<'_>>, FileError> {
-    let known = bytes.len().min(MAGIC.len());
-    if bytes[..known] != MAGIC[..known] {
-        return Err(FileError::NotTokens);
-    }
-    let Some(&[version, a, b]) = bytes.get(MAGIC.len()..MAGIC.len() + 3).and_then(<[u8]>::first_chunk) else {
-        return Ok(None);
-    };
-    let most = match version {
-        VERSION => MAX_HEADER_BYTES,
-        streams::VERSION => streams::MAX_HEADER_BYTES,
-        other => return Err(FileError::Version(other)),
-    };
-    let length = usize::from(u16::from_be_bytes([a, b]));
-    if !(FIXED_HEADER_BYTES..=most).contains(&length) {
-        return Err(FileError::Header("its length is not possible"));
-    }
-    let start = MAGIC.len() + 3;
-    let whole = start + length + CHECKSUM;
-    if bytes.len() < whole {
-        return Ok(None);
-    }
-    if !checksum_fits(&bytes[..whole]) {
-        return Err(FileError::Header("the checksum differs"));
-    }
-    Ok(Some((version, &bytes[start..start + length], whole)))
-}
-
-/// Why a file without an end mark is not whole: `bytes` are what was not used, after `before` others.
-fn not_whole(bytes: &[u8], before: u64, seconds: f64) -> FileError {
-    let there = before + bytes.len() as u64;
-    if there == 0 {
-        return FileError::Empty;
-    }
-    if there < MAGIC.len() as u64 && !MAGIC.starts_with(bytes) {
-        return FileError::NotTokens;
-    }
-    FileError::Truncated { offset: there, seconds }
-}
-
-fn append_block(kind: u8, count: u16, payload: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.push(kind);
-    out.extend_from_slice(&count.to_be_bytes());
-    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-    out.extend_from_slice(payload);
-    let checksum = crc32c::crc32c(&out[start..]);
-    out.extend_from_slice(&checksum.to_be_bytes());
-}
-
-/// Whether the last four bytes are the CRC32C of those before.
-fn checksum_fits(bytes: &[u8]) -> bool {
-    bytes
-        .split_last_chunk::<CHECKSUM>()
-        .is_some_and(|(content, sum)| crc32c::crc32c(content) == u32::from_be_bytes(*sum))
-}
-
-/// Reads the fields that all versions have; gives what follows them too.
-fn parse_fields(fields: &[u8]) -> Result<(Header, &[u8]), FileError> {
-    let short = || FileError::Header("its fields are cut short");
-    let (bundle, rest) = fields.split_first_chunk::<32>().ok_or_else(short)?;
-    let (rate, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    let (samples, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    let (&[depth, coding, name], rest) = rest.split_first_chunk::<3>().ok_or_else(short)?;
-    let (name, rest) = rest.split_at_checked(usize::from(name)).ok_or_else(short)?;
-    let (sample_rate, frame_samples) = (u32::from_be_bytes(*rate), u32::from_be_bytes(*samples));
-    if !(4_000..=192_000).contains(&sample_rate) || frame_samples == 0 || frame_samples > sample_rate {
-        return Err(FileError::Header("its sample rate or frame length is not possible"));
-    }
-    if !(1..=MAX_DEPTH).contains(&usize::from(depth)) {
-        return Err(FileError::Header("its depth is not possible"));
-    }
-    let coding = Coding::try_from(coding)?;
-    let bundle_name = str::from_utf8(name).map_err(|_| FileError::Header("its model's name is no text"))?.to_owned();
-    let bundle = BundleId::from_bytes(*bundle);
-    Ok((Header { bundle, bundle_name, sample_rate, frame_samples, depth, coding }, rest))
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

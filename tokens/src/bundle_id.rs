@@ -22,9 +22,53 @@ impl BundleId {
         &self.0
     }
 
+    /// Its first half.
+    pub fn prefix(&self) -> BundlePrefix {
+        BundlePrefix(std::array::from_fn(|n| self.0[n]))
+    }
+
     /// The first eight digits: enough for people to tell their few bundles apart, not for programs.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
+    }
+}
+
+/// The first half of a [`BundleId`], as token files hold it: 128 bits tell all models apart, though not ones that somebody has
+/// made to be alike, of which nothing worse comes than wrong sound.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BundlePrefix([u8; 16]);
+
+impl BundlePrefix {
+    /// Takes the bytes as they are.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Whether an id begins so.
+    pub fn begins(&self, id: BundleId) -> bool {
+        id.prefix() == *self
+    }
+
+    /// The first eight digits, as [`BundleId::short`].
+    pub fn short(&self) -> String {
+        self.to_string()[..8].to_owned()
+    }
+}
+
+impl fmt::Display for BundlePrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BundlePrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BundlePrefix({self})")
     }
 }
 
@@ -66,6 +110,15 @@ mod tests {
         fn survives_print_and_parse(digest: [u8; 32]) {
             let id = BundleId::from_bytes(digest);
             prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn a_prefix_is_how_an_id_begins(digest: [u8; 32], other: [u8; 32]) {
+            let (id, other) = (BundleId::from_bytes(digest), BundleId::from_bytes(other));
+            let prefix = id.prefix();
+            prop_assert!(prefix.begins(id) && id.to_string().starts_with(&prefix.to_string()));
+            prop_assert_eq!(prefix.begins(other), digest[..16] == other.as_bytes()[..16]);
+            prop_assert_eq!(prefix.short(), id.short());
         }
 
         #[test]

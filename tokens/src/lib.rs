@@ -11,7 +11,7 @@ mod layout;
 mod noise;
 mod slot;
 
-pub use bundle_id::{BundleId, ParseBundleIdError};
+pub use bundle_id::{BundleId, BundlePrefix, ParseBundleIdError};
 pub use frame::{FrameError, TokenFrame};
 pub use frame_set::{FrameSet, WINDOW};
 pub use layout::{CodeLayout, LayoutError};

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parlo_archive::ArchiveError;
 use parlo_model::{Bundle, ModelError, Runtime};
-use parlo_protocol::file::Header;
+use parlo_protocol::file::Tokens;
 
 use crate::place::Place;
 
@@ -21,12 +21,12 @@ pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {
 }
 
 /// The folder of the bundle that a file was made with: the one that is named, or one of those that are here.
-pub(crate) fn folder_of(tokens: &Header, name: &str, bundle: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn folder_of(tokens: &Tokens, name: &str, bundle: Option<&Path>) -> anyhow::Result<PathBuf> {
     if bundle.is_some() {
         return Ok(parlo_model::locate_bundle(bundle)?);
     }
     let usual = parlo_model::locate_bundle(None).ok();
-    let is_right = |folder: &PathBuf| Bundle::open(folder).is_ok_and(|bundle| bundle.id() == tokens.bundle);
+    let is_right = |folder: &PathBuf| Bundle::open(folder).is_ok_and(|bundle| tokens.bundle.begins(bundle.id()));
     usual.filter(is_right).or_else(|| parlo_model::find_bundle(tokens.bundle)).with_context(|| {
         let folders = parlo_model::bundle_folders();
         let here = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
@@ -47,10 +47,10 @@ pub(crate) fn folder_of(tokens: &Header, name: &str, bundle: Option<&Path>) -> a
 }
 
 /// Loads the bundle that a file was made with; refuses another.
-pub(crate) fn bundle_of(tokens: &Header, name: &str, bundle: Option<&Path>) -> anyhow::Result<Bundle> {
+pub(crate) fn bundle_of(tokens: &Tokens, name: &str, bundle: Option<&Path>) -> anyhow::Result<Bundle> {
     let folder = folder_of(tokens, name, bundle)?;
     let bundle = Bundle::open(&folder)?;
-    if bundle.id() != tokens.bundle {
+    if !tokens.bundle.begins(bundle.id()) {
         bail!(
             "{name} was made with the model {} ({}), but {} is {} ({}); name the right one with --bundle",
             tokens.bundle_name,

@@ -5,10 +5,7 @@ use std::{io::Read, ops::ControlFlow, path::Path};
 use anyhow::{Context, bail};
 use parlo_archive::{Archive, ArchiveError, Coder, State, TimedFrame};
 use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
-use parlo_protocol::file::{
-    FileError,
-    streams::{Block, Header, Item, Reader},
-};
+use parlo_protocol::file::{Block, FileError, Header, Item, Reader};
 use parlo_tokens::TokenFrame;
 use parlod::{
     audio::{Format, WavWriter},

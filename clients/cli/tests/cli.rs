@@ -138,7 +138,7 @@ fn what_cannot_be_gets_one_sentence_and_leaves_nothing_behind() {
     flipped[200] ^= 1;
     fs::write(path("flipped.ptk"), &flipped).unwrap();
     let mut foreign = tokens;
-    foreign[11] ^= 1;
+    foreign[7] ^= 1;
     fs::write(path("damaged.ptk"), &foreign).unwrap();
     fs::create_dir(path("bundle")).unwrap();
     let before = fs::read_dir(folder.path()).unwrap().count();

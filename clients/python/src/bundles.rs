@@ -6,7 +6,7 @@ use std::{
 };
 
 use parlo_model::{Bundle, ModelError};
-use parlo_tokens::BundleId;
+use parlo_tokens::BundlePrefix;
 use pyo3::prelude::*;
 
 use crate::error::{BundleError, of_model};
@@ -39,13 +39,13 @@ pub(crate) fn locate(named: Option<&Path>, packaged: &Path) -> PyResult<PathBuf>
     )))
 }
 
-/// The bundle with this id, if it is here.
+/// The bundle whose id begins so, if it is here.
 ///
 /// # Errors
 /// Says which is needed, and which are here.
-pub(crate) fn find(id: BundleId, name: &str, packaged: &Path) -> PyResult<Bundle> {
+pub(crate) fn find(id: BundlePrefix, name: &str, packaged: &Path) -> PyResult<Bundle> {
     let here = all(packaged);
-    match here.iter().find(|bundle| bundle.id() == id) {
+    match here.iter().find(|bundle| id.begins(bundle.id())) {
         Some(bundle) => Ok(bundle.clone()),
         None => {
             let here: Vec<String> = here.iter().map(titled).collect();

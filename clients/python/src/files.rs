@@ -52,7 +52,7 @@ impl Archive {
             let archive = parlo_archive::Archive::open(file).map_err(|error| of_archive(&path, error))?;
             let tokens = &archive.header().tokens;
             if let Some(given) = &given
-                && given.id() != tokens.bundle
+                && !tokens.bundle.begins(given.id())
             {
                 return Err(BundleError::new_err(format!(
                     "{}: it was made with the model {} ({}), not with {}",
@@ -66,7 +66,7 @@ impl Archive {
         })
     }
 
-    /// Version of the format, the bundle's id and name, rate, samples of a frame, and depth.
+    /// Version of the format, the first half of the bundle's id, its name, rate, samples of a frame, and depth.
     fn header(&self, py: Python<'_>) -> (u8, String, String, u32, u32, u8) {
         py.detach(|| {
             let open = held(&self.open);

@@ -6,6 +6,7 @@
 
 mod clicks;
 mod load;
+mod pauses;
 #[allow(dead_code, reason = "tests use more of it")]
 #[path = "../../tests/support/pulse.rs"]
 mod pulse;
@@ -22,7 +23,7 @@ use anyhow::Context;
 use parlo_control::{CallState, SoundFigures};
 use serde_json::{Value, json};
 
-use crate::{load::Hogs, pulse::Pulse, side::Side};
+use crate::{load::Hogs, pauses::Watch, pulse::Pulse, side::Side};
 
 /// How long a call settles before anything is measured.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -31,6 +32,9 @@ const MEASURE: Duration = Duration::from_secs(60);
 /// Requests per second, and pages that watch.
 const REQUESTS: u32 = 100;
 const PAGES: usize = 20;
+/// How often it is asked beside busy programs whether a deadline was missed, and how much memory is used.
+const LOOK: Duration = Duration::from_millis(250);
+const WEIGH: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -145,23 +149,43 @@ fn long_call(pulse: &Pulse, speech: &std::path::Path, minutes: f64, figures: &mu
     figures["api_deadline_misses"] = json!(missed(&before, &alice.sound()?));
 
     println!("beside two busy programs, for {minutes} minutes");
-    let hogs = Hogs::start(2)?;
+    let (hogs, watch) = (Hogs::start(2)?, Watch::start());
     let (start, mut memory) = (Instant::now(), Vec::new());
     let before = [alice.sound()?, bob.sound()?];
+    let (mut last, mut looked, mut steps) = (before, start, [Vec::new(), Vec::new()]);
     let length = Duration::from_secs_f64(60.0 * minutes);
     while start.elapsed() < length {
-        memory.push((start.elapsed().as_secs_f64(), alice.resident_mib()?));
-        thread::sleep(Duration::from_secs(10).min(length.saturating_sub(start.elapsed())));
+        if start.elapsed() >= WEIGH * u32::try_from(memory.len())? {
+            memory.push((start.elapsed().as_secs_f64(), alice.resident_mib()?));
+        }
+        thread::sleep(LOOK.min(length.saturating_sub(start.elapsed())));
+        let now = [alice.sound()?, bob.sound()?];
+        let until = Instant::now();
+        for ((steps, before), after) in steps.iter_mut().zip(&last).zip(&now) {
+            match missed(before, after) {
+                0 => {}
+                misses => steps.push((looked, until, misses)),
+            }
+        }
+        (last, looked) = (now, until);
     }
     drop(hogs);
-    let after = [alice.sound()?, bob.sound()?];
+    let after = last;
     let hours = start.elapsed().as_secs_f64() / 3600.0;
     let worst = |count: fn(&SoundFigures, &SoundFigures) -> u64| {
         before.iter().zip(&after).map(|(before, after)| count(before, after)).max().unwrap_or(0)
     };
-    let (missed, late) = (worst(missed), worst(|before, after| after.server_late - before.server_late));
+    let (all, late) = (worst(missed), worst(|before, after| after.server_late - before.server_late));
     figures["soak_minutes"] = json!(start.elapsed().as_secs_f64() / 60.0);
-    figures["deadline_misses_per_hour"] = json!(missed as f64 / hours);
+    figures["deadline_misses_per_hour"] = json!(all as f64 / hours);
+    if let Some(watch) = watch {
+        let pauses = watch.pauses();
+        let own = steps.iter().map(|steps| pauses::without(steps, &pauses)).max().unwrap_or(0);
+        figures["deadline_misses_own_per_hour"] = json!(own as f64 / hours);
+        figures["machine_pauses_per_hour"] = json!(pauses.len() as f64 / hours);
+        let longest = pauses.iter().map(|pause| pause.1).max().unwrap_or_default();
+        figures["machine_pause_ms_longest"] = json!(1000.0 * longest.as_secs_f64());
+    }
     figures["server_late_per_hour"] = json!(late as f64 / hours);
     figures["capture_overruns"] = json!(after[0].capture_overruns - before[0].capture_overruns);
     figures["playback_underruns"] = json!(after[0].playback_underruns - before[0].playback_underruns);

@@ -1,6 +1,6 @@
 //! Calls, kept as tokens: as they were said, and as they came.
 //!
-//! A recording is a token file of version 2 (`docs/file.md`) with the streams "said" and "heard". Nothing is decoded to make it.
+//! A recording is a token file (`docs/file.md`) with the streams "said" and "heard". Nothing is decoded to make it.
 //! [`Recorder`] has a thread that writes a block of each stream about every second, so that whatever happens to the program, no more
 //! than the last second is lost. Which recordings are being made is known from this process alone: no file can lie about it later.
 

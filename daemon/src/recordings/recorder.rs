@@ -15,10 +15,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parlo_archive::{ArchiveError, Coder, Mark, TimedFrame as Frame};
 use parlo_model::Bundle;
-use parlo_protocol::file::{
-    Header as Tokens,
-    streams::{End, Header, Stream, Totals, Writer},
-};
+use parlo_protocol::file::{End, Header, Stream, Tokens, Totals, Writer};
 use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 
 use super::{RecordingError, lock};
@@ -154,7 +151,7 @@ impl Recorder {
         let coding = parlo_archive::best_coding(bundle);
         let header = Header {
             tokens: Tokens {
-                bundle: bundle.id(),
+                bundle: bundle.id().prefix(),
                 bundle_name: manifest.name.clone(),
                 sample_rate: manifest.audio.sample_rate,
                 frame_samples: u32::try_from(manifest.audio.frame_samples).unwrap_or(u32::MAX),

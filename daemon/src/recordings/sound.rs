@@ -10,7 +10,7 @@ use std::{
 use parlo_archive::{Archive, ArchiveError, Coder, State, TimedFrame as Frame};
 use parlo_dsp::{NoiseGenerator, Pace, Stretcher};
 use parlo_model::{Bundle, CodingError, Decoder, ModelError, Runtime};
-use parlo_protocol::file::{Coding, FileError, Header as Tokens, streams::Mark};
+use parlo_protocol::file::{Coding, FileError, Mark, Tokens};
 use parlo_tokens::{ComfortNoise, Slot};
 
 use super::{RecordingError, Side, recorder::STREAMS};
@@ -113,7 +113,7 @@ fn render<S: Read + Seek>(
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Vec<i16>, Stopped> {
-    if archive.header().tokens.bundle != bundle.id() {
+    if !archive.header().tokens.bundle.begins(bundle.id()) {
         return Err(Stopped::OtherModel(Box::new(archive.header().tokens.clone())));
     }
     // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.

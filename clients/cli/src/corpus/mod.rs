@@ -170,7 +170,8 @@ fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &O
     let archive = Archive::open(BufReader::new(File::open(&output).ok()?)).ok()?;
     let header = &archive.header().tokens;
     let coding = if options.plain { Coding::Plain } else { parlo_archive::best_coding(bundle) };
-    let same = header.bundle == bundle.id() && usize::from(header.depth) == options.depth && header.coding == coding;
+    let same =
+        header.bundle.begins(bundle.id()) && usize::from(header.depth) == options.depth && header.coding == coding;
     if !same || *archive.state() != State::Whole {
         return None;
     }
@@ -181,7 +182,7 @@ fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &O
         frames: archive.frames(archive.header().streams.first()?.number),
         depth: options.depth,
         bytes: about.len(),
-        bundle: header.bundle.to_string(),
+        bundle: bundle.id().to_string(),
     })
 }
 

@@ -133,12 +133,12 @@ class TokenFile(Mapping[str, Stream]):
 
     @property
     def version(self) -> int:
-        """Version of the format: 1 or 2."""
+        """Version of the format."""
         return self._header[0]
 
     @property
     def bundle_id(self) -> str:
-        """The id of the model that made it; see `Codec.bundle_id`."""
+        """The first half, 32 digits, of the id of the model that made it; see `Codec.bundle_id`."""
         return self._header[1]
 
     @property

@@ -2,13 +2,15 @@
 
 use parlo_tokens::{ComfortNoise, MAX_DEPTH};
 
+use super::{
+    MAX_BLOCK_FRAMES,
+    number::{append_number, split_small},
+};
+
 /// Whether codes follow.
 const HAS_CODES: u8 = 0x80;
 /// Whether a description of noise follows.
 const HAS_NOISE: u8 = 0x40;
-
-/// The largest number that [`append_number`] writes.
-const LARGEST: usize = 0x7FFF;
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,20 +96,19 @@ pub struct Codes<'a> {
 impl<'a> Run<'a> {
     /// Appends its bytes; gives whether it is one that can be written. If not, a part of it may have been.
     pub(super) fn append(&self, out: &mut Vec<u8>) -> bool {
-        let length = self.codes.map_or(0, |codes| codes.payload.len());
-        if self.count == 0 || self.count > LARGEST || length > LARGEST {
+        if self.count == 0 {
             return false;
         }
         let codes = if self.codes.is_some() { HAS_CODES } else { 0 };
         let noise = if self.noise.is_some() { HAS_NOISE } else { 0 };
         out.push(self.mark.number() | codes | noise);
-        append_number(self.count, out);
+        append_number(self.count as u64, out);
         if let Some(codes) = &self.codes {
             if !(1..=MAX_DEPTH).contains(&usize::from(codes.depth)) {
                 return false;
             }
             out.push(codes.depth);
-            append_number(length, out);
+            append_number(codes.payload.len() as u64, out);
             out.extend_from_slice(codes.payload);
         }
         if let Some(noise) = &self.noise {
@@ -119,14 +120,14 @@ impl<'a> Run<'a> {
     /// The run that bytes begin with, and what follows it. `None` if no writer makes one like it.
     pub(super) fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&first, rest) = bytes.split_first()?;
-        let (count, mut rest) = split_number(rest)?;
+        let (count, mut rest) = split_small::<usize>(rest)?;
         if count == 0 {
             return None;
         }
         let mut codes = None;
         if first & HAS_CODES != 0 {
             let (&depth, after) = rest.split_first()?;
-            let (length, after) = split_number(after)?;
+            let (length, after) = split_small::<usize>(after)?;
             let (payload, after) = after.split_at_checked(length)?;
             if !(1..=MAX_DEPTH).contains(&usize::from(depth)) {
                 return None;
@@ -142,19 +143,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// One byte for numbers below 128, else two, the first with its highest bit set.
-fn append_number(number: usize, out: &mut Vec<u8>) {
-    if number >= 0x80 {
-        out.push(0x80 | (number >> 8) as u8);
-    }
-    out.push(number as u8);
+/// Stream, time and runs of a block's payload.
+pub(super) fn split_fields(payload: &[u8]) -> Option<(u8, u32, &[u8])> {
+    let (&stream, rest) = payload.split_first()?;
+    let (time_ms, runs) = split_small(rest)?;
+    Some((stream, time_ms, runs))
 }
 
-fn split_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (&first, rest) = bytes.split_first()?;
-    if first < 0x80 {
-        return Some((first.into(), rest));
+/// How many frames these runs hold, if all of them are runs, none deeper than that, and a block can hold so many.
+pub(super) fn frames_in(mut runs: &[u8], depth: usize) -> Option<usize> {
+    let mut frames = 0_usize;
+    while !runs.is_empty() {
+        let (run, rest) = Run::split(runs)?;
+        if run.codes.is_some_and(|codes| usize::from(codes.depth) > depth) {
+            return None;
+        }
+        frames = frames.checked_add(run.count)?;
+        runs = rest;
     }
-    let (&second, rest) = rest.split_first()?;
-    Some((usize::from(first & 0x7F) << 8 | usize::from(second), rest))
+    (1..=MAX_BLOCK_FRAMES).contains(&frames).then_some(frames)
 }

@@ -1,12 +1,12 @@
-use parlo_tokens::BundleId;
+use parlo_tokens::BundlePrefix;
 use proptest::prelude::*;
 
 use super::*;
-use crate::file::{Coding, Header as Tokens, streams::Stream};
+use crate::file::{Coding, Stream, Tokens, frame::append_block};
 
 fn header(streams: &[u8]) -> Header {
     let tokens = Tokens {
-        bundle: BundleId::from_bytes([1; 32]),
+        bundle: BundlePrefix::from_bytes([1; 16]),
         bundle_name: "test".into(),
         sample_rate: 24_000,
         frame_samples: 480,
@@ -20,7 +20,7 @@ fn header(streams: &[u8]) -> Header {
 /// Its block, as the writer makes it.
 fn block(index: &Index) -> Vec<u8> {
     let mut bytes = Vec::new();
-    crate::file::append_block(KIND_INDEX, 0, &index.payload().unwrap(), &mut bytes);
+    append_block(KIND_INDEX, &index.payload().unwrap(), &mut bytes);
     bytes
 }
 
@@ -48,7 +48,7 @@ proptest! {
             return Ok(());
         }
         let bytes = block(&index);
-        prop_assert_eq!(Index::length(&bytes), Some(bytes.len()));
+        prop_assert_eq!(Claim::of(&bytes).map(|claim| claim.bytes()), Some(bytes.len()));
         let found = Index::parse(&bytes, u64::MAX, &header);
         prop_assert_eq!(found.as_ref(), Some(&index));
         // Points lie in front of it.
@@ -94,32 +94,16 @@ fn memory_is_bounded_however_long_the_file_is() {
     // With many streams each point takes more.
     let mut wide = Index::new(&header(&(0..=255).collect::<Vec<_>>()));
     (0..60_000_u64).for_each(|n| wide.pass(n, n as u32 * 60_000, 3, 9));
-    assert!(block(&wide).len() < MAX_UNKNOWN_BYTES + 20);
-}
-
-#[test]
-fn long_numbers_survive() {
-    for number in [0, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
-        let mut bytes = Vec::new();
-        append_long(number, &mut bytes);
-        assert_eq!(split_long(&bytes), Some((number, &[][..])), "{number}");
-    }
-    assert_eq!(split_long(&[0x80; 20]), None);
-    assert_eq!(split_long(&[0xFF; 11]), None);
+    assert!(block(&wide).len() < MAX_OTHER_BYTES + 20);
 }
 
 /// The vector in the document is what this code makes.
 #[test]
 fn the_document_shows_the_truth() {
-    let document = include_str!("../../../../docs/file.md");
-    let hex: String = document.split("```index").nth(1).and_then(|rest| rest.split("```").next()).unwrap().into();
-    let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap_or(0)).collect();
     let mut index = Index::new(&header(&[0, 1]));
     index.pass(100, 0, 0, 3_000);
     index.pass(5_000, 60_000, 1, 250);
     index.pass(7_000, 70_000, 0, 500);
     index.pass(9_000, 130_000, 0, 500);
-    let made = block(&index);
-    let shown: String = made.iter().map(|byte| format!("{byte:02X} ")).collect();
-    assert_eq!(bytes, made, "{shown}");
+    crate::file::tests::assert_shown("index", &block(&index));
 }

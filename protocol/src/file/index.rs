@@ -1,7 +1,10 @@
 //! Where in a file which time is, so that nobody need read all of it.
 
-use super::{BLOCK_HEADER, CHECKSUM, Header, KIND_INDEX, checksum_fits};
-use crate::file::MAX_UNKNOWN_BYTES;
+use super::{
+    frame::{Claim, KIND_INDEX, MAX_OTHER_BYTES, checksum_fits},
+    header::Header,
+    number::{append_number, split_number},
+};
 
 /// Points lie at least this far apart, milliseconds: whoever seeks reads at most so much in vain. An index takes 0.01 kbps at most.
 pub const SPACING_MS: u32 = 60_000;
@@ -104,7 +107,7 @@ impl Index {
         let mut thinner = self.clone();
         loop {
             let payload = thinner.bytes();
-            if payload.len() <= MAX_UNKNOWN_BYTES {
+            if payload.len() <= MAX_OTHER_BYTES {
                 return Some(payload);
             }
             if thinner.len() < 2 {
@@ -118,14 +121,14 @@ impl Index {
         let mut out = vec![(self.streams.len() - 1) as u8];
         for (&stream, &total) in self.streams.iter().zip(&self.totals) {
             out.push(stream);
-            append_long(total, &mut out);
+            append_number(total, &mut out);
         }
         let (mut place, mut time, mut frames) = (0, 0, vec![0; self.streams.len()]);
         for point in (0..self.len()).filter_map(|n| self.point(n)) {
-            append_long(point.place - place, &mut out);
-            append_long(u64::from(point.time_ms - time), &mut out);
+            append_number(point.place - place, &mut out);
+            append_number(u64::from(point.time_ms - time), &mut out);
             for (now, before) in point.frames.iter().zip(&mut frames) {
-                append_long(now - *before, &mut out);
+                append_number(now - *before, &mut out);
                 *before = *now;
             }
             (place, time) = (point.place, point.time_ms);
@@ -133,21 +136,14 @@ impl Index {
         out
     }
 
-    /// The index whose block these bytes begin with, at this place of a file with this header. `None` if there is none, or it is
-    /// damaged, or not of this file: then it can be made again from the blocks.
+    /// The index whose block these bytes are, at this place of a file with this header. `None` if there is none, or it is damaged,
+    /// or not of this file: then it can be made again from the blocks.
     pub fn parse(bytes: &[u8], place: u64, header: &Header) -> Option<Self> {
-        let length = Self::length(bytes)?;
-        let whole = bytes.get(..length).filter(|whole| checksum_fits(whole))?;
-        let index = Self::of_payload(&whole[BLOCK_HEADER..length - CHECKSUM])?;
+        let claim = Claim::of(bytes).filter(|claim| claim.kind == KIND_INDEX && claim.bytes() == bytes.len())?;
+        let payload = checksum_fits(bytes).then(|| &bytes[claim.head..claim.head + claim.payload])?;
+        let index = Self::of_payload(payload)?;
         let last = index.places.last().map_or(0, |point| point.0);
         (index.streams == header.ids() && last < place).then_some(index)
-    }
-
-    /// How long the block is that these bytes begin with, if it is an index.
-    pub fn length(bytes: &[u8]) -> Option<usize> {
-        let [KIND_INDEX, _, _, a, b, c, d] = *bytes.first_chunk::<BLOCK_HEADER>()? else { return None };
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        (length <= MAX_UNKNOWN_BYTES).then_some(BLOCK_HEADER + length + CHECKSUM)
     }
 
     fn of_payload(payload: &[u8]) -> Option<Self> {
@@ -156,7 +152,7 @@ impl Index {
         let (mut streams, mut totals) = (Vec::with_capacity(width), Vec::with_capacity(width));
         for _ in 0..width {
             let (&stream, after) = rest.split_first()?;
-            let (total, after) = split_long(after)?;
+            let (total, after) = split_number(after)?;
             if streams.last().is_some_and(|&last| last >= stream) {
                 return None;
             }
@@ -167,14 +163,14 @@ impl Index {
         let mut index = Self { streams, totals, places: Vec::new(), frames: Vec::new(), spacing_ms: SPACING_MS };
         let (mut place, mut time_ms, mut frames) = (0_u64, 0_u32, vec![0_u64; width]);
         while !rest.is_empty() {
-            let (ahead, after) = split_long(rest)?;
-            let (later, after) = split_long(after)?;
+            let (ahead, after) = split_number(rest)?;
+            let (later, after) = split_number(after)?;
             rest = after;
             // Each lies behind the one before.
             place = place.checked_add(ahead).filter(|_| ahead > 0)?;
             time_ms = time_ms.checked_add(u32::try_from(later).ok()?)?;
             for (frames, &total) in frames.iter_mut().zip(&index.totals) {
-                let (more, after) = split_long(rest)?;
+                let (more, after) = split_number(rest)?;
                 rest = after;
                 *frames = frames.checked_add(more).filter(|&frames| frames <= total)?;
             }
@@ -183,29 +179,6 @@ impl Index {
         }
         Some(index)
     }
-}
-
-/// Seven bits a byte, most significant first, the highest bit set in all but the last.
-fn append_long(number: u64, out: &mut Vec<u8>) {
-    let groups = (64 - number.leading_zeros()).div_ceil(7).max(1);
-    for group in (0..groups).rev() {
-        let more = if group > 0 { 0x80 } else { 0 };
-        out.push(more | (number >> (7 * group) & 0x7F) as u8);
-    }
-}
-
-fn split_long(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0_u64;
-    for (at, byte) in bytes.iter().enumerate() {
-        if number >> 57 != 0 {
-            return None;
-        }
-        number = number << 7 | u64::from(byte & 0x7F);
-        if byte & 0x80 == 0 {
-            return Some((number, &bytes[at + 1..]));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
