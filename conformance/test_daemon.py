@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import CLIP, TIMEOUT_S
+from conftest import CLIP, ROOT, TIMEOUT_S
 
 
 def free_port():
@@ -143,6 +144,54 @@ def test_a_daemon_that_is_killed_in_a_call_comes_back_and_its_recording_is_whole
     again = in_call(ann, ben)
     ben.say("hangup")
     again.communicate(timeout=30)
+
+
+def shown():
+    """The lines of the page that ask the daemon something, by what they ask for."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/control.md").read_text(), re.S)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("curl ")]
+    return {re.search(r"http://[^/]*(/\S*)(.*)", line).expand(r"\1\2"): line for line in lines}
+
+
+def curl(person, line):
+    result = subprocess.run(
+        ["sh", "-c", f"{line} --silent --show-error --fail"], env=person.environment, capture_output=True, timeout=TIMEOUT_S
+    )
+    assert result.returncode == 0, (line, result.stderr.decode())
+    return result.stdout.decode()
+
+
+def test_what_the_page_of_the_api_shows_works(people):
+    ann, ben = people
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        port = made.getsockname()[1]
+    settings = f"{ben.environment['XDG_CONFIG_HOME']}/parlo/config.toml"
+    with open(settings, "a", encoding="utf-8") as file:
+        file.write(f'[control]\ntcp = "127.0.0.1:{port}"\n')
+    ben.say("daemon", "start")
+    ann.say("daemon", "start")
+    ann.say("contacts", "add", "ada", f"127.0.0.1:{ben.port}", ben.say("id").split()[0])
+    asked = []
+
+    def ask(person, what):
+        asked.append(what)
+        return curl(person, shown()[what].replace("/calls/7", f"/calls/{call}").replace(":7276", f":{port}"))
+
+    call = json.loads(ask(ann, """/api/v1/calls --json '{"peer": "ada"}'"""))["id"]
+    call = last(ben.until(lambda calls: last(calls).get("state") == "ringing", "calls"))["id"]
+    ask(ben, "/api/v1/calls/7/answer --request POST")
+    ben.until(lambda calls: last(calls)["state"] == "active", "calls")
+    assert json.loads(ask(ben, """/api/v1/calls/7 --request PATCH --json '{"held": true}'"""))["held"]
+    assert json.loads(ask(ben, """/api/v1/audio --request PATCH --json '{"muted": true}'"""))["muted"]
+    assert json.loads(ask(ben, """/api/v1/presence --request PUT --json '{"do_not_disturb": true}'"""))["do_not_disturb"]
+    assert [found["id"] for found in json.loads(ask(ben, "/api/v1/calls"))] == [call]
+    assert json.loads(ask(ben, "/api/v1/devices")) is not None
+    for line in [line for line in shown().values() if line.endswith(("/api/v1/status", "/metrics"))]:
+        assert "parlo_sound_blocks_total" in (text := curl(ben, line.replace(":7276", f":{port}"))) or json.loads(text)["calls"]
+    ask(ben, "/api/v1/calls/7 --request DELETE")
+    ben.until(lambda calls: last(calls)["state"] == "ended", "calls")
+    assert set(shown()) - set(asked) == {"/api/v1/status", "/metrics"}
 
 
 def is_daemon_of(process, runtime):

@@ -1,5 +1,6 @@
 """The page of `clients/web/` in Chromium, with a made-up daemon behind it: every control, every state."""
 
+import itertools
 import json
 import sys
 import time
@@ -375,8 +376,13 @@ def test_sound(page):
     page.asked("PUT", "/presence", {"do_not_disturb": True})
 
 
-def talks(page):
+def presses(page):
     return [body["talking"] for method, path, body in page.mock.requests if path == "/audio" and body and "talking" in body]
+
+
+def talks(page):
+    """The same without pressing what is pressed."""
+    return [on for on, _ in itertools.groupby(presses(page))]
 
 
 def test_push_to_talk(page):
@@ -392,12 +398,18 @@ def test_push_to_talk(page):
     assert talks(page) == []
     browser.evaluate("document.activeElement.blur()")
     browser.key_down(" ")
-    page.asked("PATCH", "/audio", {"talking": True})
+    page.asked("PATCH", "/audio", {"talking": True, "talking_for_ms": 2000})
     browser.wait("document.querySelector('#talk').textContent.includes('You are heard')")
+    # It is pressed anew as long as it is held, or the daemon would let it go.
+    until = time.monotonic() + 10
+    while presses(page).count(True) < 3:
+        assert time.monotonic() < until, presses(page)
+        time.sleep(0.05)
     browser.key_up(" ")
     page.asked("PATCH", "/audio", {"talking": False})
     browser.wait("document.querySelector('#talk').getAttribute('aria-pressed') === 'false'")
-    assert talks(page) == [True, False]
+    time.sleep(1.2)
+    assert presses(page)[-1] is False and talks(page) == [True, False]
     x, y = browser.point("#talk")
     browser.mouse("mousePressed", x, y, button="left", clickCount=1)
     browser.wait("document.querySelector('#talk').getAttribute('aria-pressed') === 'true'")

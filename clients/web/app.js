@@ -48,10 +48,16 @@ const setAudio = (change) => act("PATCH", "/audio", change);
 // One after the other: "let go" must not overtake "press".
 let talking = false;
 let talkChain = Promise.resolve();
+// Pressed for so long only, and again and again: a page that is killed cannot let go.
+const TALK_MS = 2000;
+let talkTimer;
 function talk(on) {
   if (on === talking || (on && !status?.audio.push_to_talk)) return;
   talking = on;
-  talkChain = talkChain.then(() => setAudio({ talking: on }));
+  clearInterval(talkTimer);
+  const change = on ? { talking: true, talking_for_ms: TALK_MS } : { talking: false };
+  talkChain = talkChain.then(() => setAudio(change));
+  if (on) talkTimer = setInterval(() => (talkChain = talkChain.then(() => talking && setAudio(change))), TALK_MS / 4);
 }
 
 const timeline = new Timeline();
@@ -150,7 +156,10 @@ function onLink(state) {
     write(byId("away-title"), "Parlo does not let this page in.");
     write(byId("away-text"), "Its daemon was started anew, and has a new secret: it is in the file “token” beside its control socket. Open this address again with ?token= and that secret behind it.");
   } else if (state === "connected") {
-    if (before !== "connecting") talking = false;
+    if (before !== "connecting") {
+      talking = false;
+      clearInterval(talkTimer);
+    }
     people.refresh();
     recordings.refresh();
     sound.refresh();

@@ -125,6 +125,9 @@ pub struct AudioChange {
     pub push_to_talk: Option<bool>,
     /// Presses talk, or lets it go.
     pub talking: Option<bool>,
+    /// With `talking`: lets it go by itself after so long, 100 to 60000 ms, unless it is pressed again. For who may be gone before it
+    /// lets go.
+    pub talking_for_ms: Option<u32>,
     /// See [`Audio::input_gain_db`].
     pub input_gain_db: Option<f32>,
     /// See [`Audio::output_gain_db`].

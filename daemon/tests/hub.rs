@@ -221,7 +221,16 @@ fn sound_is_changed_while_a_call_goes_on() {
     set(AudioChange { muted: Some(false), push_to_talk: Some(true), talking: Some(true), ..AudioChange::default() })
         .unwrap();
     alice.until("talking", |status| status.audio.talking && status.audio.push_to_talk && !status.audio.muted);
+    // Pressed for a while only, it is let go if nobody presses it again.
+    let pressed = AudioChange { talking: Some(true), talking_for_ms: Some(150), ..AudioChange::default() };
+    set(pressed.clone()).unwrap();
+    alice.until("let go", |status| !status.audio.talking);
+    set(pressed).unwrap();
+    set(AudioChange { talking: Some(true), ..AudioChange::default() }).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(alice.handle.status().audio.talking, "it was pressed again, until it is let go");
     for wrong in [
+        AudioChange { talking: Some(true), talking_for_ms: Some(5), ..AudioChange::default() },
         AudioChange { source: Some("file:/etc/passwd".into()), ..AudioChange::default() },
         AudioChange { source: Some("nonsense".into()), ..AudioChange::default() },
         AudioChange { input_gain_db: Some(99.0), ..AudioChange::default() },

@@ -134,7 +134,7 @@ impl Mouth {
                 delay_samples,
                 number: 0,
                 grouping: Grouping::default(),
-                pause: Pause::new(frame_samples.max(1)),
+                pause: Pause::new(sample_rate, frame_samples.max(1)),
                 waiting: Vec::with_capacity(RUN_FRAMES * frame_samples.max(1)),
                 notes: Vec::with_capacity(RUN_FRAMES),
                 tokens: Vec::with_capacity(RUN_FRAMES),

@@ -1,18 +1,18 @@
 //! The last frames of a pause, which nobody codes until a word follows.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parlo_tokens::ComfortNoise;
 
-/// Frames before a word that are sent with it: the detector is a little late.
-const LOOK_BACK: usize = 2;
+/// So much before a word is sent with it: the detector is a little late.
+const LOOK_BACK: Duration = Duration::from_millis(40);
 
-/// Frames before those that the encoder hears first when a word begins. It heard nothing of the pause but its first 240 ms (which pass
-/// for speech); so little more of the background brings it to where it would be.
-const WARM_UP: usize = 3;
+/// So much before that is what the encoder hears first when a word begins. It heard nothing of the pause but its first 240 ms (which
+/// pass for speech); so little more of the background brings it to where it would be.
+const WARM_UP: Duration = Duration::from_millis(60);
 
-/// Frames from one description of the noise to the next.
-const DESCRIBE: u64 = 20;
+/// From one description of the noise to the next.
+const DESCRIBE: Duration = Duration::from_millis(400);
 
 /// A frame in which nobody spoke.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +27,12 @@ pub(super) struct Silent {
 #[derive(Debug)]
 pub(super) struct Pause {
     frame: usize,
+    /// [`DESCRIBE`] in frames.
+    describe: u64,
     /// The newest last.
     sound: Vec<f32>,
     /// Of the last frames.
-    silent: [Option<Silent>; LOOK_BACK],
+    silent: Vec<Option<Silent>>,
     kept: usize,
     /// What was described last, and the frame to be described next.
     noise: Option<(ComfortNoise, u64)>,
@@ -38,8 +40,19 @@ pub(super) struct Pause {
 
 impl Pause {
     /// For frames of so many samples.
-    pub(super) fn new(frame: usize) -> Self {
-        Self { frame, sound: vec![0.0; (WARM_UP + LOOK_BACK) * frame], silent: [None; LOOK_BACK], kept: 0, noise: None }
+    pub(super) fn new(sample_rate: u32, frame: usize) -> Self {
+        let length = frame.max(1) as f64 / f64::from(sample_rate.max(1));
+        // As long as it is, or a little longer; one frame at least.
+        let frames = |time: Duration| (time.as_secs_f64() / length - 1e-6).ceil().max(1.0) as usize;
+        let (look_back, warm_up) = (frames(LOOK_BACK), frames(WARM_UP));
+        Self {
+            frame,
+            describe: frames(DESCRIBE) as u64,
+            sound: vec![0.0; (warm_up + look_back) * frame],
+            silent: vec![None; look_back],
+            kept: 0,
+            noise: None,
+        }
     }
 
     /// What a frame sounds like, for those who write it down: as a listener hears it, described anew every 400 ms.
@@ -47,7 +60,7 @@ impl Pause {
         match self.noise {
             Some((noise, next)) if number < next => noise,
             _ => {
-                self.noise = Some((noise, number + DESCRIBE));
+                self.noise = Some((noise, number + self.describe));
                 noise
             }
         }
@@ -60,9 +73,9 @@ impl Pause {
         for (to, from) in self.sound[place..].iter_mut().zip(frame) {
             *to = *from;
         }
-        self.kept = (self.kept + 1).min(WARM_UP + LOOK_BACK);
+        self.kept = (self.kept + 1).min(self.sound.len() / self.frame);
         self.silent.rotate_left(1);
-        self.silent[LOOK_BACK - 1].replace(silent)
+        self.silent.last_mut()?.replace(silent)
     }
 
     /// How many frames are kept.
@@ -75,13 +88,14 @@ impl Pause {
         let back = self.kept.checked_sub(place).filter(|&back| back > 0)?;
         let start = self.sound.len().checked_sub(back * self.frame)?;
         let frame = self.sound.get(start..start + self.frame)?;
-        let silent = LOOK_BACK.checked_sub(back).and_then(|place| self.silent[place]);
+        let silent = self.silent.len().checked_sub(back).and_then(|place| self.silent[place]);
         Some((frame, silent))
     }
 
     /// The pause is over.
     pub(super) fn clear(&mut self) {
-        (self.kept, self.silent, self.noise) = (0, [None; LOOK_BACK], None);
+        self.silent.fill(None);
+        (self.kept, self.noise) = (0, None);
     }
 }
 
@@ -91,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_last_frames_are_kept_and_the_older_given_back_in_order() {
-        let mut pause = Pause::new(2);
+        // Of 20 ms.
+        let mut pause = Pause::new(100, 2);
         let silent = |number| Silent { number, noise: ComfortNoise::SILENCE, at: Instant::now() };
         assert!(pause.get(0).is_none());
         let mut old = Vec::new();
@@ -101,14 +116,35 @@ mod tests {
                 .filter_map(|place| pause.get(place))
                 .map(|(frame, silent)| (frame[1], silent.map(|silent| silent.number)))
                 .collect();
-            let first = (number + 1).saturating_sub((WARM_UP + LOOK_BACK) as u64);
+            let first = (number + 1).saturating_sub(3 + 2);
             let expected: Vec<(f32, Option<u64>)> =
-                (first..=number).map(|at| (at as f32, (at + LOOK_BACK as u64 > number).then_some(at))).collect();
+                (first..=number).map(|at| (at as f32, (at + 2 > number).then_some(at))).collect();
             assert_eq!(kept, expected);
         }
         assert_eq!(old, [0, 1, 2, 3, 4, 5, 6]);
         pause.clear();
         assert!(pause.kept() == 0 && pause.get(0).is_none());
         assert!(pause.push(silent(20), &[1.0; 2]).is_none(), "what was cleared is not given back");
+    }
+
+    #[test]
+    fn frames_of_any_length_keep_as_much_time() {
+        for (rate, frame, kept, with_word, described) in
+            [(16_000, 320, 5, 2, 20), (24_000, 1_920, 2, 1, 5), (44_100, 512, 10, 4, 35), (16_000, 160, 10, 4, 40)]
+        {
+            let mut pause = Pause::new(rate, frame);
+            let noise = |level| ComfortNoise::new(level, [100; 8]);
+            let sound = vec![0.0; frame];
+            for number in 0..20 {
+                pause.push(Silent { number, noise: noise(60), at: Instant::now() }, &sound);
+            }
+            let known = (0..pause.kept()).filter(|&place| pause.get(place).is_some_and(|(_, silent)| silent.is_some()));
+            assert_eq!((pause.kept(), known.count()), (kept, with_word), "{frame} samples at {rate} Hz");
+            let anew = (1..).find(|&number| {
+                pause.described(0, noise(60));
+                pause.described(number, noise(70)) == noise(70)
+            });
+            assert_eq!(anew, Some(described), "{frame} samples at {rate} Hz");
+        }
     }
 }

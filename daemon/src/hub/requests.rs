@@ -1,6 +1,6 @@
 //! What clients ask for.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parlo_control::{AudioChange, CallChange, CallSettings, Dial, Direction};
 use parlo_protocol::{offer::Codec, packet::Presence};
@@ -237,9 +237,14 @@ impl Hub<'_> {
         Ok(self.reply(at))
     }
 
-    /// Presses talk, or lets it go.
+    /// Presses talk if it is let go, or the other way round.
     pub(super) fn toggle_talk(&mut self) {
-        self.settings.talking = !self.settings.talking;
+        self.talk(!self.settings.talking);
+    }
+
+    /// Presses talk until it is let go, or lets it go.
+    pub(super) fn talk(&mut self, on: bool) {
+        (self.settings.talking, self.talk_until) = (on, None);
         // Only devices are ever refused.
         let _ = self.desk.change(&self.settings_in_use());
         self.stale = true;
@@ -263,6 +268,10 @@ impl Hub<'_> {
             return;
         }
         self.settings = settings;
+        if change.talking.is_some() {
+            let patience = change.talking_for_ms.filter(|_| self.settings.talking);
+            self.talk_until = patience.map(|ms| Instant::now() + Duration::from_millis(ms.into()));
+        }
         if devices {
             self.rewiring = true;
             let (desk, done, settings) = (self.desk.clone(), self.done.clone(), self.settings.clone());
@@ -313,6 +322,9 @@ fn apply(change: &AudioChange, settings: &mut crate::desk::Settings) -> Result<(
                 if least > -61.0 { " from -60" } else { "" }
             )));
         }
+    }
+    if change.talking_for_ms.is_some_and(|ms| !(100..=60_000).contains(&ms)) {
+        return Err(invalid("talking_for_ms goes from 100 to 60000 ms"));
     }
     let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
     set(&mut settings.muted, change.muted);

@@ -65,6 +65,8 @@ pub(crate) struct Hub<'o> {
     pub(super) stale: bool,
     /// Whether another device is being opened.
     pub(super) rewiring: bool,
+    /// When talk is let go by itself.
+    pub(super) talk_until: Option<Instant>,
     pub(super) resident_mib: f64,
     /// The first call that ended badly, when the hub ends with a call.
     pub(super) failure: Option<CallError>,
@@ -108,6 +110,7 @@ impl<'o> Hub<'o> {
             observer,
             stale: true,
             rewiring: false,
+            talk_until: None,
             resident_mib: 0.0,
             failure: None,
             last_id: 0,
@@ -159,7 +162,11 @@ impl<'o> Hub<'o> {
                 return self.failure.take().map_or(Ok(()), Err);
             }
             let due = self.trunks.iter().filter_map(Trunk::poll_timeout);
-            let due = due.chain(self.calls.iter().filter_map(Conversation::poll_timeout)).chain([tick]).min();
+            let due = due
+                .chain(self.calls.iter().filter_map(Conversation::poll_timeout))
+                .chain(self.talk_until)
+                .chain([tick])
+                .min();
             let due = due.unwrap_or(tick);
             tokio::select! {
                 biased;
@@ -301,6 +308,9 @@ impl<'o> Hub<'o> {
     /// Does what is due at doors, relays and calls.
     fn due(&mut self) {
         let now = Instant::now();
+        if self.talk_until.is_some_and(|until| now >= until) {
+            self.talk(false);
+        }
         for at in 0..self.trunks.len() {
             let trunk = &mut self.trunks[at];
             if let Some(door) = &mut trunk.door {

@@ -127,6 +127,7 @@ impl Change {
             muted: None,
             push_to_talk: is_on(self.push_to_talk),
             talking: None,
+            talking_for_ms: None,
             input_gain_db: self.input_gain_db,
             output_gain_db: self.output_gain_db,
             side_tone_db: self.side_tone_db,
