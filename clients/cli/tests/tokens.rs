@@ -14,7 +14,7 @@ use parlo_tokens::{BundlePrefix, ComfortNoise};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The clip that ships, encoded: 342 frames of 20 ms, 108639 samples.
+/// The clip that ships, encoded: 341 frames of 20 ms, 108639 samples.
 static CLIP: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = Folder::new();
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/speech.flac");
@@ -113,7 +113,7 @@ fn info_tells_what_is_in_a_file() {
     let folder = Folder::with_clips();
     let text = folder.works(&["info", "clip.ptk"]);
     for part in [
-        "6.840 s",
+        "6.820 s",
         "parlo-16k",
         "16000 Hz, 20 ms",
         "6 codes",
@@ -124,13 +124,13 @@ fn info_tells_what_is_in_a_file() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(text.contains("Stream 0 \"audio\": 342 frames (342 real); 0 coarse or lost (0.0 %)"), "{text}");
+    assert!(text.contains("Stream 0 \"audio\": 341 frames (341 real); 0 coarse or lost (0.0 %)"), "{text}");
     let info = folder.info("clip.ptk");
     assert_eq!(info["bytes"], CLIP.len());
-    assert_eq!((&info["duration_s"], &info["depth"], &info["whole"]), (&6.84.into(), &6.into(), &true.into()));
+    assert_eq!((&info["duration_s"], &info["depth"], &info["whole"]), (&6.82.into(), &6.into(), &true.into()));
     let books = info["streams"][0]["codebooks"].as_array().unwrap();
     let used: Vec<u64> = books.iter().filter_map(|book| book["codes"].as_u64()).filter(|&codes| codes > 0).collect();
-    assert_eq!(used, [342; 6]);
+    assert_eq!(used, [341; 6]);
     assert!(books[..6].iter().all(|book| (4.0..10.0).contains(&book["entropy_bits"].as_f64().unwrap())), "{books:?}");
     // What frames the codes is at most 64 bytes, the metadata aside.
     let metadata = 3 + "speakerann".len() as u64;
@@ -144,7 +144,7 @@ fn a_recordings_losses_are_told() {
     let text = folder.works(&["info", "call.ptk"]);
     assert!(
         text.contains(
-            "Stream 1 \"heard\": 390 frames (342 real, 3 predicted, 40 silent, 5 waiting); 3 coarse or lost (0.8 %)"
+            "Stream 1 \"heard\": 389 frames (5 waiting, 341 real, 3 predicted, 40 silent); 3 coarse or lost (0.8 %)"
         ),
         "{text}"
     );
@@ -152,10 +152,10 @@ fn a_recordings_losses_are_told() {
     assert_eq!(info["created_ms"], 1_800_000_000_000_u64);
     assert_eq!(
         info["streams"][1]["marks"],
-        serde_json::json!({"real": 342, "predicted": 3, "silent": 40, "waiting": 5})
+        serde_json::json!({"real": 341, "predicted": 3, "silent": 40, "waiting": 5})
     );
     let frames = folder.frames(&["call.ptk"]);
-    let (said, heard) = frames.split_at(342);
+    let (said, heard) = frames.split_at(341);
     assert_eq!(
         (&heard[0]["mark"], &heard[0]["codes"], &heard[0]["time"]),
         (&"waiting".into(), &Value::Null, &0.07.into())
@@ -167,12 +167,12 @@ fn a_recordings_losses_are_told() {
 fn what_is_cut_apart_and_joined_is_the_same() {
     let folder = Folder::with_clips();
     let all = folder.frames(&["clip.ptk"]);
-    assert_eq!(all.len(), 342);
+    assert_eq!(all.len(), 341);
     folder.works(&["cut", "clip.ptk", "front.ptk", "--to", "2.5"]);
     folder.works(&["cut", "clip.ptk", "back.ptk", "--from", "2.5"]);
     let (front, back) = (folder.frames(&["front.ptk"]), folder.frames(&["back.ptk"]));
     // The decoder is late: the frames that it needs to play up to the cut are there twice.
-    assert_eq!(back.len(), 342 - 125);
+    assert_eq!(back.len(), 341 - 125);
     assert!((125..130).contains(&front.len()));
     for (n, frame) in all.iter().enumerate() {
         let part = if n < front.len() { &front[n] } else { &back[n - 125] };
@@ -184,8 +184,8 @@ fn what_is_cut_apart_and_joined_is_the_same() {
     );
     // Of three in a row, any stretch is what it was; as text and as sound.
     let three = folder.info("three.ptk");
-    assert_eq!((three["streams"][0]["frames"].as_u64(), three["blocks"].as_u64()), (Some(3 * 342), Some(3)));
-    let second = folder.frames(&["--from", "6.84", "--to", "13.68", "three.ptk"]);
+    assert_eq!((three["streams"][0]["frames"].as_u64(), three["blocks"].as_u64()), (Some(3 * 341), Some(3)));
+    let second = folder.frames(&["--from", "6.82", "--to", "13.64", "three.ptk"]);
     let codes = |frames: &[Value]| frames.iter().map(|frame| frame["codes"].clone()).collect::<Vec<_>>();
     assert_eq!(codes(&second), codes(&all));
     let csv = folder.works(&["export", "--as", "csv", "clip.ptk", "-"]);
@@ -229,19 +229,19 @@ fn damage_is_found_and_what_is_whole_is_saved() {
     assert!(folder.fails(&["cut", "bad.ptk", "cut.ptk", "--to", "9"]).contains("--keep-going"));
 
     let said = folder.works(&["repair", "bad.ptk", "--output", "saved.ptk"]);
-    assert!(said.contains("saved 00:20 of speech (684 frames") && said.contains("6.8 s in (342 frames)"), "{said}");
+    assert!(said.contains("saved 00:20 of speech (682 frames") && said.contains("6.8 s in (341 frames)"), "{said}");
     folder.works(&["verify", "saved.ptk"]);
     let (all, saved) = (folder.frames(&["three.ptk"]), folder.frames(&["saved.ptk"]));
-    for (saved, frame) in saved.iter().zip(all[..342].iter().chain(&all[684..])) {
+    for (saved, frame) in saved.iter().zip(all[..341].iter().chain(&all[682..])) {
         assert_eq!((&saved["codes"], &saved["time"]), (&frame["codes"], &frame["time"]));
     }
 
     // One that broke off, in its place; and then there is nothing to do.
     fs::write(folder.path("bad.ptk"), &bytes[..bytes.len() - 30]).unwrap();
     assert!(folder.fails(&["verify", "bad.ptk"]).contains("breaks off"));
-    assert!(folder.works(&["repair", "bad.ptk"]).contains("saved 00:13 of speech (684 frames"));
+    assert!(folder.works(&["repair", "bad.ptk"]).contains("saved 00:13 of speech (682 frames"));
     assert!(folder.works(&["repair", "bad.ptk"]).contains("bad.ptk is whole: nothing to repair"));
-    assert_eq!(folder.frames(&["bad.ptk"]), all[..684]);
+    assert_eq!(folder.frames(&["bad.ptk"]), all[..682]);
 }
 
 #[test]

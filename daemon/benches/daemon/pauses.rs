@@ -10,8 +10,8 @@ use std::{
 };
 
 /// How often each processor is looked at; later by so much, it stood still.
-const EVERY: Duration = Duration::from_millis(2);
-const LONG: Duration = Duration::from_millis(4);
+const EVERY: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_millis(3);
 
 /// Above the daemon's threads, which have 10, and the sound server's.
 const PRIORITY: libc::c_int = 60;
@@ -80,10 +80,10 @@ fn take(processor: usize) -> bool {
 /// When a count went up, and by how much: between these two looks.
 pub(crate) type Step = (Instant, Instant, u64);
 
-/// How many of the misses had no pause beside them. A pause may be told of a little later than it was: a miss is counted when the
-/// late work is done.
+/// How many of the misses had no pause beside them. A miss is known a little later than it was: it is counted when the late work is
+/// done, and told with the next packet.
 pub(crate) fn without(steps: &[Step], pauses: &[(Instant, Duration)]) -> u64 {
-    const AFTER: Duration = Duration::from_millis(60);
+    const AFTER: Duration = Duration::from_millis(150);
     let beside = |from: Instant, to: Instant| pauses.iter().any(|&(at, long)| at <= to && at + long + AFTER >= from);
     steps.iter().filter(|&&(from, to, _)| !beside(from, to)).map(|step| step.2).sum()
 }

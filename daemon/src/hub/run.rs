@@ -65,6 +65,8 @@ pub(crate) struct Hub<'o> {
     pub(super) stale: bool,
     /// Whether another device is being opened.
     pub(super) rewiring: bool,
+    /// Deadlines that were missed so far: of one more, clients are told at once.
+    missed: u64,
     /// When talk is let go by itself.
     pub(super) talk_until: Option<Instant>,
     pub(super) resident_mib: f64,
@@ -110,6 +112,7 @@ impl<'o> Hub<'o> {
             observer,
             stale: true,
             rewiring: false,
+            missed: 0,
             talk_until: None,
             resident_mib: 0.0,
             failure: None,
@@ -256,6 +259,8 @@ impl<'o> Hub<'o> {
         let calls = &self.calls;
         self.trunks
             .retain(|trunk| trunk.door.is_some() || calls.iter().any(|call| call.trunk == trunk.id && !call.is_over()));
+        let missed = self.desk.figures().deadline_misses;
+        self.stale |= missed != std::mem::replace(&mut self.missed, missed);
         if std::mem::take(&mut self.stale) {
             self.publish(now);
         }

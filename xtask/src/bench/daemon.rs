@@ -39,7 +39,7 @@ pub(super) const ROWS: [Row; 32] = [
     ("live_messages_per_page", "live messages that each page got in the minute", "", None),
     ("deadline_misses_per_hour", "deadlines that our threads missed beside two busy programs, per hour", "", Some("0")),
     ("deadline_misses_own_per_hour", "of these, those while the machine did not itself stand still", "", Some("0")),
-    ("machine_pauses_per_hour", "times that a processor stood still for 4 ms or more meanwhile, per hour", "", None),
+    ("machine_pauses_per_hour", "times that a processor stood still for 3 ms or more meanwhile, per hour", "", None),
     ("machine_pause_ms_longest", "the longest of them", "ms", None),
     ("server_late_per_hour", "times that the sound server was late meanwhile, per hour", "", None),
     ("soak_minutes", "measured for", "min", None),
