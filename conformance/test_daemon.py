@@ -172,13 +172,13 @@ def test_what_the_page_of_the_api_shows_works(people):
     ben.say("daemon", "start")
     ann.say("daemon", "start")
     ann.say("contacts", "add", "ada", f"127.0.0.1:{ben.port}", ben.say("id").split()[0])
-    asked = []
+    asked, call = [], 7
 
     def ask(person, what):
         asked.append(what)
         return curl(person, shown()[what].replace("/calls/7", f"/calls/{call}").replace(":7276", f":{port}"))
 
-    call = json.loads(ask(ann, """/api/v1/calls --json '{"peer": "ada"}'"""))["id"]
+    assert json.loads(ask(ann, """/api/v1/calls --json '{"peer": "ada"}'"""))["state"] == "calling"
     call = last(ben.until(lambda calls: last(calls).get("state") == "ringing", "calls"))["id"]
     ask(ben, "/api/v1/calls/7/answer --request POST")
     ben.until(lambda calls: last(calls)["state"] == "active", "calls")

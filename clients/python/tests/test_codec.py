@@ -2,6 +2,7 @@
 
 import _thread
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -267,7 +268,15 @@ def test_whatever_comes_in_is_taken_or_refused(codec):
     assert min(outcomes.values()) > 100, outcomes
 
 
-def test_the_interpreter_goes_on_and_can_stop_it(codec, wav):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as people have it: whoever starts the tests in the background has it ignored, and Python keeps to that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_interpreter_goes_on_and_can_stop_it(codec, wav, interruptible):
     batch = np.tile(wav, (4, 300))
     result = None
 
