@@ -151,6 +151,11 @@ impl Figures {
         }
     }
 
+    /// Whether play-out waited or hurried, which on the way from a machine to itself is for want of its time.
+    pub(crate) fn was_disturbed(&self) -> bool {
+        self.frames.held + self.frames.skipped > 0
+    }
+
     /// Fails, and says why, if what arrived is not the speech that was sent, or not as good as it must be.
     pub(crate) fn verdict(&self) -> anyhow::Result<()> {
         let frames = &self.frames;
@@ -229,7 +234,7 @@ impl fmt::Display for Figures {
             "frames       {} sent, {} played, {} lost ({} of them late)",
             frames.sent, frames.played, frames.lost, frames.late
         )?;
-        if frames.held + frames.skipped > 0 {
+        if self.was_disturbed() {
             writeln!(
                 f,
                 "             play-out waited {} times and hurried {} times: this machine was busy",
