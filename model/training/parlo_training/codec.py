@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .config import Config
 from .decoder import Decoder
 from .encoder import Encoder
+from .harmonic_noise import HarmonicNoiseDecoder
 from .quantizer import ResidualQuantizer
 
 
@@ -19,7 +20,8 @@ class Codec(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.quantizer = ResidualQuantizer(config.quantizer)
-        self.decoder = Decoder(config)
+        lean = config.decoder.head == "harmonic-noise"
+        self.decoder = (HarmonicNoiseDecoder if lean else Decoder)(config)
 
     @property
     def delay(self) -> int:
@@ -56,7 +58,9 @@ class Codec(nn.Module):
         own = self.decoder
         decoder = dense(own.enter, 50) + dense(own.stack, 50) + dense(own.split, 50)
         decoder += dense(own.fine, 100) + dense(own.head, 100) + 100 * frame * 2 * bins
-        if own.harmonic:
+        if isinstance(own, HarmonicNoiseDecoder):
+            decoder += dense(own.phase, 100) + 100 * frame * 2 * bins
+        elif own.harmonic:
             decoder += dense(own.listen, 100) + 2 * 100 * frame * 2 * bins
         search = 50 * self.quantizer.codebooks.numel()
         return {"encoder": encoder / 1e6, "decoder": decoder / 1e6, "search": search / 1e6}

@@ -55,7 +55,10 @@ class Decoder:
     fine_blocks: int = 3
     kernel: int = 7
     expansion: int = 3
-    head: str = "harmonic"  # "harmonic": filters pulses and noise; "vocos": magnitude and phase
+    # "harmonic": filters pulses and noise; "harmonic-noise": the same at two fifths of the cost;
+    # "vocos": magnitude and phase
+    head: str = "harmonic"
+    fine_expansion: int = 3
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,15 @@ class Robustness:
 class Losses:
     """Weights of the loss terms; see `losses.py`."""
 
-    sizes: tuple[int, ...] = (1536, 768, 384, 192)  # FFT sizes at 16 kHz; scaled with the rate
-    mels: tuple[int, ...] = (96, 80, 48, 24)
+    draws: int = 2  # of the decoder's noise: 2 for the energy distance, 1 for a plain distance
+    sizes: tuple[int, ...] = (1536, 768, 384, 192, 96, 48)  # FFT sizes at 16 kHz; scaled with the rate
+    mels: tuple[int, ...] = (96, 80, 48, 24, 16, 10)
+    overlap: int = 2  # windows that cover a sample
     mel: float = 1.0
     magnitude: float = 1.0
+    complex: float = 0.0  # of spectra with their phases, where pulses follow the target's
+    complex_sizes: tuple[int, ...] = (768, 384, 192)  # of `sizes`, those where phases count
+    complex_below: float = 4000.0  # Hz
     pitch: float = 0.3
     adversarial: float = 0.05
     features: float = 0.1
@@ -99,6 +107,8 @@ class Losses:
 class Training:
     """The course of a run."""
 
+    only: str = ""  # "decoder": encoder and codebooks stay as they are
+    follow: float = 0.0  # share of the steps in which pulses follow the target's own
     batch: int = 8
     seconds: float = 1.0  # length of a crop
     rate: float = 1e-3  # peak learning rate
@@ -176,7 +186,8 @@ class Config:
 
         need(self.audio.rate % 400 == 0, "audio.rate must be a multiple of 400")
         need(8000 <= self.audio.rate <= 48000, "audio.rate must be 8000 to 48000")
-        need(self.decoder.head in ("harmonic", "vocos"), 'decoder.head is "harmonic" or "vocos"')
+        heads = ("harmonic", "harmonic-noise", "vocos")
+        need(self.decoder.head in heads, f"decoder.head is one of {', '.join(heads)}")
         for name in ("encoder", "decoder"):
             own = getattr(self, name)
             # a convolution over one frame would have no state, and slices of its state be wrong
@@ -192,12 +203,18 @@ class Config:
         need(scale > 0 and scale & (scale - 1) == 0, "quantizer.pitch_scale must be a power of two")
         need(len(self.losses.sizes) == len(self.losses.mels) > 0,
              "losses.sizes and .mels must pair")
-        need(min(self.losses.sizes) >= 64, "losses.sizes must be 64 or more")
+        need(min(self.losses.sizes) >= 32, "losses.sizes must be 32 or more")
         need(min(self.losses.mels) >= 1, "losses.mels must be 1 or more")
+        need(self.losses.draws in (1, 2), "losses.draws must be 1 or 2")
+        needs_track = self.training.follow > 0
+        need(not needs_track or self.decoder.head == "harmonic-noise",
+             'training.follow needs decoder.head = "harmonic-noise"')
+        need(self.losses.overlap in (2, 4), "losses.overlap must be 2 or 4")
         need(
             all(1 <= depth for depth in self.training.depths) and self.training.depths,
             "training.depths must be numbers of codebooks, 1 or more",
         )
+        need(self.training.only in ("", "decoder"), 'training.only is "" or "decoder"')
         need(self.training.batch >= 1, "training.batch must be 1 or more")
         need(self.training.seconds >= 0.2, "training.seconds must be 0.2 or more")
         # the codebooks start from what was seen before them
@@ -212,7 +229,7 @@ class Config:
              "training.betas must be two numbers from 0 to under 1")
         need(self.training.threads >= 0, "training.threads must be 0 or more")
         shares = {
-            "training": ("average", "decay_share", "depths_share", "shallow"),
+            "training": ("average", "decay_share", "depths_share", "shallow", "follow"),
             "robustness": ("item", "repeat", "coarse", "substitute"),
             "quantizer": ("decay",),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ class Batch:
     target: Tensor  # [B, samples]
     pitch: Tensor  # [B, T] Hz at the middle of each frame, signed as in the cache
     pitch_known: Tensor  # [B] bool
+    # [B, 4 T + 1] unwrapped cycles of the glottal pulses, a quarter of a frame apart, from the
+    # input's sample -hop on: what the decoder's pulses may follow
+    track: Tensor
 
 
 class Corpus:
@@ -37,7 +41,10 @@ class Corpus:
                             f"`--cache {cache}` first") from error
         except ValueError as error:
             raise UserError(f"{cache}/index.json is damaged: prepare the cache again") from error
-        if index.get("format") != FORMAT or index.get("rate") != config.audio.rate:
+        if index.get("format") != FORMAT:
+            raise UserError(f"{cache} was prepared by another version of this program (format "
+                            f"{index.get('format')}, not {FORMAT}): prepare it again")
+        if index.get("rate") != config.audio.rate:
             raise UserError(f"{cache} was prepared for {index.get('rate')} samples a second, and "
                             f"the configuration says {config.audio.rate}: prepare it again")
         self.config, self.device = config, device
@@ -57,14 +64,16 @@ class Corpus:
             raise UserError(f"{cache}/audio.i16 is not as long as index.json says: prepare it "
                             "again")
         self.pitch = load("pitch.f16", np.float16)
+        self.pulse = load("pulse.u16", np.uint16)
         try:
             active = np.fromfile(cache / "active.u8", np.uint8)
         except OSError as error:
             raise UserError(f"{cache}/active.u8 is missing: prepare it again") from error
         seconds = index["samples"] / self.rate
-        if len(self.pitch) != seconds * PITCH_STEP or len(active) != seconds * ACTIVE_STEP:
-            raise UserError(f"{cache}: its pitch or activity is not as long as its audio: prepare "
-                            "it again")
+        steps = seconds * PITCH_STEP
+        if len(self.pitch) != steps or len(self.pulse) != steps or len(active) != seconds * ACTIVE_STEP:
+            raise UserError(f"{cache}: its labels are not as long as its audio: prepare it "
+                            "again")
         self.active = np.concatenate([[0], np.cumsum(active, dtype=np.int64)])
         noise = rooms = None
         if (cache / "noise.i16").exists():
@@ -77,6 +86,7 @@ class Corpus:
         self.augment = Augment(config.augment, self.rate, noise, rooms)
         self.start = np.array([clip["start"] for clip in self.clips])
         self.length = np.array([clip["samples"] for clip in self.clips])
+        self.signs = self._signs()
         self.shares = self._shares()
 
     @property
@@ -88,6 +98,14 @@ class Corpus:
     def speakers(self) -> int:
         """How many folders the speech came from."""
         return len({clip["speaker"] for clip in self.clips})
+
+    def _signs(self) -> np.ndarray:
+        """1 or -1 for each clip: what turns its speaker's glottal pulses all speakers' way. One
+        voice may be recorded either way up; the decoder's pulses have one."""
+        total: dict[str, float] = {}
+        for clip in self.clips:
+            total[clip["speaker"]] = total.get(clip["speaker"], 0.0) + clip["sharper"]
+        return np.array([1.0 if total[c["speaker"]] >= 0 else -1.0 for c in self.clips], np.float32)
 
     def _shares(self) -> np.ndarray:
         """Where each clip ends in 0..1 when one is drawn: by length, with the square root of its
@@ -130,7 +148,8 @@ class Corpus:
         index = start[:, None] + torch.arange(samples, device=self.device)
         inside = index < end[:, None]
         index = index.clamp(max=len(self.audio) - 1)
-        speech = self.audio[index].float() * (1 / 32768) * inside
+        signs = torch.from_numpy(self.signs[[place[0] for place in places]]).to(self.device)
+        speech = self.audio[index].float() * (signs[:, None] / 32768) * inside
         if samples != out:
             speech = pitch_shift(speech, out)
         # doubles: floats tell samples apart for the first quarter of an hour only
@@ -142,4 +161,29 @@ class Corpus:
         at = at.minimum(end[:, None] * PITCH_STEP // self.rate - 1)  # not the next clip's first
         pitch = self.pitch[at].float() * speed * known
         made = self.augment(speech, generator)
-        return Batch(made.input, made.target, pitch, made.pitch_known.to(self.device))
+        known = made.pitch_known.to(self.device)
+        return Batch(made.input, made.target, pitch, known, self._track(start, time, speed))
+
+    def _track(self, start: Tensor, time: int, speed: float) -> Tensor:
+        """The pulses' unwrapped cycles [B, 4 x time + 1] of crops from these samples on."""
+        hop = self.config.audio.hop
+        step = self.rate // PITCH_STEP
+        last = len(self.pulse) - 1
+        # the cache's steps around the crop, and its cycles along them
+        first = (start - round(hop * speed)) // step
+        count = math.ceil((4 * time + 2) * speed) + 3
+        at = (first[:, None] + torch.arange(count, device=self.device)).clamp(0, last)
+        pitch = self.pitch[at].float().abs().clamp(min=50.0)
+        phase = self.pulse[at].to(torch.int64).float() / 65536
+        rise = (pitch[:, 1:] + pitch[:, :-1]) / (2 * PITCH_STEP)
+        off = phase[:, 1:] - phase[:, :-1] - rise
+        rise = rise + off - torch.round(off)
+        cycles = torch.cat([phase[:, :1], phase[:, :1] + rise.cumsum(1)], dim=1)
+        # where a quarter of a frame of the crop lies on them
+        quarter = torch.arange(4 * time + 1, dtype=torch.float64, device=self.device)
+        place = start[:, None] + (quarter * (hop // 2) - hop) * speed - first[:, None] * step
+        place = (place / step).clamp(0, count - 1.001)
+        before = place.long()
+        share = (place - before).float()
+        low, high = cycles.gather(1, before), cycles.gather(1, before + 1)
+        return low + share * (high - low)

@@ -90,13 +90,22 @@ class Decoder(nn.Module):
 
         The audio is a frame late: its sample n renders the input's sample n - frame.
         """
+        return self.draw(latent, depth, generator)[0]
+
+    def draw(
+        self, latent: Tensor, depth: Tensor, generator: torch.Generator | None, draws: int = 1
+    ) -> Tensor:
+        """The same several times, each with noise and a first phase of its own: audio
+        [draws, B, T x frame]. What the codes alone decide is computed once."""
         hidden, _ = self.stack(self._hidden(latent, self.depth[depth]).float())
         batch, time, _ = hidden.shape
         hidden = self.split(hidden).reshape(batch, 2 * time, -1).float()
+        hidden = hidden.repeat(draws, 1, 1)
         sources = ()
         if self.harmonic:
             with torch.no_grad(), torch.autocast(latent.device.type, enabled=False):
-                made = self.excitation.whole(latent[..., 0].float(), generator)
+                element = latent[..., 0].float().repeat(draws, 1)
+                made = self.excitation.whole(element, generator)
                 spectra = [
                     torch.fft.rfft(
                         frames(nn.functional.pad(x, (self.hop, 0)), self.frame, self.hop)
@@ -111,7 +120,7 @@ class Decoder(nn.Module):
         with torch.autocast(latent.device.type, enabled=False):
             real, imaginary = self._spectrum(head, sources)
             parts = torch.fft.irfft(torch.complex(real, imaginary), n=self.frame) * self.window
-            return overlap_add(parts)[:, : time * self.frame]
+            return overlap_add(parts)[:, : time * self.frame].reshape(draws, batch, -1)
 
     def step(
         self, latent: Tensor, depth_one_hot: Tensor, tail: Tensor, *states: Tensor

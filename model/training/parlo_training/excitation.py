@@ -74,14 +74,21 @@ class Excitation(nn.Module):
         """Unit-power pulses [..., frame] between two pitches.
 
         before, now: increments [..., 1] at the segment's ends, between which pitch moves in a line;
-        phase: at the segment's start, in units [..., 1]. Every harmonic up to 0.97 of the Nyquist
-        frequency has the same amplitude: the closed form of their sum is the Dirichlet kernel; the
-        highest one fades in and out, so that nothing clicks when pitch moves.
+        phase: at the segment's start, in units [..., 1].
         """
         turned = torch.remainder(before * self.n, TURN) + (now - before) * self.bend + phase
-        cycles = turned * (1 / TURN)
-        cycles = cycles - torch.round(cycles)
         slope = before + (now - before) * (self.n * (1 / self.frame))
+        return self.kernel(turned * (1 / TURN), slope)
+
+    def kernel(self, cycles: Tensor, slope: Tensor) -> Tensor:
+        """Unit-power pulses of the oscillator's phase, in cycles, and its slope, in phase units a
+        sample: any shape. A pulse is where the phase passes a whole number.
+
+        Every harmonic up to 0.97 of the Nyquist frequency has the same amplitude: the closed form
+        of their sum is the Dirichlet kernel; the highest one fades in and out, so that nothing
+        clicks when pitch moves.
+        """
+        cycles = cycles - torch.round(cycles)
         harmonics = self.edge / slope
         whole = torch.floor(harmonics)
         half = math.pi * cycles
@@ -93,15 +100,45 @@ class Excitation(nn.Module):
         total = total + (harmonics - whole) * torch.cos(2 * math.pi * top)
         return total * torch.sqrt(2 / harmonics)
 
-    def whole(self, element: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Pulses and noise [B, T x frame] for pitch elements [B, T] of streams from their start.
+    def follow(self, track: Tensor) -> tuple[Tensor, Tensor]:
+        """The phase [B, T x frame] in cycles, and its slope, along a track [B, 4 T + 1] of
+        unwrapped cycles, a quarter of a frame apart: straight between them."""
+        step = self.frame // 4
+        slope = (track[:, 1:] - track[:, :-1]).unsqueeze(-1) / step
+        along = track[:, :-1].unsqueeze(-1) + slope * self.n[:step]
+        slope = slope.expand_as(along) * TURN
+        low, high = self.pitch.increments[0], self.pitch.increments[-1]
+        return along.reshape(len(track), -1), slope.reshape(len(track), -1).clamp(low, high)
 
-        With a generator, noise is drawn; without, it is the table that the exported graph uses.
-        """
+    def oscillate(
+        self, element: Tensor, first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Increments before and after each frame and the phase at its start, [B, T] each, in phase
+        units, for pitch elements [B, T] of streams from their start; first: their phases at the
+        start [B, 1] (None: 0)."""
         now = self.pitch.increment(element)
         before = torch.cat([now[:, :1], now[:, :-1]], dim=1)
         advance = ((before + now) * (self.frame / 2)).to(torch.int64)
-        phase = torch.remainder(advance.cumsum(1) - advance, TURN).to(now.dtype)
+        start = advance.cumsum(1) - advance
+        if first is not None:
+            start = start + first
+        return before, now, torch.remainder(start, TURN).to(now.dtype)
+
+    def first_phases(self, batch: int, generator: torch.Generator, device) -> Tensor:
+        """Phases [B, 1] that a stream may begin with, drawn: where a pulse falls is chance too."""
+        first = torch.randint(TURN, (batch, 1), generator=generator, device=generator.device)
+        return first.to(device)
+
+    def whole(self, element: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Pulses and noise [B, T x frame] for pitch elements [B, T] of streams from their start.
+
+        With a generator, noise and the pulses' first phase are drawn; without, noise is the table
+        that the exported graph uses, and the phase begins at 0.
+        """
+        first = None
+        if generator is not None:
+            first = self.first_phases(len(element), generator, element.device)
+        before, now, phase = self.oscillate(element, first)
         pulses = self.pulses(before.unsqueeze(-1), now.unsqueeze(-1), phase.unsqueeze(-1))
         batch, frames = element.shape
         if generator is None:

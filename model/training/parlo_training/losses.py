@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,76 +30,164 @@ def mel_filters(rate: int, size: int, bands: int) -> Tensor:
     return (filters / filters.sum(0)).float()
 
 
-class _SpectralDistance(torch.autograd.Function):
-    """Distance of two signals at one resolution, and its gradient.
+def _spread(parts: Tensor, hop: int, pad: int, samples: int) -> Tensor:
+    """The adjoint of cutting padded signals into frames: parts [N, T, size] -> [N, samples]."""
+    rows, count, size = parts.shape
+    steps = size // hop
+    blocks = parts.reshape(rows, count, steps, hop)
+    out = parts.new_zeros(rows, count + steps - 1, hop)
+    for step in range(steps):
+        out[:, step : step + count] += blocks[:, :, step]
+    return out.reshape(rows, -1)[:, pad : pad + samples]
+
+
+class _Terms:
+    """Sums what two draws of a signal differ from the target and from each other by, and the signs
+    that their gradients take: of features [1 + draws, B, T, bins], the target's first."""
+
+    def __init__(self, draws: int):
+        self.draws = draws
+        self.apart = self.spread = 0.0  # from the target: d(x, y); between the draws: d(y, y')
+
+    def add(self, features: Tensor, scale: Tensor) -> Tensor:
+        """Adds the L1 distance of real features; returns its gradient, without the target's."""
+        to_target = features[1:] - features[:1]
+        slope = torch.sign(to_target)
+        self.apart = self.apart + (to_target.abs_().sum(0) * scale).sum() / self.draws
+        if self.draws == 2:
+            between = features[1] - features[2]
+            sign = torch.sign(between)
+            self.spread = self.spread + (between.abs_() * scale).sum()
+            slope[0] -= sign
+            slope[1] += sign
+        return slope.mul_(scale / self.draws)
+
+    def add_complex(self, features: Tensor, scale: Tensor) -> Tensor:
+        """The same of complex features, whose distance is that of points in the plane."""
+
+        def unit(step: Tensor) -> tuple[Tensor, Tensor]:
+            length = step.abs()
+            return step / (length + 1e-6), length
+
+        slope, length = unit(features[1:] - features[:1])
+        self.apart = self.apart + (length.sum(0) * scale).sum() / self.draws
+        if self.draws == 2:
+            direction, length = unit(features[1] - features[2])
+            self.spread = self.spread + (length * scale).sum()
+            slope[0] -= direction
+            slope[1] += direction
+        return slope * (scale / self.draws)
+
+
+class _SpectralEnergyDistance(torch.autograd.Function):
+    """Energy distance of drawn signals to a target at one resolution, and its gradient.
 
     Plain autograd through framing, transform, power, root and logarithm keeps ten arrays of the
     spectrogram's size and takes four times as long.
     """
 
     @staticmethod
-    def forward(ctx, made, target, weight, window, filters, hop, mel_weight, magnitude_weight):
+    def forward(ctx, made, target, weight, window, filters, hop, weights, low):
+        """made [draws, B, samples], target [B, samples], weight [B]; weights: of the log-mel, the
+        root-magnitude and the complex term; low: bins of the complex one, from the first on.
+        -> the loss, d(x, y) and d(y, y'), the last two without a gradient."""
+        draws, batch, samples = made.shape
         size = window.numel()
+        pad = size // 2
+        mel_weight, magnitude_weight, complex_weight = weights
+        terms = _Terms(draws)
         with torch.no_grad():
-            pad = size // 2
-            both = torch.nn.functional.pad(torch.cat([made, target]), (pad, pad))
-            spectrum = torch.fft.rfft(both.unfold(-1, size, hop) * window)
-            power = spectrum.real.square() + spectrum.imag.square()
-            batch, count, _ = power.shape[0] // 2, power.shape[1], power.shape[2]
+            signals = torch.cat([target.unsqueeze(0), made]).reshape(-1, samples)
+            signals = torch.nn.functional.pad(signals, (pad, pad))
+            spectrum = torch.fft.rfft(signals.unfold(-1, size, hop) * window)
+            power = spectrum.real.square().add_(spectrum.imag.square())
+            shape = (1 + draws, batch, *power.shape[1:])
+            count, bins = shape[2:]
             share = weight[:, None, None] / (weight.sum() * count)
-            mel = power @ filters + FLOOR
-            ratio = torch.log(mel[:batch] / mel[batch:])
-            loss = mel_weight * (ratio.abs().mean(-1, keepdim=True) * share).sum()
-            slope = torch.sign(ratio) / mel[:batch] * (mel_weight / ratio.shape[-1]) * share
-            gradient = slope @ filters.t()
+            mel = (power @ filters).add_(FLOOR).reshape(*shape[:3], -1)
+            slope = terms.add(mel.log(), share * (mel_weight / mel.shape[-1]))
+            gradient = (slope / mel[1:]) @ filters.t()
             # magnitudes to the power of a half: between the linear and the logarithmic
-            root = (power + 1e-6).sqrt().sqrt()
-            difference = root[:batch] - root[batch:]
-            loss = loss + magnitude_weight * (difference.abs().mean(-1, keepdim=True) * share).sum()
-            slope = torch.sign(difference) * (0.25 * magnitude_weight / power.shape[-1]) * share
-            gradient += slope * root[:batch] / (power[:batch] + 1e-6)
+            power = power.add_(1e-6).reshape(shape)
+            root = power.sqrt().sqrt_()
+            slope = terms.add(root, share * (magnitude_weight / bins))
+            gradient.addcmul_(slope, root[1:] / power[1:], value=0.25)
+            spectrum = spectrum.reshape(shape)
+            gradient = gradient.mul_(2) * spectrum[1:]
+            if complex_weight:
+                # their phase kept, magnitudes to the power of a half
+                root = root[..., :low]
+                point = spectrum[..., :low] / root
+                slope = terms.add_complex(point, share * (complex_weight / low))
+                point = point[1:]
+                radial = slope.real * point.real + slope.imag * point.imag
+                radial = radial / power[1:, ..., :low].sqrt()
+                gradient[..., :low] += (slope - 0.5 * radial * point) / root[1:]
             # adjoint of the real transform: the bins between the ends count once, not twice
             gradient[..., 0] *= 2
             gradient[..., -1] *= 2
-            parts = torch.fft.irfft(gradient * spectrum[:batch], n=size) * (window * size)
-            steps = size // hop
-            blocks = parts.reshape(batch, count, steps, hop)
-            out = made.new_zeros(batch, count + steps - 1, hop)
-            for step in range(steps):
-                out[:, step : step + count] += blocks[:, :, step]
-            ctx.save_for_backward(out.reshape(batch, -1)[:, pad : pad + made.shape[1]])
-        return loss
+            parts = torch.fft.irfft(gradient.reshape(-1, count, bins), n=size)
+            parts.mul_(window * (size / 2))
+            gradient = _spread(parts, hop, pad, samples).reshape(made.shape)
+            ctx.save_for_backward(gradient)
+            apart = torch.as_tensor(terms.apart)
+            spread = apart.new_zeros(()) + terms.spread
+            loss = apart - 0.5 * spread
+        ctx.mark_non_differentiable(apart, spread)
+        return loss, apart, spread
 
     @staticmethod
-    def backward(ctx, upstream):
+    def backward(ctx, upstream, *_):
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None, None, None, None, None, None
 
 
-class SpectralLoss(nn.Module):
-    """Log-mel distance plus magnitude distance over several window sizes, hop a quarter each.
+@dataclass
+class SpectralTerms:
+    """What a spectral loss came to: scalars."""
 
-    Phase does not count: the pulses' phase is the decoder's own, and ears do not hear it.
+    loss: Tensor
+    apart: Tensor  # mean distance of a draw to the target, d(x, y)
+    spread: Tensor  # distance between two draws, d(y, y'); 0 of one
+
+
+class SpectralLoss(nn.Module):
+    """Energy distance of spectra at several window sizes: log-mel, root magnitudes, and, where
+    pulses follow the target's own, compressed complex spectra below a frequency.
+
+    Of two draws y, y' of the decoder's noise: (d(x, y) + d(x, y') - d(y, y')) / 2 (Gritsenko et al.
+    2020, "A spectral energy distance for parallel speech synthesis", section 3). It is least for
+    the right distribution; a distance to one draw is least for the median, which has no noise in
+    it. Of one draw it is that distance.
+
+    Without the complex term phase does not count: the pulses' phase is the decoder's own.
     """
 
     def __init__(self, own: config.Losses, rate: int):
         super().__init__()
         self.own = own
+        self.rate = rate
         self.sizes = [size * rate // 16000 // 4 * 4 for size in own.sizes]
         for index, (size, bands) in enumerate(zip(self.sizes, own.mels, strict=True)):
             self.register_buffer(f"window{index}", torch.hann_window(size), persistent=False)
             self.register_buffer(f"mel{index}", mel_filters(rate, size, bands), persistent=False)
 
-    def forward(self, made: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """made, target [B, samples], weight of each item [B] -> scalar, a mean over resolutions."""
-        total = made.new_zeros(())
+    def forward(
+        self, made: Tensor, target: Tensor, weight: Tensor, phases: bool = False
+    ) -> SpectralTerms:
+        """made [draws, B, samples] (one draw or two), target [B, samples], weight of each item
+        [B]; phases: whether the complex term counts -> means over resolutions."""
+        found = []
         for index, size in enumerate(self.sizes):
-            total = total + _SpectralDistance.apply(
+            sees_phase = phases and self.own.sizes[index] in self.own.complex_sizes
+            complex_weight = self.own.complex if sees_phase else 0.0
+            low = round(self.own.complex_below / self.rate * size) + 1
+            found.append(_SpectralEnergyDistance.apply(
                 made.float(), target.float(), weight,
                 getattr(self, f"window{index}"), getattr(self, f"mel{index}"),
-                size // 4, self.own.mel, self.own.magnitude,
-            )
-        return total / len(self.sizes)
+                size // self.own.overlap, (self.own.mel, self.own.magnitude, complex_weight), low,
+            ))
+        return SpectralTerms(*(sum(parts) / len(found) for parts in zip(*found, strict=True)))
 
 
 def pitch_loss(scores: Tensor, hertz: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """From folders of audio to a cache that training maps into memory.
 
 A cache is a folder: `audio.i16` (all clips end to end, 16 bits, mono, at the model's rate),
-`pitch.f16` (Hz every 5 ms; see `PITCH_STEP`), `active.u8` (speech or pause every 10 ms),
-`noise.i16`, `rooms.npy`, and `index.json`, written last: a folder without it is unfinished.
+`pitch.f16` (Hz every 5 ms; see `PITCH_STEP`), `pulse.u16` (the phase of the glottal pulses every
+5 ms, in 65536ths of a cycle), `active.u8` (speech or pause every 10 ms), `noise.i16`, `rooms.npy`, and `index.json`, written last: a folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import soxr
 from tqdm import tqdm
 
 from .errors import UserError
+from .pulses import track as track_pulses
 
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"}
 OTHERS = {".m4a", ".aac", ".mp4", ".webm", ".mka", ".wma", ".amr", ".3gp"}  # by ffmpeg, if present
@@ -31,7 +32,7 @@ PITCH_STEP = 200  # pitch values a second
 ACTIVE_STEP = 100  # activity flags a second
 SHORTEST = 0.3  # seconds
 SILENT = 10 ** (-60 / 20)  # a clip whose loudest 10 ms are below this has nothing to learn from
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Clip:
     speaker: str
     audio: np.ndarray  # int16 [samples], a whole number of 10 ms
     pitch: np.ndarray  # float16, Hz: > 0 voiced, < 0 the contour held where unvoiced, 0 unknown
+    pulse: np.ndarray  # uint16: phase of the glottal pulses
+    sharper: float  # how much sharper its pulses are than turned over; below 0: turned over
     active: np.ndarray  # uint8
 
 
@@ -110,7 +113,10 @@ def prepare_clip(task: tuple[Path, str, int]) -> Clip | str:
         return "silent"
     active = (level > max(level.max() * 10 ** (-40 / 20), SILENT / 3)).astype(np.uint8)
     quantized = np.round(audio * 32767).astype(np.int16)
-    return Clip(str(path), speaker, quantized, track_pitch(audio, rate), active)
+    pitch = track_pitch(audio, rate)
+    phase, sharper = track_pulses(audio, pitch.astype(np.float64), rate)
+    pulse = np.round(phase * 65536).astype(np.int64).astype(np.uint16)  # a whole cycle is none
+    return Clip(str(path), speaker, quantized, pitch, pulse, sharper, active)
 
 
 def find(folders: list[Path]) -> list[tuple[Path, str]]:
@@ -204,6 +210,7 @@ def _write(tasks: list[tuple[Path, str, int]], args: argparse.Namespace) -> dict
         concurrent.futures.ProcessPoolExecutor(max(1, args.jobs)) as pool,
         open(args.cache / "audio.i16", "wb") as audio,
         open(args.cache / "pitch.f16", "wb") as pitch,
+        open(args.cache / "pulse.u16", "wb") as pulse,
         open(args.cache / "active.u8", "wb") as active,
     ):
         try:
@@ -216,9 +223,10 @@ def _write(tasks: list[tuple[Path, str, int]], args: argparse.Namespace) -> dict
                     continue
                 audio.write(clip.audio.tobytes())
                 pitch.write(clip.pitch.tobytes())
+                pulse.write(clip.pulse.tobytes())
                 active.write(clip.active.tobytes())
                 clips.append({"path": path.name, "speaker": speaker, "start": start,
-                              "samples": len(clip.audio)})
+                              "samples": len(clip.audio), "sharper": round(clip.sharper, 3)})
                 start += len(clip.audio)
         except BaseException:
             # else the pool would first decode all that is left

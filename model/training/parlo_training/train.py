@@ -31,7 +31,7 @@ from .losses import SpectralLoss, pitch_loss
 LOG_EVERY = 50  # steps
 WAIT_FOR_ROOM = 600.0  # seconds that a finished run waits for a full disk
 LOGGED = (  # columns of log.csv after the step and the minutes; empty where a run has no such term
-    "spectral", "pitch", "commitment", "pitch_right", "adversarial", "features", "discriminator",
+    "spectral", "apart", "spread_share", "pitch", "commitment", "pitch_right", "adversarial", "features", "discriminator",
     "norm", "total", "audio_per_second", "perplexity_1", "perplexity_12",
 )
 
@@ -70,8 +70,10 @@ class Trainer:
         self.codec = Codec(config).to(device)
         self.average = {name: v.detach().clone() for name, v in self.codec.state_dict().items()}
         self.loss = SpectralLoss(config.losses, config.audio.rate).to(device)
+        self.decoder_only = training.only == "decoder"
+        self.trained = list((self.codec.decoder if self.decoder_only else self.codec).parameters())
         self.optimizer = torch.optim.AdamW(
-            self.codec.parameters(), lr=training.rate, betas=training.betas,
+            self.trained, lr=training.rate, betas=training.betas,
             weight_decay=training.weight_decay, fused=True,
         )
         self.adversary: Discriminators | None = None
@@ -79,7 +81,7 @@ class Trainer:
         self.step, self.seconds, self.started = 0, 0.0, False
         self.seen: list[Tensor] = []  # latents for the codebooks' first state
         self.encode: nn.Module = self.codec.encoder
-        self.decode: nn.Module = self.codec.decoder
+        self.decode = self.codec.decoder.draw
         if training.compile:
             self.encode = torch.compile(self.encode)
             self.decode = torch.compile(self.decode)
@@ -102,7 +104,7 @@ class Trainer:
                    "adversarial": config.losses.adversarial, "features": config.losses.features}
         total = sum(weights[name] * value for name, value in terms.items() if name in weights)
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self.codec.parameters(), config.training.clip)
+        norm = nn.utils.clip_grad_norm_(self.trained, config.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._follow()
@@ -117,43 +119,57 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def _reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Through the codec: audio [draws, B, samples], its target [B, samples], the terms."""
         config, codec = self.config, self.codec
-        with self._precision():
+        fixed = torch.no_grad() if self.decoder_only else contextlib.nullcontext()
+        with fixed, self._precision():
             latent, scores = self.encode(batch.input)
         latent = latent.float()
-        pitch, right = pitch_loss(scores, batch.pitch, batch.pitch_known)
-        stages = config.quantizer.stages
-        quantizing = self.step >= config.training.unquantized
-        if quantizing:
-            if not self.started:
-                now = latent.detach().reshape(-1, latent.shape[-1])
-                codec.quantizer.start(torch.cat([*self.seen, now]))
-                self.seen, self.started = [], True
-            depth, source, other = self._disturb(*latent.shape[:2])
-            noisy = latent.detach() + config.robustness.latent_noise * torch.randn(
-                latent.shape, generator=self.noise, device=self.device
-            )
-            quantized, _ = codec.quantizer.quantize(noisy, depth, learn=True)
-            # the pitch element is in a scale of its own, and has a loss of its own
-            commitment = (latent - quantized)[..., 1:].square().mean(-1)
-            commitment = (commitment * (depth > 0)).mean()
-            through = latent + (quantized - latent).detach()
-            through = torch.where(other, through.roll(1, 0), through)
-            through = through.gather(1, source.unsqueeze(-1).expand_as(through))
-            depth = depth.gather(1, source)
-        else:
-            self.seen = [*self.seen[-63:], latent.detach().reshape(-1, latent.shape[-1])]
-            depth = torch.full(latent.shape[:2], stages, device=self.device)
-            through, commitment = latent, latent.new_zeros(())
+        through, depth, commitment = self._quantize(latent)
+        follow = float(torch.rand((), generator=self.draws)) < config.training.follow
+        draws = {"draws": config.losses.draws}
+        if follow:
+            draws["track"] = batch.track
         with self._precision():
-            made = self.decode(through, depth, self.noise)
+            made = self.decode(through, depth, self.noise, **draws)
         delay = codec.delay
-        made, target = made[:, delay:], batch.target[:, :-delay]
+        made, target = made[..., delay:], batch.target[:, :-delay]
         # what a few codebooks cannot say should not drown what many can
         weight = (depth.float().mean(1) / 6).clamp(config.training.shallow, 1.0)
-        terms = {"spectral": self.loss(made, target, weight), "pitch": pitch,
-                 "commitment": commitment, "pitch_right": right}
+        spectral = self.loss(made, target, weight, phases=follow)
+        terms = {"spectral": spectral.loss, "apart": spectral.apart}
+        if config.losses.draws == 2:
+            # near 1 where noise is noise; towards 0 where the decoder has switched it off
+            terms["spread_share"] = spectral.spread / spectral.apart
+        if not self.decoder_only:
+            pitch, right = pitch_loss(scores, batch.pitch, batch.pitch_known)
+            terms |= {"pitch": pitch, "commitment": commitment, "pitch_right": right}
         return made, target, terms
+
+    def _quantize(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents [B, T, D] -> what the decoder gets of them, with losses as streams have them;
+        codebooks in use [B, T]; the commitment loss."""
+        config, codec = self.config, self.codec
+        if self.step < config.training.unquantized and not self.decoder_only:
+            self.seen = [*self.seen[-63:], latent.detach().reshape(-1, latent.shape[-1])]
+            depth = torch.full(latent.shape[:2], config.quantizer.stages, device=self.device)
+            return latent, depth, latent.new_zeros(())
+        if not self.started:
+            now = latent.detach().reshape(-1, latent.shape[-1])
+            codec.quantizer.start(torch.cat([*self.seen, now]))
+            self.seen, self.started = [], True
+        depth, source, other = self._disturb(*latent.shape[:2])
+        noisy = latent.detach() + config.robustness.latent_noise * torch.randn(
+            latent.shape, generator=self.noise, device=self.device
+        )
+        quantized, _ = codec.quantizer.quantize(noisy, depth, learn=not self.decoder_only)
+        # the pitch element is in a scale of its own, and has a loss of its own
+        commitment = (latent - quantized)[..., 1:].square().mean(-1)
+        commitment = (commitment * (depth > 0)).mean()
+        through = latent + (quantized - latent).detach()
+        through = torch.where(other, through.roll(1, 0), through)
+        through = through.gather(1, source.unsqueeze(-1).expand_as(through))
+        return through, depth.gather(1, source), commitment
 
     def _disturb(self, batch: int, time: int) -> tuple[Tensor, Tensor, Tensor]:
         """Codebooks per frame [B, T], each frame's source in time [B, T], and where the codes are
@@ -177,6 +193,7 @@ class Trainer:
 
     def _adversarial(self, made: Tensor, target: Tensor, rate: float) -> dict[str, Tensor]:
         training = self.config.training
+        made = made[self.step % len(made)]
         if self.adversary is None:
             self._make_adversary()
         if training.adversarial_items:
@@ -235,6 +252,16 @@ class Trainer:
             self.started,
         )
 
+    def keep_tokens(self, checkpoint: Checkpoint) -> None:
+        """Takes the checkpoint's encoder and codebooks, and leaves the decoder as it is."""
+        for part in ("encoder", "quantizer"):
+            own = getattr(self.codec, part).state_dict()
+            for name in own:
+                value = checkpoint.average[f"{part}.{name}"]
+                own[name].copy_(value)
+                self.average[f"{part}.{name}"].copy_(value)
+        self.started = True
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes on where the checkpoint was made. Without optimizer state, that starts afresh."""
         self.codec.load_state_dict(checkpoint.model)
@@ -281,6 +308,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=0, help="budget in steps instead")
     parser.add_argument("--from", dest="start", type=Path,
                         help="begin with this checkpoint's weights")
+    parser.add_argument("--tokens", type=Path, metavar="CHECKPOINT",
+                        help="keep this checkpoint's encoder and codebooks; train a decoder only")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=float, default=5, help="minutes between checkpoints")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.NAME=VALUE",
@@ -320,7 +349,16 @@ def run(args: argparse.Namespace) -> int:
         )
     config = Config.load(args.config) if args.config else None
     config = config or (checkpoint.config if checkpoint else Config())
+    tokens = Checkpoint.load(args.tokens) if args.tokens else None
+    if tokens:
+        kept = {name: getattr(tokens.config, name) for name in ("audio", "encoder", "quantizer")}
+        config = replace(config, **kept, training=replace(config.training, only="decoder"))
     config = override(config, args.set)
+    if tokens:
+        tokens.require(replace(config, decoder=tokens.config.decoder), args.tokens)
+    if config.training.only and not (tokens or checkpoint):
+        raise UserError("training.only = \"decoder\" needs --tokens CHECKPOINT: the encoder and the "
+                        "codebooks to train it for")
     if checkpoint:
         checkpoint.require(config, path if path.exists() else args.start)
     try:
@@ -338,6 +376,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"cannot make the folder {args.out}: {error.strerror}") from error
     trainer = Trainer(config, Corpus(args.cache, config, device), device)
     plan = Plan(args.minutes, args.steps)
+    if tokens:
+        trainer.keep_tokens(tokens)
     if checkpoint:
         trainer.restore(checkpoint)
         before = Plan(**checkpoint.plan) if checkpoint.plan else None

@@ -41,12 +41,15 @@ def write_cache(folder: Path, clips: list[tuple[str, np.ndarray, float]], rate: 
     pitch = [np.full(2 * step, hertz, np.float16) for step, (_, _, hertz) in zip(steps, clips)]
     np.concatenate(whole).tofile(folder / "audio.i16")
     np.concatenate(pitch).tofile(folder / "pitch.f16")
+    # pulses where pulse_train has them: cycles from the clip's first sample on
+    pulse = [np.arange(2 * step) * hertz / 200 % 1 for step, (_, _, hertz) in zip(steps, clips)]
+    (np.concatenate(pulse) * 65536).astype(np.uint16).tofile(folder / "pulse.u16")
     np.ones(sum(steps), np.uint8).tofile(folder / "active.u8")
     starts = np.cumsum([0, *map(len, whole)])
     listed = [{"path": f"{number}.wav", "speaker": speaker, "start": int(start),
-               "samples": len(audio)}
+               "samples": len(audio), "sharper": 1.0}
               for number, ((speaker, _, _), audio, start) in enumerate(zip(clips, whole, starts))]
-    index = {"format": 1, "rate": rate, "samples": int(starts[-1]), "clips": listed, "left_out": 0}
+    index = {"format": 2, "rate": rate, "samples": int(starts[-1]), "clips": listed, "left_out": 0}
     (folder / "index.json").write_text(json.dumps(index))
     return folder
 

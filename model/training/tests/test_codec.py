@@ -11,9 +11,11 @@ soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("tqdm")
 
 from parlo_training.codec import Codec
+from parlo_training.harmonic_noise import NOISE
 from support import CLIP, setting
 
-KINDS = [(rate, head) for rate in (16000, 24000) for head in ("harmonic", "vocos")]
+HEADS = ("harmonic", "harmonic-noise", "vocos")
+KINDS = [(rate, head) for rate in (16000, 24000) for head in HEADS]
 
 
 def make(rate=16000, head="harmonic", config="tiny", seed=1):
@@ -23,7 +25,7 @@ def make(rate=16000, head="harmonic", config="tiny", seed=1):
     codec.quantizer.codebooks.normal_()
     with torch.no_grad():  # an untrained head hardly listens to what is before it
         codec.decoder.head.weight.mul_(4)
-        if codec.decoder.harmonic:
+        if head == "harmonic":
             codec.decoder.listen.weight.normal_(std=0.1)
     return codec
 
@@ -59,8 +61,9 @@ def stream_decoder(codec, latent, depths):
     """Audio [1, samples] of latents [1, T, D], a frame a call."""
     decoder, own = codec.decoder, codec.decoder.own
     states = [torch.zeros(1, decoder.hop)]
-    if decoder.harmonic:
-        states += [torch.zeros(1, 3), torch.zeros(1, 2, decoder.hop)]
+    sources = {"harmonic": (1, 2, decoder.hop), "harmonic-noise": (1, decoder.hop), "vocos": None}
+    if sources[own.head]:
+        states += [torch.zeros(1, 3), torch.zeros(sources[own.head])]
     states += decoder.stack.initial_states(1, own.width)
     states += decoder.fine.initial_states(1, own.fine_width)
     pieces = []
@@ -207,3 +210,56 @@ def test_the_compute_is_stated_by_part():
     assert all(0 < small[part] < shipped[part] for part in shipped)
     assert shipped["search"] == pytest.approx(50 * 12 * 1024 * 64 / 1e6)
     assert sum(shipped.values()) < 500
+
+
+# What is drawn.
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", ["harmonic", "harmonic-noise"])
+def test_draws_share_codes_and_differ_in_noise(head):
+    codec = make(head=head)
+    codes = codec.encode(speech(codec))
+    depth = torch.full(codes.shape[:2], codes.shape[2])
+    latent = codec.quantizer.decode(codes)
+
+    def drawn(seed, draws):
+        return codec.decoder.draw(latent, depth, torch.Generator().manual_seed(seed), draws)
+
+    two = drawn(1, 2)
+    assert two.shape == (2, 1, codes.shape[1] * codec.config.audio.frame)
+    assert torch.equal(two, drawn(1, 2)) and not torch.equal(two, drawn(2, 2))
+    level = two.square().mean((1, 2)).sqrt()
+    assert (two[0] - two[1]).square().mean().sqrt() > 0.5 * level.min()
+    # without a generator nothing is left to chance
+    assert torch.equal(codec.decode(codes), codec.decode(codes))
+
+
+@torch.no_grad()
+def test_noise_does_not_come_again():
+    """The running decoder's noise is keyed by the window's number: what is heard for the same codes
+    again and again is as far from itself at every distance as noise is from noise."""
+    codec = make(head="harmonic-noise")
+    decoder = codec.decoder
+    number = torch.arange(2000)
+    noise = torch.nn.functional.embedding(decoder._places(number), decoder.noise[:, None])[..., 0]
+    noise = noise / noise.square().mean(1, keepdim=True).sqrt()
+    likeness = noise[:1000] @ noise[:1000].t() / noise.shape[1]
+    likeness.fill_diagonal_(0)
+    assert likeness.abs().max() < 0.35 and likeness.std() < 0.08
+    starts = torch.remainder(torch.arange(NOISE) * 19997, NOISE)
+    assert len(starts.unique()) == NOISE
+
+
+def test_pulses_follow_a_track():
+    codec = make(head="harmonic-noise")
+    decoder, frame = codec.decoder, codec.config.audio.frame
+    hertz, time = 130.0, 30
+    track = ((torch.arange(4 * time + 1) * frame / 4) * hertz / 16000).unsqueeze(0)
+    cycles, slope = decoder.excitation.follow(track)
+    expected = torch.arange(1, time * frame + 1) * hertz / 16000
+    assert torch.allclose(cycles[0], expected, atol=1e-3)
+    pulses = decoder.excitation.kernel(cycles, slope)[0]
+    peaks = (pulses > 0.7 * pulses.max()).nonzero().flatten() + 1
+    turns = peaks * hertz / 16000
+    assert len(peaks) > 40 and (turns - turns.round()).abs().max() < hertz / 16000

@@ -107,10 +107,12 @@ def test_labels_are_those_of_their_time_hours_into_a_corpus(tmp_path):
         audio.truncate(2 * steps * step)  # no bytes on the disk, and silent
     pitch = (100 + np.arange(steps) % 64).astype(np.float16)
     pitch.tofile(tmp_path / "pitch.f16")
+    np.zeros(steps, np.uint16).tofile(tmp_path / "pulse.u16")
     np.ones(steps // 2, np.uint8).tofile(tmp_path / "active.u8")
-    clips = [{"path": "long.wav", "speaker": "a", "start": 0, "samples": steps * step}]
+    clips = [{"path": "long.wav", "speaker": "a", "start": 0, "samples": steps * step,
+              "sharper": 1.0}]
     (tmp_path / "index.json").write_text(
-        json.dumps({"format": 1, "rate": RATE, "samples": steps * step, "clips": clips})
+        json.dumps({"format": 2, "rate": RATE, "samples": steps * step, "clips": clips})
     )
     speech = Corpus(tmp_path, setting("tiny", *PLAIN, "training.speeds=[1.0]"), CPU)
     random = np.random.default_rng(1)
@@ -168,3 +170,34 @@ def test_caches_that_do_not_fit_are_refused(tmp_path):
         Corpus(cache, config, CPU)
     (cache / "index.json").write_text(index)
     assert Corpus(cache, config, CPU).hours == pytest.approx(1 / 3600)
+
+
+# Where the pulses are.
+
+
+def test_the_track_is_where_the_pulses_of_the_crop_are(tmp_path):
+    """The voices' pulses lie at whole cycles: at each of them the crop has a peak."""
+    speech = corpus(tmp_path, [("a", pulse_train(125, 2.0, RATE), 125)], "augment.room=0")
+    hop = speech.config.audio.hop
+    for seed in range(6):
+        batch = speech.draw(seeded(seed))
+        assert batch.track.shape == (2, 4 * batch.pitch.shape[1] + 1)
+        assert (batch.track.diff(dim=1) > 0).all()
+        for target, track in zip(batch.target, batch.track):
+            at = torch.arange(len(track)) * (hop / 2) - hop
+            cycles = np.interp(np.arange(len(target)), at.numpy(), track.numpy())
+            whole = np.flatnonzero(np.floor(cycles[1:]) > np.floor(cycles[:-1])) + 1
+            whole = whole[(whole > 200) & (whole < len(target) - 200)]
+            for place in whole:
+                around = target[place - 40 : place + 40].numpy()
+                assert abs(int(around.argmax()) - 40) <= 2
+
+
+def test_a_voice_recorded_upside_down_is_turned(tmp_path):
+    clips = [("a", -pulse_train(125, 1.0, RATE), 125), ("b", pulse_train(125, 1.0, RATE), 125)]
+    folder = write_cache(tmp_path, clips, RATE)
+    index = json.loads((folder / "index.json").read_text())
+    index["clips"][0]["sharper"] = -2.0
+    (folder / "index.json").write_text(json.dumps(index))
+    batch = Corpus(folder, setting("tiny", *PLAIN, "training.batch=8"), CPU).draw(seeded())
+    assert (batch.target.amax(1) > -1.5 * batch.target.amin(1)).all()

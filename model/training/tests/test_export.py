@@ -30,7 +30,10 @@ from parlo_training.errors import UserError
 from support import ROOT, options, pulse_train, scores, setting, write_cache
 
 PARTS = ("encoder", "decoder")
-KINDS = {"tiny": (), "vocos": ('decoder.head="vocos"',), "24k": ("audio.rate=24000",)}
+KINDS = {
+    "tiny": (), "vocos": ('decoder.head="vocos"',), "24k": ("audio.rate=24000",),
+    "lean": ('decoder.head="harmonic-noise"',),
+}
 # a graph takes seconds to write: one export a kind is shared, and what does not depend on the
 # graphs copies them
 slow = pytest.mark.slow
@@ -49,7 +52,7 @@ def checkpoint_of(path: Path, *changes: str, encoder: dict | None = None) -> Pat
         codec.quantizer.codebooks.normal_()
         codec.quantizer.codebooks[0, :, 0] *= 30  # pitches from the lowest to the highest
         codec.decoder.head.bias[:bins] = -1  # loud enough for differences to be seen
-        if codec.decoder.harmonic:
+        if config.decoder.head == "harmonic":
             codec.decoder.listen.weight.normal_(std=0.05)
     if encoder:
         codec.encoder.load_state_dict(encoder)
@@ -113,7 +116,7 @@ def made(tmp_path_factory):
                              "--sources", folder / "sources.md", "--slim", folder / "slim.pt"]
                 else:
                     short(patch)
-                if kind == "vocos":  # the encoder is the same: its graph is there already
+                if kind in ("vocos", "lean"):  # the encoder is the same: its graph is there already
                     tiny, write = made("tiny"), export.write_graph
                     weights = Checkpoint.load(tiny.checkpoint).average
                     encoder = {name.removeprefix("encoder."): value

@@ -43,17 +43,17 @@ def test_a_cache_adds_up(tmp_path, capfd):
     write(tmp_path / "in/bob/1.ogg", stereo, format="OGG")
     assert run(tmp_path / "cache", tmp_path / "in") == 0
     index = index_of(tmp_path / "cache")
-    assert (index["format"], index["rate"], index["left_out"]) == (1, RATE, 0)
+    assert (index["format"], index["rate"], index["left_out"]) == (2, RATE, 0)
     assert [clip["speaker"] for clip in index["clips"]] == ["ann", "ann", "bob"]
     lengths = [clip["samples"] for clip in index["clips"]]
     assert lengths == [RATE, RATE // 2, RATE * 4 // 10]
     assert [clip["start"] for clip in index["clips"]] == [0, RATE, RATE + RATE // 2]
     sizes = {name: (tmp_path / "cache" / name).stat().st_size
-             for name in ("audio.i16", "pitch.f16", "active.u8")}
+             for name in ("audio.i16", "pitch.f16", "pulse.u16", "active.u8")}
     seconds = sum(lengths) / RATE
     assert index["samples"] == sum(lengths)
     assert sizes == {"audio.i16": 2 * sum(lengths), "pitch.f16": round(400 * seconds),
-                     "active.u8": round(100 * seconds)}
+                     "pulse.u16": round(400 * seconds), "active.u8": round(100 * seconds)}
     said = capfd.readouterr()
     assert "3 clips, 0.00 hours, 2 speakers" in said.out and "only one" not in said.err
 

@@ -107,7 +107,8 @@ def test_thirty_steps_on_the_clip_lower_the_loss(clip_cache):
     def distance():
         delay = trainer.codec.delay
         made = trainer.codec.decode(trainer.codec.encode(crops.input))[:, delay:]
-        return float(trainer.loss(made, crops.target[:, :-delay], torch.ones(len(made))))
+        weight = torch.ones(len(made))
+        return float(trainer.loss(made.unsqueeze(0), crops.target[:, :-delay], weight).loss)
 
     untrained = distance()
     terms = [trainer.train_step(plan) for _ in range(32)]
@@ -136,6 +137,8 @@ def test_the_same_seed_trains_the_same(cache):
 @pytest.mark.parametrize("changes", [
     ("audio.rate=24000",),
     ('decoder.head="vocos"',),
+    ('decoder.head="harmonic-noise"', "training.follow=0.5", "losses.complex=0.5"),
+    ("losses.draws=1",),
     ("training.bf16=true",),
     ("training.adversarial_from=0.5",),
 ])
@@ -148,6 +151,29 @@ def test_every_kind_of_run_takes_steps(changes, tmp_path):
     assert all(torch.isfinite(value) for step in terms for value in step.values())
     assert ("adversarial" in terms[-1]) == ("adversarial_from" in changes[0])
     assert "adversarial" not in terms[0]
+
+
+def test_a_decoder_is_trained_for_tokens_that_are_there(cache, tmp_path):
+    run(cache, tmp_path / "first", "--steps", 6, "--set", "training.unquantized=1")
+    words = ("--tokens", tmp_path / "first/checkpoint.pt", "--set", 'decoder.head="harmonic-noise"',
+             "--set", "quantizer.entries=64")
+    with pytest.raises(UserError, match="quantizer.entries"):
+        run(cache, tmp_path / "other", "--steps", 4, *words)
+    words = words[:-2]
+    assert run(cache, tmp_path / "second", "--steps", 4, *words) == 0
+    assert run(cache, tmp_path / "second", "--steps", 4, *words) == 0  # and gone on with
+    first, second = (Checkpoint.load(tmp_path / name / "checkpoint.pt")
+                     for name in ("first", "second"))
+    assert second.step == 8 and second.config.training.only == "decoder"
+    for name, value in second.model.items():
+        if not name.startswith("decoder."):
+            assert torch.equal(value, first.average[name]), name
+    fresh = trainer_of(cache, 'decoder.head="harmonic-noise"').codec.state_dict()
+    moved = [name for name in fresh if name.startswith("decoder.")
+             and not torch.equal(second.model[name], fresh[name])]
+    assert len(moved) > 20
+    with pytest.raises(UserError, match="--tokens"):
+        run(cache, tmp_path / "none", "--steps", 4, "--set", 'training.only="decoder"')
 
 
 def test_disturbances_are_those_of_a_stream(cache):
