@@ -10,6 +10,7 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .harmonic_noise import HarmonicNoiseDecoder
 from .quantizer import ResidualQuantizer
+from .voice_encoder import VoiceEncoder
 
 
 class Codec(nn.Module):
@@ -18,7 +19,8 @@ class Codec(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        voice = config.encoder.kind == "voice"
+        self.encoder = (VoiceEncoder if voice else Encoder)(config)
         self.quantizer = ResidualQuantizer(config.quantizer)
         lean = config.decoder.head == "harmonic-noise"
         self.decoder = (HarmonicNoiseDecoder if lean else Decoder)(config)

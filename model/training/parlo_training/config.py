@@ -39,6 +39,7 @@ class Audio:
 class Encoder:
     """Causal ConvNeXt blocks at 50 Hz over two 20 ms spectra, one of 40 ms, its autocorrelation."""
 
+    kind: str = "first"  # "voice": level apart from shape, and where the pulses are
     width: int = 256
     blocks: int = 4
     kernel: int = 7
@@ -69,6 +70,9 @@ class Quantizer:
     entries: int = 1024
     latent: int = 64
     pitch_scale: int = 32  # units of the latent's first element per octave of pitch
+    level_scale: float = 0.0  # units of the level's element per dB; 0: the level is in the rest
+    phase_scale: float = 0.0  # length of the pulses' phase, cosine and sine; 0: it is not told
+    phase_from: int = 3  # first codebook that codes the phase, from 0 on
     decay: float = 0.99
     dead: float = 0.1  # an entry used less than this share of its fair share is replaced
     commitment: float = 0.25
@@ -90,6 +94,7 @@ class Losses:
     """Weights of the loss terms; see `losses.py`."""
 
     draws: int = 2  # of the decoder's noise: 2 for the energy distance, 1 for a plain distance
+    aperiodic: bool = False  # draws are to be apart only where the target is noise
     sizes: tuple[int, ...] = (1536, 768, 384, 192, 96, 48)  # FFT sizes at 16 kHz; scaled with the rate
     mels: tuple[int, ...] = (96, 80, 48, 24, 16, 10)
     overlap: int = 2  # windows that cover a sample
@@ -99,8 +104,10 @@ class Losses:
     complex_sizes: tuple[int, ...] = (768, 384, 192)  # of `sizes`, those where phases count
     complex_below: float = 4000.0  # Hz
     pitch: float = 0.3
-    adversarial: float = 0.05
-    features: float = 0.1
+    phase: float = 0.1
+    voiced: float = 0.1
+    adversarial: float = 0.5  # size of its gradient at the waveform, relative to the spectral one's
+    features: float = 2.0  # weight of matching the discriminators' features, within it
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,9 @@ class Training:
     shallow: float = 0.5  # least weight of a crop; it is codebooks / 6, up to 1
     unquantized: int = 150  # first steps without a quantizer
     adversarial_from: float = 1.0  # share of the time from which discriminators train; 1: never
+    adversarial_warmup: int = 2000  # steps in which they train alone, and the codec stays
     adversarial_items: int = 0  # crops of each batch that the discriminators see; 0: all
+    discriminator_width: int = 192  # channels of their layers over spectra
     discriminator_rate: float = 3e-4
     speeds: tuple[float, ...] = (0.84, 0.9, 0.95, 1.0, 1.0, 1.06, 1.12, 1.2)
     threads: int = 0  # 0: as many as PyTorch chooses
@@ -174,7 +183,8 @@ class Config:
         """The part that weights depend on: two checkpoints fit each other when this is equal."""
         whole = self.to_dict()
         parts = {name: whole[name] for name in ("audio", "encoder", "decoder")}
-        shape = ("stages", "entries", "latent", "pitch_scale")
+        shape = ("stages", "entries", "latent", "pitch_scale", "level_scale", "phase_scale",
+                 "phase_from")
         return parts | {"quantizer": {name: whole["quantizer"][name] for name in shape}}
 
     def check(self, where: str) -> None:
@@ -201,6 +211,16 @@ class Config:
         need(self.quantizer.latent >= 2, "quantizer.latent must be 2 or more")
         scale = self.quantizer.pitch_scale
         need(scale > 0 and scale & (scale - 1) == 0, "quantizer.pitch_scale must be a power of two")
+        told = 1 + bool(self.quantizer.level_scale) + 2 * bool(self.quantizer.phase_scale)
+        need(self.quantizer.latent > told, f"quantizer.latent must be {told + 1} or more")
+        voice = self.encoder.kind == "voice"
+        need(voice or self.encoder.kind == "first", 'encoder.kind is "first" or "voice"')
+        need(voice == bool(self.quantizer.level_scale),
+             "quantizer.level_scale goes with encoder.kind = \"voice\"")
+        need(voice or not self.quantizer.phase_scale,
+             "quantizer.phase_scale goes with encoder.kind = \"voice\"")
+        need(not voice or self.decoder.head == "harmonic-noise",
+             "encoder.kind = \"voice\" goes with decoder.head = \"harmonic-noise\"")
         need(len(self.losses.sizes) == len(self.losses.mels) > 0,
              "losses.sizes and .mels must pair")
         need(min(self.losses.sizes) >= 32, "losses.sizes must be 32 or more")

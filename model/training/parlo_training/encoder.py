@@ -115,18 +115,18 @@ class Encoder(nn.Module):
         weights = torch.softmax(scores.masked_fill(~near, -30000.0), dim=-1)
         return (weights * self.elements).sum(-1, keepdim=True)
 
-    def heads(self, hidden: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """-> latent [..., D] (its first element is pitch), candidates' scores [..., PITCH_BINS]."""
+    def heads(self, hidden: Tensor, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """-> latent [..., D] (its first element is pitch), and "pitch": candidates' scores
+        [..., PITCH_BINS]."""
         hidden = self.norm(hidden)
         scores = self.candidates(torch.cat([hidden, features[..., -PITCH_BINS:]], dim=-1)).float()
         rest = self.rest(hidden).float()
         # unit variance across the elements: the pitch element's scale means something beside them
         rest = nn.functional.layer_norm(rest, rest.shape[-1:], rest.new_ones(rest.shape[-1]))
-        return torch.cat([self.pitch(scores), rest], dim=-1), scores
+        return torch.cat([self.pitch(scores), rest], dim=-1), {"pitch": scores}
 
-    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """audio [B, T x frame] -> latent [B, T, D] float32, candidates' scores
-        [B, T, PITCH_BINS]."""
+    def forward(self, audio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """audio [B, T x frame] -> latent [B, T, D] float32, scores by name (`heads`)."""
         features = self.features.whole(audio)
         hidden, _ = self.stack(self.enter(features).float())
         return self.heads(hidden, features)

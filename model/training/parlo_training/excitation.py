@@ -22,6 +22,8 @@ LOWEST_PITCH = 55.0  # Hz
 OCTAVES = 3.25  # up to 523 Hz
 STEPS_PER_OCTAVE = 512  # 2.3 cents each
 TURN = 2**20  # phase units of a full turn; 160 samples x 2 x the highest increment stay below 2^24
+LOOSE, TIGHT = 0.25, 0.75  # how sure a phase must be to be followed at all, and as far as possible
+PULL = 0.5  # how far the oscillator goes towards a sure phase in a frame
 NOISE_FRAMES = 128  # length of the repeated noise when running, 2.56 s
 
 
@@ -123,6 +125,35 @@ class Excitation(nn.Module):
         if first is not None:
             start = start + first
         return before, now, torch.remainder(start, TURN).to(now.dtype)
+
+    def lock(
+        self, free: Tensor, cosine: Tensor, sine: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How far, in cycles, the oscillator is turned from running freely at each frame's end, so
+        that it follows phases that were told.
+
+        free: its phase at the frames' ends, in phase units [B, T]; cosine and sine of the phase told
+        [B, T], whose length says how sure it is; state [B, 2]: the mean direction of the offsets so
+        far -> offsets [B, T] in -0.5..0.5, the mean directions [B, T, 2].
+
+        The mean moves towards each frame's offset by a share that grows with how sure it is, and
+        stays where it is while nothing is told. Written as a sum over the frames of the run, so
+        that a graph needs no loop.
+        """
+        length = torch.sqrt(cosine * cosine + sine * sine + 1e-12)
+        share = ((length - LOOSE) * (1 / (TIGHT - LOOSE))).clamp(0, 1) * PULL
+        back = free * (2 * math.pi / TURN)
+        turn, across = torch.cos(back), torch.sin(back)
+        offset = torch.stack([cosine * turn + sine * across, sine * turn - cosine * across], dim=-1)
+        offset = offset / length.unsqueeze(-1)
+        # what is left of each offset at the end of each frame: products of (1 - share) after it
+        kept = torch.log(1 - share).cumsum(1)
+        left = torch.exp((kept[:, :, None] - kept[:, None, :]).clamp(max=0))
+        frames = torch.arange(share.shape[1], device=share.device)
+        left = left * (frames[:, None] >= frames).to(left.dtype)
+        mean = (left * share[:, None, :]) @ offset
+        mean = mean + torch.exp(kept).unsqueeze(-1) * state[:, None, :]
+        return torch.atan2(mean[..., 1], mean[..., 0]) * (0.5 / math.pi), mean
 
     def first_phases(self, batch: int, generator: torch.Generator, device) -> Tensor:
         """Phases [B, 1] that a stream may begin with, drawn: where a pulse falls is chance too."""

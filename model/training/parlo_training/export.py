@@ -71,7 +71,7 @@ def graphs(codec: Codec) -> dict[str, Graph]:
     if own.head == "harmonic":
         decoder |= {"oscillator": (1, 3), "sources": (1, 2, hop)}
     elif own.head == "harmonic-noise":
-        decoder |= {"oscillator": (1, 3), "pulses": (1, hop)}
+        decoder |= {"oscillator": (1, 5), "pulses": (1, hop)}
     decoder |= {f"block{i}": (1, own.kernel - 1, own.width) for i in range(own.blocks)}
     decoder |= {f"fine{i}": (1, own.kernel - 1, own.fine_width) for i in range(own.fine_blocks)}
     return {

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .config import Config
 from .excitation import TURN, Excitation
+from .latents import Layout
 from .layers import CausalStack, spans
 from .spectra import analysis_matrix, frames, overlap_add, synthesis_matrix
 
@@ -34,7 +35,7 @@ class HarmonicNoiseDecoder(nn.Module):
         self.frame, self.hop, self.bins = audio.frame, audio.hop, audio.bins
         self.low = LOW_HZ // 50 + 1
         self.stages = config.quantizer.stages
-        self.pitch_scale = config.quantizer.pitch_scale
+        self.layout = Layout(config.quantizer)
         self.enter = nn.Linear(config.quantizer.latent, own.width)
         self.depth = nn.Parameter(torch.randn(self.stages + 1, own.width) * 0.02)
         self.stack = CausalStack(own.width, own.blocks, own.kernel, own.expansion)
@@ -43,7 +44,7 @@ class HarmonicNoiseDecoder(nn.Module):
         self.fine = CausalStack(own.fine_width, own.fine_blocks, own.kernel, own.fine_expansion)
         self.norm = nn.LayerNorm(own.fine_width)
         self.level = (audio.frame / 2) ** 0.5  # of a bin, for a signal of unit power
-        self.excitation = Excitation(audio.rate, audio.frame, self.pitch_scale)
+        self.excitation = Excitation(audio.rate, audio.frame, config.quantizer.pitch_scale)
         self.sizes = [self.bins] * 3 + [self.low] * 2
         self.head = nn.Linear(own.fine_width, sum(self.sizes))
         # square root of Hann on both sides: unit gains give back what went in
@@ -54,14 +55,22 @@ class HarmonicNoiseDecoder(nn.Module):
         self.register_buffer("noise", noise.half().float(), persistent=False)
         self.register_buffer("number", torch.arange(1, TURNS + 1).float(), persistent=False)
         with torch.no_grad():
-            levels = (-4.0, 0.0, 0.0, -1.0, 0.0)
+            # relative to the level that is told, or to about -35 dBFS
+            levels = (0.0 if self.layout.level else -4.0, 0.0, 0.0, -1.0, 0.0)
             self.head.bias.copy_(torch.cat(
                 [torch.full((size,), level) for size, level in zip(self.sizes, levels)]
             ))
 
     def _hidden(self, latent: Tensor, depth: Tensor) -> Tensor:
-        pitch = latent[..., :1] * (1 / self.pitch_scale)
-        return self.enter(torch.cat([pitch, latent[..., 1:]], dim=-1)) + depth
+        return self.enter(self.layout.inputs(latent)) + depth
+
+    def _gain(self, latent: Tensor) -> Tensor | None:
+        """Natural logarithm of the level that is told, for each window [..., 2 T, 1]; None if none
+        is."""
+        if self.layout.level is None:
+            return None
+        gain = self.layout.level_db(latent) * (math.log(10) / 20)
+        return torch.cat([gain, gain], dim=-1).reshape(*gain.shape[:-2], -1, 1)
 
     def _sees(self, cycles: Tensor, slope: Tensor) -> Tensor:
         """The oscillator's phase in cycles and its slope in phase units at the middle of each
@@ -70,15 +79,19 @@ class HarmonicNoiseDecoder(nn.Module):
         pitch = torch.log2(slope.unsqueeze(-1) * (1 / 2**14))
         return self.phase(torch.cat([torch.cos(turned), torch.sin(turned), pitch], dim=-1))
 
-    def _spectrum(self, head: Tensor, pulses: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor]):
+    def _spectrum(
+        self, head: Tensor, pulses: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor],
+        gain: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         """The head's output [..., rows, sum(sizes)], real and imaginary parts of pulses and of
-        noise, each [..., rows, bins] -> those of the speech."""
+        noise, each [..., rows, bins], the level's logarithm [..., rows, 1] -> those of the speech."""
         parts, at = [], 0  # slices: a split would become a sequence of tensors in the graph
         for size in self.sizes:
             parts.append(head[..., at : at + size])
             at += size
         # exp of at most 6: a burst at full scale; what is above would only overflow
-        envelope = torch.exp(parts[0].clamp(max=6.0))
+        envelope = parts[0] if gain is None else parts[0] + gain
+        envelope = torch.exp(envelope.clamp(max=6.0))
         voiced = torch.sigmoid(parts[1])
         pulse, quiet = envelope * voiced, envelope * (1 - voiced)
         real, imaginary = pulse * torch.cos(parts[2]), pulse * torch.sin(parts[2])
@@ -114,40 +127,73 @@ class HarmonicNoiseDecoder(nn.Module):
         batch, time, _ = hidden.shape
         hidden = self.split(hidden).reshape(batch, 2 * time, -1).float()
         with torch.no_grad(), torch.autocast(latent.device.type, enabled=False):
-            cycles, slope = self._phases(latent[..., 0].float(), generator, draws, track)
+            cycles, slope, middle, rate = self._phases(latent.float(), generator, draws, track)
             made = self.excitation.kernel(cycles, slope)
             made = frames(nn.functional.pad(made, (self.hop, 0)), self.frame, self.hop)
             spectrum = torch.fft.rfft(made * self.window)
             noise = self._noise(len(spectrum), 2 * time, generator, spectrum)
-            # the middles of the windows: the ends of hops, from the stream's start on
-            first = 2 * cycles[:, :1] - cycles[:, 1:2]
-            middle = torch.cat([first, cycles], dim=1)[:, : -self.hop : self.hop]
-            rate = torch.cat([slope[:, :1], slope], dim=1)[:, : -self.hop : self.hop]
         hidden = hidden.repeat(draws, 1, 1) + self._sees(middle, rate).float()
         hidden, _ = self.fine(hidden)
         head = self.head(self.norm(hidden)).float()
         with torch.autocast(latent.device.type, enabled=False):
-            parts = torch.complex(*self._spectrum(head, (spectrum.real, spectrum.imag), noise))
+            gain = self._gain(latent.float())
+            gain = None if gain is None else gain.repeat(draws, 1, 1)
+            pulses = (spectrum.real, spectrum.imag)
+            parts = torch.complex(*self._spectrum(head, pulses, noise, gain))
             parts = torch.fft.irfft(parts, n=self.frame) * self.window
             return overlap_add(parts)[:, : time * self.frame].reshape(draws, batch, -1)
 
     def _phases(
-        self, element: Tensor, generator: torch.Generator | None, draws: int, track: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Cycles and slopes [draws x B, T x frame]."""
+        self, latent: Tensor, generator: torch.Generator | None, draws: int, track: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Cycles and slopes [draws x B, T x frame], and cycles and increments in the middles of the
+        windows [draws x B, 2 T]."""
         if track is not None:
-            return tuple(x.repeat(draws, 1) for x in self.excitation.follow(track))
-        element = element.repeat(draws, 1)
+            cycles, slope = self.excitation.follow(track)
+            middle = torch.cat([track[:, :1], cycles], dim=1)[:, : -self.hop : self.hop]
+            rate = torch.cat([slope[:, :1], slope], dim=1)[:, : -self.hop : self.hop]
+            return tuple(x.repeat(draws, 1) for x in (cycles, slope, middle, rate))
+        latent = latent.repeat(draws, 1, 1)
         first = None
         if generator is not None:
-            first = self.excitation.first_phases(len(element), generator, element.device)
-        before, now, phase = (
-            x.unsqueeze(-1) for x in self.excitation.oscillate(element, first)
-        )
+            first = self.excitation.first_phases(len(latent), generator, latent.device)
+        before, now, phase = self.excitation.oscillate(latent[..., 0], first)
+        offset, pull, _ = self._follow(latent, before, now, phase, latent.new_zeros(len(latent), 2))
+        columns = [x.unsqueeze(-1) for x in (before, now, phase, offset, pull)]
+        return tuple(x.reshape(len(latent), -1) for x in self._path(*columns))
+
+    def _follow(
+        self, latent: Tensor, before: Tensor, now: Tensor, phase: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """How the oscillator is turned towards the phase that is told: offsets at the frames' starts
+        and what each frame adds, in phase units [B, T]; the state [B, 2]."""
+        if self.layout.phase is None:
+            nothing = torch.zeros_like(now)
+            return nothing, nothing, state
+        free = torch.remainder(phase + (before + now) * (self.frame / 2), TURN)
+        cosine, sine = self.layout.circle(latent)
+        ends, mean = self.excitation.lock(free, cosine, sine, state)
+        first = torch.atan2(state[:, 1:2], state[:, 0:1]) * (0.5 / math.pi)
+        starts = torch.cat([first, ends[:, :-1]], dim=1)
+        pull = ends - starts
+        pull = pull - torch.round(pull)
+        return starts * TURN, pull * TURN, mean[:, -1]
+
+    def _path(
+        self, before: Tensor, now: Tensor, phase: Tensor, offset: Tensor, pull: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cycles and slopes [..., frame] of frames, and cycles and increments [..., 2] in the middles
+        of their windows: where a frame begins and half way. All in phase units [..., 1]: increments
+        before and after, the free phase at the start, how far it is turned there and how much
+        further."""
         made = self.excitation
+        along = made.n * (1 / self.frame)
         cycles = torch.remainder(before * made.n, TURN) + (now - before) * made.bend + phase
-        slope = before + (now - before) * (made.n * (1 / self.frame))
-        return (cycles * (1 / TURN)).reshape(len(element), -1), slope.reshape(len(element), -1)
+        slope = before + (now - before) * along + pull * (1 / self.frame)
+        cycles = (cycles + offset + pull * along) * (1 / TURN)
+        half = self.frame // 2 - 1
+        middle = torch.cat([(phase + offset) * (1 / TURN), cycles[..., half : half + 1]], dim=-1)
+        return cycles, slope, middle, torch.cat([before, (before + now) / 2], dim=-1)
 
     def _noise(
         self, batch: int, rows: int, generator: torch.Generator | None, like: Tensor
@@ -188,7 +234,7 @@ class HarmonicNoiseDecoder(nn.Module):
         hidden, coarse = self.stack.step(hidden, states[-blocks:][: self.own.blocks], rows)
         hidden = self.split(hidden).reshape(-1, self.own.fine_width)
 
-        made, middle, rate, number, oscillator = self._oscillate(latent[:, :, 0], states[0])
+        made, middle, rate, number, oscillator = self._oscillate(latent, states[0])
         seen = torch.cat([states[1], made.reshape(-1, self.hop)], dim=0)
         windows = torch.cat([seen[:-1], seen[1:]], dim=1)
         spectrum = windows @ analysis_matrix(self.frame, self.bins, self.window)
@@ -199,33 +245,32 @@ class HarmonicNoiseDecoder(nn.Module):
         hidden = hidden + self._sees(middle, rate)
         rows = spans(hidden, self.own.kernel)
         hidden, fine = self.fine.step(hidden, states[len(states) - self.own.fine_blocks :], rows)
-        real, imaginary = self._spectrum(self.head(self.norm(hidden)), pulses, noise)
+        head, gain = self.head(self.norm(hidden)), self._gain(latent.squeeze(0))
+        real, imaginary = self._spectrum(head, pulses, noise, gain)
         parts = torch.cat([real, imaginary], dim=-1) @ synthesis_matrix(self.frame, self.window)
         unfinished = torch.cat([tail, parts[:, self.hop :]], dim=0)
         audio = parts[:, : self.hop] + unfinished[:-1]
         return audio.reshape(1, -1), unfinished[-1:], oscillator, seen[-1:], *coarse, *fine
 
-    def _oscillate(self, element: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        """element [1, T], state [1, 3] (the last increment, 0 where the stream begins; the phase;
-        the window's number modulo NOISE) -> pulses [T, frame]; the phase in cycles, its slope, and
-        the number of each window [2 T]; the state."""
-        last, phase, count = state[:, 0:1], state[:, 1:2], state[:, 2:3]
+    def _oscillate(self, latent: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        """latent [1, T, D], state [1, 5] (the last increment, 0 where the stream begins; the free
+        phase; the window's number modulo NOISE; the mean direction of `Excitation.lock`) -> pulses
+        [T, frame]; the phase in cycles, its slope, and the number of each window [2 T]; the state."""
+        last, phase, count, mean = state[:, 0:1], state[:, 1:2], state[:, 2:3], state[:, 3:5]
         made = self.excitation
-        now = made.pitch.increment(element)
+        now = made.pitch.increment(latent[:, :, 0])
         first = torch.where(last > 0, last, now[:, :1])
         before = torch.cat([first, now[:, :-1]], dim=1)
         # of integers: sums of more than sixteen frames are beyond what floats hold exactly
         advance = ((before + now) * (self.frame / 2)).to(torch.int64)
         ends = phase.to(torch.int64) + advance.cumsum(1)
         starts = torch.remainder(ends - advance, TURN).to(now.dtype)
-        columns = [x.reshape(-1, 1) for x in (before, now, starts)]
-        pulses = made.pulses(*columns)
-        before, now_, starts = columns
-        half = before * (self.frame // 2) + (now_ - before) * (self.frame // 8)
-        middle = torch.cat([starts, torch.remainder(half + starts, TURN)], dim=1) * (1 / TURN)
-        rate = torch.cat([before, (before + now_) / 2], dim=1)
-        number = count[0].long() + torch.arange(2 * element.shape[1], device=element.device)
+        offset, pull, mean = self._follow(latent, before, now, starts, mean)
+        columns = [x.reshape(-1, 1) for x in (before, now, starts, offset, pull)]
+        cycles, slope, middle, rate = self._path(*columns)
+        pulses = made.kernel(cycles, slope)
+        number = count[0].long() + torch.arange(2 * now.shape[1], device=now.device)
         phase = torch.remainder(ends[:, -1:], TURN).to(now.dtype)
         count = torch.remainder(number[-1:] + 1, NOISE).to(now.dtype)
-        state = torch.cat([now[:, -1:], phase, count.unsqueeze(0)], dim=1)
+        state = torch.cat([now[:, -1:], phase, count.unsqueeze(0), mean], dim=1)
         return pulses, middle.reshape(-1), rate.reshape(-1), number, state

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from . import config
+from .latents import Layout
 
 
 class ResidualQuantizer(nn.Module):
@@ -21,7 +22,10 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         self.own = own
         shape = (own.stages, own.entries)
-        self.register_buffer("codebooks", torch.randn(*shape, own.latent) * 0.1)
+        # what a book does not code is 0 in its entries: it then makes no difference to the search
+        self.register_buffer("visible", Layout(own).visible(own), persistent=False)
+        books = torch.randn(*shape, own.latent) * 0.1 * self.visible[:, None]
+        self.register_buffer("codebooks", books)
         self.register_buffer("usage", torch.ones(*shape))
         self.register_buffer("sums", self.codebooks.clone())
 
@@ -63,7 +67,7 @@ class ResidualQuantizer(nn.Module):
             index = self.nearest(residual, stage)
             entry = self.codebooks[stage][index]
             if learn:
-                self._learn(stage, index, residual)
+                self._learn(stage, index, residual * self.visible[stage])
             quantized += torch.where(depth > stage, entry, torch.zeros_like(entry))
             residual = residual - entry
             codes.append(index)
@@ -94,9 +98,10 @@ class ResidualQuantizer(nn.Module):
         residual = latent.float()
         entries = self.own.entries
         for stage in range(self.own.stages):
+            whole, residual = residual, residual * self.visible[stage]
             pick = torch.randperm(len(residual), device=residual.device)
             pick = pick.repeat(-(-entries // len(pick)))[:entries]
-            book = residual[pick] + 1e-3 * torch.randn_like(residual[pick])
+            book = residual[pick] + 1e-3 * torch.randn_like(residual[pick]) * self.visible[stage]
             for _ in range(rounds):
                 self.codebooks[stage] = book
                 index = self.nearest(residual, stage)
@@ -114,7 +119,7 @@ class ResidualQuantizer(nn.Module):
             fair = len(residual) / entries
             self.usage[stage] = count.clamp(min=0.5 * fair) * (400 / len(residual))
             self.sums[stage] = book * self.usage[stage][:, None]
-            residual = residual - book[index]
+            residual = whole - book[index]
 
     def perplexity(self) -> Tensor:
         """How many entries of each stage are in use [stages], as two to the entropy of recent

@@ -24,14 +24,19 @@ from .discriminators import (
     discriminator_loss,
     feature_matching,
     generator_loss,
+    win_rates,
 )
 from .errors import UserError
-from .losses import SpectralLoss, pitch_loss
+from .latents import Layout
+from .losses import SpectralLoss, aperiodic, phase_loss, pitch_loss
 
 LOG_EVERY = 50  # steps
+LEAST_WINS, MOST_WINS = 0.6, 0.8  # between which the discriminators' win rate is kept
 WAIT_FOR_ROOM = 600.0  # seconds that a finished run waits for a full disk
 LOGGED = (  # columns of log.csv after the step and the minutes; empty where a run has no such term
-    "spectral", "apart", "spread_share", "pitch", "commitment", "pitch_right", "adversarial", "features", "discriminator",
+    "spectral", "apart", "spread_share", "pitch", "commitment", "pitch_right", "phase", "voiced",
+    "adversarial", "features", "discriminator", "wins", "trust",
+    *(f"win_{number}" for number in range(6)),
     "norm", "total", "audio_per_second", "perplexity_1", "perplexity_12",
 )
 
@@ -78,6 +83,7 @@ class Trainer:
         )
         self.adversary: Discriminators | None = None
         self.adversary_optimizer: torch.optim.Optimizer | None = None
+        self.judged, self.wins = 0, 0.5  # steps of the discriminators; their lasting win rate
         self.step, self.seconds, self.started = 0, 0.0, False
         self.seen: list[Tensor] = []  # latents for the codebooks' first state
         self.encode: nn.Module = self.codec.encoder
@@ -96,30 +102,55 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.training.rate * rate
         adversarial = plan.share() >= config.training.adversarial_from
-        made, target, terms = self._reconstruct(batch)
+        alone = adversarial and self.judged < config.training.adversarial_warmup
+        with torch.no_grad() if alone else contextlib.nullcontext():
+            made, target, weight, terms = self._reconstruct(batch)
         if adversarial:
-            terms |= self._adversarial(made, target, rate)
-        weights = {"spectral": 1.0, "pitch": config.losses.pitch,
-                   "commitment": config.quantizer.commitment,
-                   "adversarial": config.losses.adversarial, "features": config.losses.features}
-        total = sum(weights[name] * value for name, value in terms.items() if name in weights)
-        total.backward()
+            terms |= self._teach(made, target, rate)
+        if not alone:
+            terms |= self._learn(made, target, weight, terms, adversarial)
+            self._follow()
+        self.step += 1
+        plan.spent_steps += 1
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _learn(
+        self, made: Tensor, target: Tensor, weight: Tensor, terms: dict[str, Tensor],
+        adversarial: bool,
+    ) -> dict[str, Tensor]:
+        """Gradients and an update of the codec."""
+        config = self.config
+        weights = {"pitch": config.losses.pitch, "phase": config.losses.phase,
+                   "voiced": config.losses.voiced, "commitment": config.quantizer.commitment}
+        others = sum(weights[name] * value for name, value in terms.items() if name in weights)
+        total = terms["spectral"] + others
+        more = {}
+        if adversarial:
+            # balanced where the two meet, at the waveform: neither drowns the other
+            (wanted,) = torch.autograd.grad(terms["spectral"], made, retain_graph=True)
+            found, more = self._found_out(made, target, weight)
+            size = config.losses.adversarial * wanted.norm() / found.norm().clamp(min=1e-12)
+            parts, slopes = [made], [wanted + found * size * more["trust"]]
+            if not self.decoder_only:
+                parts, slopes = [*parts, others], [*slopes, None]
+            torch.autograd.backward(parts, slopes)
+        else:
+            total.backward()
         norm = nn.utils.clip_grad_norm_(self.trained, config.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._follow()
-        self.step += 1
-        plan.spent_steps += 1
-        terms |= {"norm": norm, "total": total}
-        return {name: value.detach() for name, value in terms.items()}
+        return more | {"norm": norm, "total": total}
 
     def _precision(self):
         if not self.config.training.bf16:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def _reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Through the codec: audio [draws, B, samples], its target [B, samples], the terms."""
+    def _reconstruct(
+        self, batch: Batch
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Through the codec: audio [draws, B, samples], its target [B, samples], how much each item
+        counts [B], the terms."""
         config, codec = self.config, self.codec
         fixed = torch.no_grad() if self.decoder_only else contextlib.nullcontext()
         with fixed, self._precision():
@@ -136,15 +167,43 @@ class Trainer:
         made, target = made[..., delay:], batch.target[:, :-delay]
         # what a few codebooks cannot say should not drown what many can
         weight = (depth.float().mean(1) / 6).clamp(config.training.shallow, 1.0)
-        spectral = self.loss(made, target, weight, phases=follow)
+        rest = None
+        if config.losses.aperiodic:
+            voiced = (batch.pitch > 0) & batch.pitch_known[:, None]
+            rest = aperiodic(batch.target, batch.track, voiced)[:, :-delay]
+        spectral = self.loss(made, target, weight, self._phases_count(depth, follow), rest)
         terms = {"spectral": spectral.loss, "apart": spectral.apart}
         if config.losses.draws == 2:
             # near 1 where noise is noise; towards 0 where the decoder has switched it off
             terms["spread_share"] = spectral.spread / spectral.apart
         if not self.decoder_only:
-            pitch, right = pitch_loss(scores, batch.pitch, batch.pitch_known)
+            pitch, right = pitch_loss(scores["pitch"], batch.pitch, batch.pitch_known)
             terms |= {"pitch": pitch, "commitment": commitment, "pitch_right": right}
-        return made, target, terms
+            if "phase" in scores:
+                terms |= self._voice_terms(scores, batch)
+        return made, target, weight, terms
+
+    def _phases_count(self, depth: Tensor, follow: bool) -> Tensor | None:
+        """By how much phases count for each item [B]: wholly where pulses follow the target's own,
+        else as far as its codes tell the phase."""
+        own = self.config.quantizer
+        if follow:
+            return torch.ones(len(depth), device=self.device)
+        if not own.phase_scale:
+            return None
+        told = depth.float().mean(1) - own.phase_from
+        return (told / (own.stages - own.phase_from)).clamp(0, 1)
+
+    def _voice_terms(self, scores: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The terms of the encoder's heads for phase and voicing."""
+        known = batch.pitch_known[:, None].float()
+        voiced = (batch.pitch > 0).float()
+        labelled = (batch.pitch != 0).float() * known
+        cycles = batch.track[:, 4::4]  # in the middles of the frames
+        voicing = nn.functional.binary_cross_entropy_with_logits(
+            scores["voiced"].squeeze(-1), voiced, labelled, reduction="sum"
+        ) / labelled.sum().clamp(min=1)
+        return {"phase": phase_loss(scores["phase"], cycles, voiced * known), "voiced": voicing}
 
     def _quantize(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Latents [B, T, D] -> what the decoder gets of them, with losses as streams have them;
@@ -163,8 +222,9 @@ class Trainer:
             latent.shape, generator=self.noise, device=self.device
         )
         quantized, _ = codec.quantizer.quantize(noisy, depth, learn=not self.decoder_only)
-        # the pitch element is in a scale of its own, and has a loss of its own
-        commitment = (latent - quantized)[..., 1:].square().mean(-1)
+        # pitch, level and phase are in scales of their own, and have losses of their own
+        told = Layout(config.quantizer).told
+        commitment = (latent - quantized)[..., told:].square().mean(-1)
         commitment = (commitment * (depth > 0)).mean()
         through = latent + (quantized - latent).detach()
         through = torch.where(other, through.roll(1, 0), through)
@@ -191,35 +251,60 @@ class Trainer:
         other = hit & (chance[2] < own.substitute)
         return tuple(x.to(self.device) for x in (depth, source, other.unsqueeze(-1)))
 
-    def _adversarial(self, made: Tensor, target: Tensor, rate: float) -> dict[str, Tensor]:
+    def _teach(self, made: Tensor, target: Tensor, rate: float) -> dict[str, Tensor]:
+        """A step of the discriminators; none while they win too easily."""
         training = self.config.training
-        made = made[self.step % len(made)]
         if self.adversary is None:
             self._make_adversary()
-        if training.adversarial_items:
-            made, target = made[: training.adversarial_items], target[: training.adversarial_items]
+        items = training.adversarial_items or len(target)
+        made, target = made[self.step % len(made)][:items].detach(), target[:items]
         for group in self.adversary_optimizer.param_groups:
             group["lr"] = training.discriminator_rate * rate
         with self._precision():
-            own = discriminator_loss(self.adversary(target), self.adversary(made.detach()))
-        own.backward()
-        self.adversary_optimizer.step()
-        self.adversary_optimizer.zero_grad(set_to_none=True)
+            real, fake = self.adversary(target), self.adversary(made)
+            loss = discriminator_loss(real, fake)
+        rates = win_rates(real, fake)
+        self.wins = 0.98 * self.wins + 0.02 * float(rates.mean())
+        self.judged += 1
+        if self.judged <= training.adversarial_warmup or self.wins < MOST_WINS:
+            loss.backward()
+            self.adversary_optimizer.step()
+            self.adversary_optimizer.zero_grad(set_to_none=True)
+        names = {f"win_{number}": value for number, value in enumerate(rates)}
+        return {"discriminator": loss, "wins": rates.mean()} | names
+
+    def _found_out(
+        self, made: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradient [draws, B, samples] of being found out by the discriminators, and terms."""
+        training = self.config.training
+        items = training.adversarial_items or len(target)
+        draw = (self.step + 1) % len(made)
+        heard = made[draw, :items].detach().requires_grad_()
         for parameter in self.adversary.parameters():
             parameter.requires_grad_(False)
         with self._precision():
             with torch.no_grad():
-                real = self.adversary(target)
-            fake = self.adversary(made)
-            terms = {"adversarial": generator_loss(fake), "features": feature_matching(real, fake)}
+                real = self.adversary(target[:items])
+            fake = self.adversary(heard)
+            features = feature_matching(real, fake)
+            loss = generator_loss(fake, weight[:items])
+        (gradient,) = torch.autograd.grad(loss + self.config.losses.features * features, heard)
         for parameter in self.adversary.parameters():
             parameter.requires_grad_(True)
-        return terms | {"discriminator": own}
+        whole = torch.zeros_like(made)
+        whole[draw, :items] = gradient
+        # judges that hardly tell the two apart have nothing to say
+        trust = min(1.0, max(0.0, (self.wins - 0.5) / (LEAST_WINS - 0.5)))
+        return whole, {"adversarial": loss, "features": features, "trust": torch.tensor(trust)}
 
     def _make_adversary(self) -> None:
-        self.adversary = Discriminators().to(self.device)
+        config = self.config
+        self.adversary = Discriminators(
+            config.audio.rate, width=config.training.discriminator_width
+        ).to(self.device)
         self.adversary_optimizer = torch.optim.AdamW(
-            self.adversary.parameters(), lr=self.config.training.discriminator_rate,
+            self.adversary.parameters(), lr=config.training.discriminator_rate,
             betas=(0.5, 0.9), fused=True,
         )
 
@@ -229,7 +314,7 @@ class Trainer:
         decay = min(self.config.training.average, (1 + self.step) / (10 + self.step))
         pairs = [(self.average[n], p.detach()) for n, p in self.codec.named_parameters()]
         torch._foreach_lerp_([a for a, _ in pairs], [p for _, p in pairs], 1 - decay)
-        for name, buffer in self.codec.quantizer.named_buffers():
+        for name, buffer in self.codec.quantizer.state_dict().items():
             self.average[f"quantizer.{name}"].copy_(buffer)
 
     # ------------------------------------------------------------------ checkpoints
@@ -239,7 +324,8 @@ class Trainer:
         adversary = None
         if self.adversary is not None:
             adversary = {"model": self.adversary.state_dict(),
-                         "optimizer": self.adversary_optimizer.state_dict()}
+                         "optimizer": self.adversary_optimizer.state_dict(),
+                         "judged": self.judged, "wins": self.wins}
         random = {"draws": self.draws.get_state(), "noise": self.noise.get_state(),
                   "torch": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -276,6 +362,7 @@ class Trainer:
             self._make_adversary()
             self.adversary.load_state_dict(checkpoint.adversary["model"])
             self.adversary_optimizer.load_state_dict(checkpoint.adversary["optimizer"])
+            self.judged, self.wins = (checkpoint.adversary[name] for name in ("judged", "wins"))
         if checkpoint.random:
             self.draws.set_state(checkpoint.random["draws"])
             torch.set_rng_state(checkpoint.random["torch"])
@@ -445,10 +532,10 @@ def loop(trainer: Trainer, plan: Plan, out: Path, save_every: float) -> None:
                 before, count = sums.get(name, (0, 0))
                 sums[name] = (before + value, count + 1)
             if trainer.step % LOG_EVERY == 0:
-                steps = sums["total"][1]
+                steps = max(count for _, count in sums.values())
                 means = {name: float(value) / count for name, (value, count) in sums.items()}
                 sums = {}
-                _require_number(trainer, out, means["total"])
+                _require_number(trainer, out, means.get("total", 0.0))
                 perplexity = trainer.codec.quantizer.perplexity().tolist()
                 means["audio_per_second"] = steps * size / max(now - logged, 1e-9)
                 means["perplexity_1"], means["perplexity_12"] = perplexity[0], perplexity[-1]

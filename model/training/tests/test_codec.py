@@ -11,18 +11,23 @@ soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("tqdm")
 
 from parlo_training.codec import Codec
+from parlo_training.excitation import PULL, TURN, Excitation
 from parlo_training.harmonic_noise import NOISE
+from parlo_training.latents import MIDDLE_DB, Layout
 from support import CLIP, setting
 
-HEADS = ("harmonic", "harmonic-noise", "vocos")
-KINDS = [(rate, head) for rate in (16000, 24000) for head in HEADS]
+VOICE = ('encoder.kind="voice"', "quantizer.level_scale=0.67", "quantizer.phase_scale=2.0",
+         "quantizer.phase_from=1", 'decoder.head="harmonic-noise"')
+HEADS = {name: (f'decoder.head="{name}"',) for name in ("harmonic", "harmonic-noise", "vocos")}
+CODECS = HEADS | {"voice": VOICE}
+KINDS = [(rate, name) for rate in (16000, 24000) for name in CODECS]
 
 
 def make(rate=16000, head="harmonic", config="tiny", seed=1):
     """A codec with codebooks of its own latents' spread, and weights that make a difference."""
     torch.manual_seed(seed)
-    codec = Codec(setting(config, f"audio.rate={rate}", f'decoder.head="{head}"')).eval()
-    codec.quantizer.codebooks.normal_()
+    codec = Codec(setting(config, f"audio.rate={rate}", *CODECS[head])).eval()
+    codec.quantizer.codebooks.normal_().mul_(codec.quantizer.visible[:, None])
     with torch.no_grad():  # an untrained head hardly listens to what is before it
         codec.decoder.head.weight.mul_(4)
         if head == "harmonic":
@@ -63,7 +68,8 @@ def stream_decoder(codec, latent, depths):
     states = [torch.zeros(1, decoder.hop)]
     sources = {"harmonic": (1, 2, decoder.hop), "harmonic-noise": (1, decoder.hop), "vocos": None}
     if sources[own.head]:
-        states += [torch.zeros(1, 3), torch.zeros(sources[own.head])]
+        oscillator = 3 if own.head == "harmonic" else 5
+        states += [torch.zeros(1, oscillator), torch.zeros(sources[own.head])]
     states += decoder.stack.initial_states(1, own.width)
     states += decoder.fine.initial_states(1, own.fine_width)
     pieces = []
@@ -82,11 +88,13 @@ def depths_of(codec, frames):
 def test_a_stream_is_encoded_as_a_whole_file_is(codec):
     audio = speech(codec)
     whole, streamed = codec.encoder(audio)[0], stream_encoder(codec, audio)
-    # the pitch element is in units of 1/32 octave; the others have unit variance
+    # the pitch element is in units of 1/32 octave, the level's in dB; the others have unit variance
+    layout = Layout(codec.config.quantizer)
     scale = torch.ones(whole.shape[-1])
     scale[0] = codec.config.quantizer.pitch_scale
+    scale[1 : layout.told] = 10
     assert ((whole - streamed).abs() / scale).max() < 1e-5
-    assert whole[..., 1:].std() > 0.5
+    assert whole[..., layout.told :].std() > 0.5
 
 
 @torch.no_grad()
@@ -169,9 +177,10 @@ def test_nothing_is_not_finite(codec, level):
     audio.requires_grad_()
     latent, scores = codec.encoder(audio)
     made = codec.decoder(latent, depths_of(codec, 20))
-    assert torch.isfinite(latent).all() and torch.isfinite(scores).all()
+    assert torch.isfinite(latent).all()
+    assert all(torch.isfinite(values).all() for values in scores.values())
     assert torch.isfinite(made).all()
-    (made.square().sum() + scores.logsumexp(-1).sum()).backward()
+    (made.square().sum() + scores["pitch"].logsumexp(-1).sum()).backward()
     assert torch.isfinite(audio.grad).all()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in codec.parameters())
     codec.zero_grad(set_to_none=True)
@@ -216,7 +225,7 @@ def test_the_compute_is_stated_by_part():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("head", ["harmonic", "harmonic-noise"])
+@pytest.mark.parametrize("head", ["harmonic", "harmonic-noise", "voice"])
 def test_draws_share_codes_and_differ_in_noise(head):
     codec = make(head=head)
     codes = codec.encode(speech(codec))
@@ -263,3 +272,86 @@ def test_pulses_follow_a_track():
     peaks = (pulses > 0.7 * pulses.max()).nonzero().flatten() + 1
     turns = peaks * hertz / 16000
     assert len(peaks) > 40 and (turns - turns.round()).abs().max() < hertz / 16000
+
+
+# Level and phase, told apart.
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gain_db", [-30, -20, 10])
+def test_the_level_is_told_apart(gain_db):
+    codec = make(head="voice")
+    audio = speech(codec)
+    layout = Layout(codec.config.quantizer)
+    latent, louder = (codec.encoder(audio * gain)[0] for gain in (1, 10 ** (gain_db / 20)))
+    level = layout.level_db(latent)
+    loud = level > -30  # what is near the floor does not move as far
+    assert (layout.level_db(louder) - level)[loud].sub(gain_db).abs().max() < 1
+    other = (latent - louder)[..., layout.told :].abs()[loud[..., 0]]
+    assert other.mean() < 0.1
+    # and what is told is what is heard
+    depth = torch.full(latent.shape[:2], codec.config.quantizer.stages)
+    louder = latent.clone()
+    louder[..., layout.level] += layout.level_scale * 6.0206
+    levels = [codec.decoder(x, depth).square().mean().sqrt() for x in (latent, louder)]
+    # the blocks see the level too; untrained, they make little of it
+    assert 1.4 < float(levels[1] / levels[0]) < 2.8
+
+
+@torch.no_grad()
+def test_the_level_is_that_of_the_sound():
+    codec = make(head="voice")
+    layout = Layout(codec.config.quantizer)
+    for level_db in (-60.0, MIDDLE_DB, -3.0):
+        noise = torch.randn(1, 16000, generator=torch.Generator().manual_seed(1))
+        latent, _ = codec.encoder(noise * 10 ** (level_db / 20))
+        assert float(layout.level_db(latent)[:, 2:].mean()) == pytest.approx(level_db, abs=0.7)
+
+
+@torch.no_grad()
+def test_books_before_the_phases_leave_it_alone():
+    codec = make(head="voice")
+    layout, books = Layout(codec.config.quantizer), codec.quantizer
+    latents = torch.randn(600, codec.config.quantizer.latent)
+    books.start(latents)
+    for _ in range(3):
+        books.quantize(latents[None], torch.full((1, 600), 4), learn=True)
+    phase = slice(layout.phase, layout.told)
+    assert (books.codebooks[:1, :, phase] == 0).all()
+    assert (books.codebooks[1:, :, phase].std((1, 2)) > 0.1).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wrong", [0.98, 1.0, 1.01])
+def test_the_oscillator_follows_phases_that_are_told(wrong):
+    """Told where the pulses are, it comes to them within some frames, though the pitch that was told
+    is off by 2 %; told nothing, it stays where that left it."""
+    excitation = Excitation(16000, 320, 32)
+    hertz, time = 140.0, 60
+    element = excitation.pitch.element(torch.full((1, time), hertz * wrong))
+    ends = hertz * 0.02 * torch.arange(1, time + 1) + 0.3
+    told = torch.where(torch.arange(time) < 40, 1.0, 0.0).unsqueeze(0)
+    angle = 2 * torch.pi * ends.unsqueeze(0)
+    before, now, phase = excitation.oscillate(element)
+    free = torch.remainder(phase + (before + now) * 160, TURN)
+    offset, mean = excitation.lock(free, told * torch.cos(angle), told * torch.sin(angle),
+                                   torch.zeros(1, 2))
+    off = (free / TURN + offset - ends)[0]
+    off = (off - off.round()).abs()
+    drift = abs(1 - wrong) * hertz * 0.02
+    # behind by what it drifts while it catches up
+    assert off[8:40].max() < drift * (1 - PULL) / PULL + 0.01
+    kept = offset[0, 40:] - offset[0, 39]
+    assert (kept - kept.round()).abs().max() < 1e-4
+    # a frame at a time, or all at once
+    state, steps = torch.zeros(1, 2), []
+    for frame in range(time):
+        at = slice(frame, frame + 1)
+        one, state = excitation.lock(
+            free[:, at], (told * torch.cos(angle))[:, at], (told * torch.sin(angle))[:, at],
+            state,
+        )
+        state = state[:, -1]
+        steps.append(one)
+    apart = torch.cat(steps, 1) - offset
+    assert (apart - apart.round()).abs().max() < 1e-4

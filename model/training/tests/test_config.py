@@ -29,11 +29,13 @@ def test_the_16_khz_configuration_spells_the_defaults_out():
 
 def test_each_configuration_changes_what_its_name_says():
     names = {path.stem for path in CONFIGS.glob("*.toml")}
-    assert names == {"parlo-16k", "parlo-16k-lean", "parlo-24k", "tiny", "vocos-head"}
+    assert names == {"parlo-16k", "parlo-16k-lean", "parlo-16k-voice", "parlo-24k", "tiny",
+                     "vocos-head"}
     assert setting("parlo-24k") == override(Config(), ["audio.rate=24000"])
     assert setting("vocos-head") == override(Config(), ['decoder.head="vocos"'])
     assert setting("parlo-16k-lean").quantizer == Config().quantizer
     assert setting("parlo-16k-lean").decoder.head == "harmonic-noise"
+    assert setting("parlo-16k-voice").encoder.kind == "voice"
     assert setting("tiny").quantizer.entries == 32
 
 

@@ -33,6 +33,8 @@ PARTS = ("encoder", "decoder")
 KINDS = {
     "tiny": (), "vocos": ('decoder.head="vocos"',), "24k": ("audio.rate=24000",),
     "lean": ('decoder.head="harmonic-noise"',),
+    "voice": ('encoder.kind="voice"', "quantizer.level_scale=0.67", "quantizer.phase_scale=2.0",
+              "quantizer.phase_from=1", 'decoder.head="harmonic-noise"'),
 }
 # a graph takes seconds to write: one export a kind is shared, and what does not depend on the
 # graphs copies them

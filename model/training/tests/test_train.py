@@ -140,7 +140,8 @@ def test_the_same_seed_trains_the_same(cache):
     ('decoder.head="harmonic-noise"', "training.follow=0.5", "losses.complex=0.5"),
     ("losses.draws=1",),
     ("training.bf16=true",),
-    ("training.adversarial_from=0.5",),
+    ("training.adversarial_from=0.5", "training.adversarial_warmup=0",
+     "training.discriminator_width=16", "training.seconds=0.5"),
 ])
 def test_every_kind_of_run_takes_steps(changes, tmp_path):
     rate = 24000 if "audio.rate=24000" in changes else 16000
@@ -209,7 +210,8 @@ def test_a_run_leaves_a_checkpoint_its_configuration_and_a_log(cache, tmp_path, 
 
 def test_the_log_keeps_its_columns_when_discriminators_begin(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "LOG_EVERY", 2)
-    run(cache, tmp_path, "--steps", 4, "--set", "training.adversarial_from=0.5")
+    words = ("adversarial_from=0.5", "adversarial_warmup=1", "discriminator_width=16")
+    run(cache, tmp_path, "--steps", 6, *(x for word in words for x in ("--set", f"training.{word}")))
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert all(None not in row for row in rows)
     assert float(rows[-1]["total"]) == pytest.approx(float(rows[0]["total"]), rel=0.9)
