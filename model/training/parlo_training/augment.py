@@ -22,6 +22,7 @@ from torch.nn.functional import pad
 
 from .errors import UserError
 
+SHARES = ("equalise", "band_limit", "room", "noise", "talkers", "alone", "tones", "clip")
 PEAK = 0.99
 EQUALISE_DB = 8.0
 LOW_CUT_HZ = (50.0, 300.0)
@@ -38,6 +39,8 @@ LEAST_NOISE = 1e-4
 # The slowest filter, a low cut at 50 Hz, has decayed by 120 dB after this time.
 _TAIL_S = 1 / 16
 _CURVE_TERMS = 5
+TONES = 4  # at most, at once
+TONE_HZ = (80.0, 5000.0)
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,13 @@ class AugmentConfig:
     noise: float = 0.15
     noise_snr_db: tuple[float, float] = (5.0, 30.0)  # the speech's level over the noise's RMS
     talkers: float = 0.03  # a second talker out of the same batch, at -10..0 dB
+    alone: float = 0.0  # noise or music without speech, at the speech's level
+    tones: float = 0.0  # a few steady or gliding tones instead of speech
     clip: float = 0.02  # hard clipping of the input alone, 3..12 dB under its peak
     clean_target: bool = False  # False: the target keeps noise and room, as a codec should
 
     def __post_init__(self):
-        for name in ("equalise", "band_limit", "room", "noise", "talkers", "clip"):
+        for name in SHARES:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"augment.{name} must be 0 to 1, not {getattr(self, name)}")
         for name in ("gain_db", "noise_snr_db"):
@@ -77,11 +82,13 @@ class Augmented:
     target: [B, T], what the decoder is to say; |x| < 1.
     pitch_known: [B] bool, False where a second talker, or noise at a ratio under 10 dB, makes a
         pitch label of the clean speech untrue.
+    tones: [B] bool, True where there are tones instead of speech.
     """
 
     input: Tensor
     target: Tensor
     pitch_known: Tensor
+    tones: Tensor
 
 
 class _Draws:
@@ -91,6 +98,7 @@ class _Draws:
         *("gain", "talker", "talker_shift", "talker_db", "equalise", "depth"),
         *("band_limit", "low_cut", "high_cut", "room", "room_index"),
         *("noise", "noise_start", "noise_snr", "clip", "clip_db"),
+        *("alone", "alone_start", "tones"),
     )
 
     def __init__(
@@ -102,6 +110,7 @@ class _Draws:
 
         self._column = dict(zip(self._UNIFORM, uniform(len(self._UNIFORM))))
         self.curves = (uniform(_CURVE_TERMS) * 2 - 1).t()
+        self.tone = uniform(4 * TONES).t().unflatten(1, (4, TONES))
 
         def chosen(name: str, probability: float) -> Tensor:
             return self._column[name] < (0.0 if name in off else probability)
@@ -112,6 +121,8 @@ class _Draws:
         self.room = chosen("room", config.room)
         self.noise = chosen("noise", config.noise)
         self.clip = chosen("clip", config.clip)
+        self.alone = chosen("alone", config.alone)
+        self.tones = chosen("tones", config.tones) & ~self.alone
         self.snr_db = self.between("noise_snr", config.noise_snr_db)
 
     def between(self, name: str, limits: tuple[float, float]) -> Tensor:
@@ -154,12 +165,13 @@ class Augment:
         """
         if speech.dim() != 2 or speech.numel() == 0:
             raise ValueError(f"speech is [B, T], not {list(speech.shape)}")
-        off = {"noise"} if self.noise is None else set()
+        off = {"noise", "alone"} if self.noise is None else set()
         off |= {"room"} if self.rooms is None else set()
         off |= {"talker"} if len(speech) == 1 else set()
         draws = _Draws(self.config, len(speech), generator, off)
 
         speech = self._add_talkers(speech, draws)
+        speech = self._replace(speech, draws)
         noise = self._cut_noise(speech, draws)
         input, target, noise = self._filter(speech, noise, draws)
         # Levels are those of the speech without noise, so that a ratio means what it says.
@@ -167,8 +179,9 @@ class Augment:
         gain = _gain(active_level(target, self.rate), level)[:, None]
         input, target = self._add_noise(input * gain, target * gain, noise, level, draws)
         input, target = self._limit(input, target, draws)
-        known = ~(draws.talker | (draws.noise & (draws.snr_db < PITCH_SNR_DB)))
-        return Augmented(input, target, known.to(speech.device))
+        other = draws.talker | draws.alone | draws.tones
+        known = ~(other | (draws.noise & (draws.snr_db < PITCH_SNR_DB)))
+        return Augmented(input, target, known.to(speech.device), draws.tones.to(speech.device))
 
     def _add_talkers(self, speech: Tensor, draws: _Draws) -> Tensor:
         """speech [B, T] with another item of the batch added where that was drawn."""
@@ -182,6 +195,21 @@ class Augment:
         levels = active_level(speech, self.rate)
         gain = _gain(levels[second], levels[first]) * relative
         return speech.index_add(0, first, speech[second] * gain[:, None])
+
+    def _replace(self, speech: Tensor, draws: _Draws) -> Tensor:
+        """speech [B, T] with noise or tones in the place of items that drew these."""
+        length = speech.shape[1]
+        if draws.alone.any():
+            at = _indices(draws.alone)
+            start = draws.index("alone_start", self.noise.numel())[at].to(self.noise.device)
+            offset = torch.arange(length, device=self.noise.device)
+            noise = self.noise[(start[:, None] + offset).remainder_(self.noise.numel())].to(speech)
+            speech = speech.index_copy(0, at.to(speech.device), noise)
+        if draws.tones.any():
+            at = _indices(draws.tones)
+            tones = _tones(draws.tone[at], length, self.rate).to(speech)
+            speech = speech.index_copy(0, at.to(speech.device), tones)
+        return speech
 
     def _cut_noise(self, speech: Tensor, draws: _Draws) -> Tensor:
         """A stretch of noise for each item that drew it: [n, T]."""
@@ -293,6 +321,24 @@ class Augment:
             most = loud.abs().amax(dim=1, keepdim=True) * under[:, None]
             input = input.index_copy(0, at, loud.clamp(-most, most))
         return input, target
+
+
+def _tones(draws: Tensor, length: int, rate: int) -> Tensor:
+    """Tones [n, length] by what chance said, 0..1 [n, 4, TONES]: whether each is there (the first
+    is), its frequency in an even spread of octaves, how far it glides, how loud it is."""
+    there, place, glide, loud = draws.unbind(1)
+    low, high = TONE_HZ
+    hertz = low * (min(high, 0.45 * rate) / low) ** place
+    # half of them hold their pitch, the others move by up to an octave a second
+    octaves = torch.where(glide < 0.5, 0.0, 4 * (glide - 0.75))
+    time = torch.arange(length, dtype=torch.float64) / rate
+    hertz = (hertz[..., None] * torch.exp2(octaves[..., None] * time)).clamp(max=0.47 * rate)
+    turns = hertz.cumsum(-1) / rate + place[..., None] * 17
+    there = there < 0.3
+    there[:, 0] = True
+    gain = there * _decibels(-20 * loud)
+    tones = (gain[..., None] * torch.sin(2 * math.pi * torch.remainder(turns, 1.0))).sum(1)
+    return 0.1 * tones.float()
 
 
 def active_level(audio: Tensor, rate: int) -> Tensor:

@@ -25,6 +25,7 @@ class Batch:
     target: Tensor  # [B, samples]
     pitch: Tensor  # [B, T] Hz at the middle of each frame, signed as in the cache
     pitch_known: Tensor  # [B] bool
+    tones: Tensor  # [B] bool: tones instead of speech
     # [B, 4 T + 1] unwrapped cycles of the glottal pulses, a quarter of a frame apart, from the
     # input's sample -hop on: what the decoder's pulses may follow
     track: Tensor
@@ -162,7 +163,8 @@ class Corpus:
         pitch = self.pitch[at].float() * speed * known
         made = self.augment(speech, generator)
         known = made.pitch_known.to(self.device)
-        return Batch(made.input, made.target, pitch, known, self._track(start, time, speed))
+        track = self._track(start, time, speed)
+        return Batch(made.input, made.target, pitch, known, made.tones, track)
 
     def _track(self, start: Tensor, time: int, speed: float) -> Tensor:
         """The pulses' unwrapped cycles [B, 4 x time + 1] of crops from these samples on."""

@@ -171,6 +171,7 @@ class Trainer:
         if config.losses.aperiodic:
             voiced = (batch.pitch > 0) & batch.pitch_known[:, None]
             rest = aperiodic(batch.target, batch.track, voiced)[:, :-delay]
+            rest = rest * ~batch.tones[:, None]  # there is no noise in those
         spectral = self.loss(made, target, weight, self._phases_count(depth, follow), rest)
         terms = {"spectral": spectral.loss, "apart": spectral.apart}
         if config.losses.draws == 2:

@@ -22,7 +22,8 @@ from parlo_training.errors import UserError
 
 RATE = 16000
 LENGTH = 8000
-PLAIN = dict(equalise=0.0, band_limit=0.0, room=0.0, noise=0.0, talkers=0.0, clip=0.0)
+PLAIN = dict(equalise=0.0, band_limit=0.0, room=0.0, noise=0.0, talkers=0.0, clip=0.0,
+             alone=0.0, tones=0.0)
 ALL = {name: 1.0 for name in PLAIN}
 
 
@@ -263,6 +264,32 @@ def test_second_talker_is_another_item():
     alone = augment(speech[:1], talkers=1.0)
     assert alone.pitch_known.all()
     assert_scaled(alone.target, speech[:1])
+
+
+def test_noise_alone_is_as_loud_as_speech_and_has_no_pitch():
+    noise = white(50000, seed=5)
+    out = augment(white(16, LENGTH), 1, noise, alone=1.0, gain_db=(-30.0, -30.0))
+    assert torch.equal(out.input, out.target) and not out.pitch_known.any()
+    level = decibels(active_level(out.target, RATE))
+    assert (level + 30).abs().max() < 0.1
+    # a stretch of the recording, somewhere
+    spread = torch.cat([noise, noise])
+    where = torch.nn.functional.conv1d(spread[None, None], out.target[:1, None, :400]).argmax()
+    found = spread[where : where + LENGTH]
+    assert torch.nn.functional.cosine_similarity(found, out.target[0], dim=0) > 0.999
+    # without recordings there is none
+    assert augment(white(2, LENGTH), alone=1.0).pitch_known.all()
+
+
+def test_tones_are_few_and_have_no_pitch():
+    out = augment(white(32, LENGTH), tones=1.0)
+    assert torch.equal(out.input, out.target) and not out.pitch_known.any()
+    spectra = torch.fft.rfft(out.target * torch.hann_window(LENGTH)).square().abs()
+    share = spectra / spectra.sum(1, keepdim=True)
+    few = share.sort(1, descending=True).values[:, :400].sum(1)
+    assert (few > 0.95).all()
+    # some are a single tone that holds its pitch
+    assert ((share.sort(1, descending=True).values[:, :5].sum(1)) > 0.95).sum() >= 5
 
 
 def test_clipping_spares_the_target():
