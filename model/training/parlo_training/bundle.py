@@ -24,6 +24,7 @@ MAX_BEAM = 32
 SEARCH_FRAMES = 128
 # Frames of one run, where the graphs take as many as there are. More are hardly faster.
 RUN_FRAMES = 32
+BLOCK_FRAMES = 500  # of a token file: 10 s, whose frames are coded knowing those before
 
 
 class BundleError(UserError):
@@ -44,6 +45,7 @@ class BundleCodec:
     def __init__(self, folder: Path | str, beam: int = 4, at_once: int = RUN_FRAMES):
         self.folder = Path(folder)
         self.at_once = at_once
+        self._integers = None
         self.beam = min(max(beam, 1), MAX_BEAM)
         path, text = self.folder / MANIFEST, self._bytes(MANIFEST)
         self.identity = hashlib.sha256(text).hexdigest()
@@ -142,8 +144,28 @@ class BundleCodec:
     def process(self, audio: np.ndarray, depths: Iterable[int]) -> dict[int, np.ndarray]:
         """What is heard at each depth, {depth: audio [samples]}: as long as `audio`, not late."""
         codes = self.codes(self.latents(audio), depths)
-        heard = slice(self.delay_samples, self.delay_samples + len(audio))
-        return {depth: self.decode(codes[depth])[heard] for depth in depths}
+        return {depth: self.heard(codes[depth], len(audio)) for depth in depths}
+
+    def heard(self, codes: np.ndarray, samples: int) -> np.ndarray:
+        """Audio [samples] of codes [frames, depth], not late."""
+        return self.decode(codes)[self.delay_samples : self.delay_samples + samples]
+
+    def coded_bits(self, codes: np.ndarray) -> float | None:
+        """Bits that codes [frames, depth] take after the entropy coder, each frame knowing all before
+        it, as in a file's block; None if the bundle has no entropy model. Framing is not counted."""
+        if "entropy" not in self.manifest:
+            return None
+        if self._integers is None:
+            from .entropy_integer import Integers
+
+            self.verified(self.manifest["entropy"]["file"])
+            self._integers = Integers(self.folder / self.manifest["entropy"]["file"])
+        total = 0.0
+        for at in range(0, len(codes), BLOCK_FRAMES):
+            part = codes[at : at + BLOCK_FRAMES]
+            earlier = np.tri(len(part), k=-1, dtype=bool)
+            total += float(self._integers.bits(part, earlier).sum())
+        return total
 
     def checked(self, depth: int) -> int:
         """The depth, if there are as many codebooks. Raises BundleError if not."""

@@ -26,7 +26,7 @@ from torch import Tensor
 from .bundle import BundleCodec
 from .entropy import EntropyConfig, EntropyModel
 from .errors import UserError
-from .evaluate import _beside, count, load, need, read_rows
+from .evaluate import count, load, need, read_rows
 from .report import Rows
 
 PACKET = 3  # frames
@@ -612,10 +612,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--state", type=Path, required=True, metavar="FILE", help="entropy.pt, of its codes")
     add("--out", type=Path, required=True, metavar="FILE",
         help="a row for each pattern, strategy and clip; a later run goes on from what it finds")
-    add("--bench", type=Path, default=_beside("../shared/bench"), metavar="DIR",
-        help="the measuring bench")
-    add("--speech", type=Path, default=_beside("../shared/speech"), metavar="DIR",
-        help="the folder that heldout/ is in")
+    add("--bench", type=Path, required=True, metavar="DIR", help="the measuring bench")
+    add("--speech", type=Path, required=True, metavar="DIR", help="the folder that heldout/ is in")
     add("--clips", type=count, default=1000, metavar="N", help="only the first N clips")
     add("--patterns", default=",".join(PATTERNS), metavar="NAME,...",
         help="packet-5, single-5 (per cent), burst-40 (ms); late-10 (per cent): packets that come "

@@ -1,6 +1,6 @@
-"""Scores a bundle beside the other codecs' recorded scores: a table, a plot, spectrogram sheets.
+"""Scores a bundle beside the other codecs' recorded scores: tables, a plot, spectrogram sheets.
 
-Needs the measuring bench (its `score.py`, held-out list and peers) and the held-out speech.
+Needs the measuring bench (its `score.py`, lists and peers) and the held-out speech.
 Packages that only an evaluation needs are imported where they are used, so that the other commands
 run without them.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError
-from .report import Rows, family_of, heading, is_ours, report
+from .report import LISTS, Rows, family_of, figures_of, heading, is_ours, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 WHOLE = ("core", "all")  # what --metrics says in an evaluation that docs/quality may hold
-SHEETS = 6
-SHEET_DEPTHS = (3, 6, 12)
-SHEET_PEERS = ("lyra2-3.2", "lyra2-6.0", "opusnolace-6", "codec2-3.2")
+SHEETS = 8
+SHEET_OURS = ("parlo-3", "parlo-6", "parlo-12")
+SHEET_OLD_DEPTH = 6  # of another bundle that is compared
+SHEET_PEERS = ("lyra2-3.2", "lyra2-6.0", "opusnolace-12")
+HARD_DEPTHS = (3, 6, 12)  # at which noise and two talkers are measured
 
 
 # Options.
@@ -50,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another bundle, to be shown beside it in table and plot")
     add("--depths", type=depth_list, default="1,2,3,4,6,8,12", metavar="K,K,...",
         help="numbers of codebooks")
-    add("--bench", type=Path, default=_beside("../shared/bench"), metavar="DIR",
-        help="the measuring bench")
-    add("--speech", type=Path, default=_beside("../shared/speech"), metavar="DIR",
+    add("--bench", type=Path, required=True, default=absent, metavar="DIR",
+        help="the measuring bench: a folder with score.py, heldout.txt and peers/scores.csv")
+    add("--speech", type=Path, required=True, default=absent, metavar="DIR",
         help="the folder that heldout/ is in")
     add("--out", type=Path, default=absent, metavar="DIR",
         help="for table, plot and sheets (default: docs/quality; with --clips, --quick or metrics "
@@ -66,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--beam", type=count, default=4, metavar="N",
         help="candidates that the search for codes keeps")
     add("--clips", type=count, default=absent, metavar="N",
-        help="only the first N clips, for a quick look")
+        help="only the first N clips of each list, for a quick look")
+    add("--lists", type=list_names, default=",".join(LISTS), metavar="NAME,NAME,...",
+        help="which of the bench's lists; those that it lacks are left out")
+    add("--report", type=Path, default=absent, metavar="FILE", help="write our means as JSON")
 
 
 def _beside(path: str) -> Path:
@@ -92,6 +97,15 @@ def depth_list(text: str) -> tuple[int, ...]:
     return depths
 
 
+def list_names(text: str) -> tuple[str, ...]:
+    """Names out of "clean,noisy". Raises argparse.ArgumentTypeError."""
+    names = tuple(text.split(","))
+    if unknown := sorted(set(names) - set(LISTS)):
+        known = ", ".join(LISTS)
+        raise argparse.ArgumentTypeError(f'there is no list "{unknown[0]}"; there are {known}')
+    return names
+
+
 # The course of an evaluation.
 
 
@@ -105,26 +119,35 @@ def run(args: argparse.Namespace) -> int:
     need(speech, ("heldout",), "the speech", "--speech")
     from .bundle import BundleCodec
 
-    lines = (bench / "heldout.txt").read_text().split("\n")
-    clips = [Path(line.strip()) for line in lines if line.strip()][: getattr(args, "clips", None)]
-    stems = {clip.stem for clip in clips}
-    peers = [row for row in read_rows(bench / "peers" / "scores.csv") if row["stem"] in stems]
     codec, old = BundleCodec(args.bundle, args.beam), None
     for depth in args.depths:
         codec.checked(depth)
     if "compare" in args:
         old = BundleCodec(args.compare, args.beam)
         old.checked(args.depths[0])
-        if old.name in {"parlo", *(family_of(row["codec"]) for row in peers)}:
+    lists, folders = {}, {}
+    for name, (file, _, recorded) in LISTS.items():
+        if name not in args.lists or not (bench / file).exists():
+            continue
+        clips = clips_of(bench / file, getattr(args, "clips", None))
+        stems = {clip.stem for clip in clips}
+        peers = [row for row in read_rows(bench / "peers" / recorded) if row["stem"] in stems]
+        if old and old.name in {"parlo", *(family_of(row["codec"]) for row in peers)}:
             raise UserError(
                 f"the bundle {args.compare} cannot be told from another codec in the table: both "
                 f"are named {old.name}; change the name in a copy's manifest.toml"
             )
-
-    ours = measure(codec, clips, args)
-    others = renamed(measure(old, clips, args), old.name) if old else []
-    others += peers
-    text = report(ours, others, heading(codec, ours, args.metrics, old))
+        depths = args.depths if name == "clean" else [d for d in args.depths if d in HARD_DEPTHS]
+        ours = measure(codec, name, clips, depths, args)
+        others = renamed(measure(old, name, clips, depths, args), old.name) if old else []
+        lists[name] = (ours, others + peers)
+        folders[name] = clips
+    if not lists:
+        raise UserError(f"{bench} has none of the lists {', '.join(args.lists)}")
+    first = next(iter(lists.values()))[0]
+    text = report(lists, heading(codec, first, args.metrics, old))
+    if "report" in args:
+        args.report.write_text(json.dumps(figures_of(lists), indent=1) + "\n")
     out = destination(args)
     if out is None:
         print(text)
@@ -132,16 +155,29 @@ def run(args: argparse.Namespace) -> int:
     from . import figures
 
     out.mkdir(parents=True, exist_ok=True)
-    write_rows(out / "scores.csv", ours)
     (out / "scores.md").write_text(text, encoding="utf-8")
-    figures.plot(ours + others, out / "quality.png", old.name if old else None)
-    for number, clip in enumerate(figures.spread(clips, SHEETS), 1):
-        rows = [row for row in ours + peers if row["stem"] == clip.stem]
-        decoded = work_folder(codec, args), bench / "peers"
-        panels = sheet_panels(speech / "heldout" / clip, rows, *decoded, figures.SHEET_RATE)
-        figures.sheet(panels, clip.stem, out / f"sheet-{number}.png")
-    print(f"wrote the table, the plot and the sheets to {out}")
+    for name, (ours, _) in lists.items():
+        write_rows(out / LISTS[name][2], ours)
+    if "clean" in lists:
+        ours, others = lists["clean"]
+        figures.plot(ours + others, out / "quality.png", old.name if old else None)
+        for number, clip in enumerate(figures.spread(folders["clean"], SHEETS), 1):
+            rows = [row for row in ours + others if row["stem"] == clip.stem]
+            sources = [(work_folder(codec, args), name, name) for name in SHEET_OURS]
+            if old:
+                was = f"parlo-{SHEET_OLD_DEPTH}"
+                sources.append((work_folder(old, args), was, f"{old.name}-{SHEET_OLD_DEPTH}"))
+            sources += [(bench / "peers", peer, peer) for peer in SHEET_PEERS]
+            panels = sheet_panels(speech / "heldout" / clip, rows, sources, figures.SHEET_RATE)
+            figures.sheet(panels, clip.stem, out / f"sheet-{number}.png")
+    print(f"wrote the tables, the plot and the sheets to {out}")
     return 0
+
+
+def clips_of(path: Path, most: int | None) -> list[Path]:
+    """The clips that a list names, a line each."""
+    lines = path.read_text().split("\n")
+    return [Path(line.strip()) for line in lines if line.strip()][:most]
 
 
 def need(folder: Path, parts: Iterable[str], what: str, option: str) -> None:
@@ -165,13 +201,22 @@ def work_folder(codec: BundleCodec, args: argparse.Namespace) -> Path:
     return args.decoded / f"{codec.identity[:12]}-beam{codec.beam}"
 
 
-def measure(codec: BundleCodec, clips: list[Path], args: argparse.Namespace) -> Rows:
-    """Decodes the clips and scores them, at those of the depths that the bundle has."""
-    depths = [depth for depth in args.depths if depth <= codec.max_depth]
+def measure(
+    codec: BundleCodec, name: str, clips: list[Path], depths: Iterable[int],
+    args: argparse.Namespace,
+) -> Rows:
+    """Decodes the clips of a list and scores them, at those of the depths that the bundle has."""
+    depths = [depth for depth in depths if depth <= codec.max_depth]
     folder = work_folder(codec, args)
     decode_clips(codec, [args.speech / "heldout" / clip for clip in clips], depths, folder)
     rates = {f"parlo-{depth}": codec.kbps(depth) for depth in depths}
-    return score(rates, clips, args, folder)
+    rows = score(rates, name, clips, args, folder)
+    for row in rows:
+        coded = folder / row["codec"] / f"{row['stem']}.bits"
+        row["coded_kbps"] = ""
+        if coded.exists() and float(row["seconds"]) > 0:
+            row["coded_kbps"] = f"{float(coded.read_text()) / float(row['seconds']) / 1000:.4f}"
+    return rows
 
 
 def renamed(rows: Rows, name: str) -> Rows:
@@ -182,7 +227,8 @@ def renamed(rows: Rows, name: str) -> Rows:
 def decode_clips(
     codec: BundleCodec, clips: list[Path], depths: Iterable[int], folder: Path
 ) -> None:
-    """Sends each clip through the codec; writes 16-bit FLAC files folder/parlo-K/STEM.flac.
+    """Sends each clip through the codec; writes 16-bit FLAC files folder/parlo-K/STEM.flac, and beside
+    them STEM.bits: how many bits their codes take after the entropy coder.
 
     Files that are there already are kept. Raises UserError if a clip cannot be read.
     """
@@ -195,11 +241,16 @@ def decode_clips(
         todo = [depth for depth, target in targets.items() if not target.exists()]
         if not todo:
             continue
-        for depth, audio in codec.process(load(clip, codec.sample_rate), todo).items():
+        audio = load(clip, codec.sample_rate)
+        codes, length = codec.codes(codec.latents(audio), todo), len(audio)
+        for depth in todo:
             target, buffer = targets[depth], io.BytesIO()
+            audio, bits = codec.heard(codes[depth], length), codec.coded_bits(codes[depth])
             samples = np.clip(np.round(audio * 32768), -32768, 32767).astype(np.int16)
             soundfile.write(buffer, samples, codec.sample_rate, format="FLAC")
             target.parent.mkdir(parents=True, exist_ok=True)
+            if bits is not None:
+                target.with_suffix(".bits").write_text(f"{bits:.1f}\n")
             part = target.with_suffix(".part")  # what a run leaves that is stopped here is no FLAC
             part.write_bytes(buffer.getvalue())
             os.replace(part, target)
@@ -222,7 +273,7 @@ def load(path: Path, rate: int) -> np.ndarray:
 
 
 def score(
-    rates: dict[str, float], clips: list[Path], args: argparse.Namespace, folder: Path
+    rates: dict[str, float], name: str, clips: list[Path], args: argparse.Namespace, folder: Path
 ) -> Rows:
     """Runs the bench's scorer over the decoded files; one row per codec of `rates` and clip.
 
@@ -232,7 +283,7 @@ def score(
     bench, speech = args.bench, args.speech
     wanted = metric_names(bench, args.metrics)
     # score.py drops the rows of clips that are not in its list: each number has its own table.
-    label = f"{re.sub(r'[^a-z0-9]+', '_', args.metrics)}-{len(clips)}"
+    label = f"{re.sub(r'[^a-z0-9]+', '_', args.metrics)}-{name}-{len(clips)}"
     table, record = folder / f"scores-{label}.csv", folder / f"metrics-{label}.json"
     keep_only(table, record, wanted, bench)
     chosen, bitrates = folder / "clips.txt", folder / "rates.json"
@@ -299,9 +350,10 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 
 def sheet_panels(
-    clip: Path, rows: Rows, decoded: Path, peers: Path, rate: int
+    clip: Path, rows: Rows, sources: list[tuple[Path, str, str]], rate: int
 ) -> list[tuple[str, np.ndarray]]:
-    """(title, audio at the rate) of the clip, and of it by our depths and the peers that there are.
+    """(title, audio at the rate) of the clip, and of it by the codecs of `sources` that there are:
+    (folder, the folder in it that holds the codec's audio, the codec's name in `rows`).
 
     rows: the clip's scores. They tell the codecs' delays, which are removed.
     """
@@ -309,9 +361,8 @@ def sheet_panels(
 
     panels = [("original", load(clip, rate))]
     known = {row["codec"]: row for row in rows}
-    sources = [(decoded, f"parlo-{depth}") for depth in SHEET_DEPTHS]
-    for folder, codec in sources + [(peers, peer) for peer in SHEET_PEERS]:
-        path = folder / codec / f"{clip.stem}.flac"
+    for folder, inner, codec in sources:
+        path = folder / inner / f"{clip.stem}.flac"
         if codec in known and path.exists():
             late = round(float(known[codec]["lag_ms"]) * rate / 1000)
             audio = np.pad(load(path, rate), (max(-late, 0), 0))[max(late, 0) :]

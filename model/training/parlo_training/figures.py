@@ -13,7 +13,7 @@ from PIL import Image
 
 from .report import METRICS, Rows, family_of, mean, measured, values
 
-PLOTTED = ("estoi", "visqol", "spk", "per", "mel_db", "pesq")
+PLOTTED = ("dmos", "estoi", "per", "spk", "pesq", "vuv_pct")
 TICKS = (0.5, 1, 2, 3, 6, 12)  # kbps
 # Family: (name, colour, marker), in the legend's order. Colours that the colour-blind tell apart:
 # Okabe and Ito, "Color Universal Design", 2008.
@@ -54,6 +54,11 @@ def plot(rows: Rows, path: Path, compared: str | None = None) -> None:
             points = [(rate, mean(figures)) for rate, figures in found if figures]
             if points:
                 axes.plot(*zip(*points), **line_style(family, compared))
+            coded = [(values(rows, codecs[rate], "coded_kbps").values(), rate) for rate in codecs]
+            coded = {rate: mean(figures) for figures, rate in coded if figures}
+            points = [(coded[rate], figure) for rate, figure in points if rate in coded]
+            if points:
+                axes.plot(*zip(*points), **coded_style(family, compared))
         axes.set_xscale("log")
         axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -64,7 +69,9 @@ def plot(rows: Rows, path: Path, compared: str | None = None) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(names):]:
         axes.set_visible(False)
-    figure.supxlabel("kbps of the codec's bits alone, logarithmic; ours before entropy coding")
+    figure.supxlabel(
+        "kbps of the codec's bits alone, logarithmic; ours before entropy coding, and, dashed, after it"
+    )
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=3 * columns, frameon=False,
@@ -83,6 +90,13 @@ def line_style(family: str, compared: str | None) -> dict:
         colour, marker = FAMILIES["parlo"][1:]
         style = {"linewidth": 1, "markersize": 5, "markerfacecolor": "white", "zorder": 4}
     return {"label": label, "color": colour, "marker": marker, **style}
+
+
+def coded_style(family: str, compared: str | None) -> dict:
+    """The same line against the bitrate after entropy coding."""
+    style = line_style(family, compared)
+    thin = {"linestyle": "--", "linewidth": 0.6 * style["linewidth"], "markerfacecolor": "white"}
+    return style | thin | {"label": f"{style['label']}, coded", "zorder": style["zorder"] - 0.5}
 
 
 def spread(clips: list[Path], most: int) -> list[Path]:

@@ -35,6 +35,7 @@ class Metric:
 
 
 METRICS = {
+    "dmos": Metric("Distill-MOS, naturalness", 2),
     "pesq": Metric("PESQ, wideband", 2),
     "stoi": Metric("STOI", 3),
     "estoi": Metric("ESTOI", 3),
@@ -51,16 +52,28 @@ METRICS = {
     "gpe_pct": Metric("gross pitch errors, %", 2, more_is_better=False),
     "vuv_pct": Metric("voicing errors, %", 2, more_is_better=False),
 }
-JUDGED = ("estoi", "visqol", "spk", "per", "mel_db")
-# (bar, our depth, the peer, what reaching it means)
+LISTS = {  # of the bench: file, heading, where other codecs' scores are
+    "clean": ("heldout.txt", "Clean speech", "scores.csv"),
+    "noisy": ("noisy.txt", "Speech in noise, 5 to 15 dB", "scores-noisy.csv"),
+    "talkers": ("talkers.txt", "Two talkers at once", "scores-talkers.csv"),
+}
+# What a voice has to reach: list, metric, {depth: (floor, aim)}
 BARS = (
-    ("V1", 12, "opusnolace-6", "floor"),
-    ("V1", 12, "opusnolace-9", "aim"),
-    ("V2", 6, "codec2-3.2", "floor"),
-    ("V2", 6, "lyra2-6.0", "aim"),
-    ("V3", 3, "codec2-1.3", "floor"),
-    ("V3", 3, "lyra2-3.2", "aim"),
+    ("clean", "dmos", {3: (3.30, 3.60), 6: (3.55, 3.80), 12: (3.70, 3.95)}),
+    ("clean", "estoi", {3: (0.77, 0.80), 6: (0.84, 0.86), 12: (0.875, 0.90)}),
+    ("clean", "per", {3: (52, 48), 6: (42, 37), 12: (37, 31)}),
+    ("clean", "spk", {3: (0.94, 0.955), 6: (0.968, 0.975), 12: (0.978, 0.983)}),
+    ("clean", "pesq", {6: (2.5, 2.75), 12: (2.7, 3.2)}),
+    ("clean", "vuv_pct", {6: (6.5, 4.5)}),
+    ("clean", "f0_cents", {6: (28, 22)}),
+    ("noisy", "dmos", {6: (2.50, 2.67)}),
+    ("noisy", "estoi", {6: (0.73, 0.75)}),
+    ("noisy", "spk", {6: (0.965, 0.975)}),
+    ("talkers", "dmos", {6: (2.75, 2.9)}),
+    ("talkers", "estoi", {6: (0.85, 0.87)}),
 )
+# Beside which the bars are shown: our depth and the peer nearest in what it is meant to match.
+BESIDE = {3: "lyra2-3.2", 6: "lyra2-6.0", 12: "opusnolace-12"}
 DEEPER = ("estoi", "mel_db")
 
 
@@ -134,26 +147,47 @@ def heading(codec: BundleCodec, ours: Rows, metrics: str, old: BundleCodec | Non
     return text
 
 
-def report(ours: Rows, others: Rows, about: str) -> str:
-    """The Markdown page: what was measured, all codecs' means, then the bars."""
-    rows = ours + others
-    depths = sorted({depth_of(row["codec"]) for row in ours})
+def report(lists: dict[str, tuple[Rows, Rows]], about: str) -> str:
+    """The Markdown page: what was measured, the bars, then each list's means.
+
+    lists: of each list, by its name in LISTS, our rows and the other codecs'.
+    """
     parts = [
         "# Quality",
         about,
-        "`parlo-K` is Parlo at depth K. Rates count the codecs' bits alone: ours raw (before "
-        "entropy coding), nobody's headers. Other codecs' figures are those recorded with the "
-        "bench, over the same clips. ↑ more is better, ↓ less is better. The figures of `parlo-K` "
-        "are rounded towards the worse.",
-        means_table(rows),
+        "`parlo-K` is Parlo at depth K. Rates count the codecs' bits alone, nobody's headers: `kbps` "
+        "ours before the entropy coder, `coded` after it, as in a file. Other codecs' figures are "
+        "those recorded with the bench, over the same clips. ↑ more is better, ↓ less is better. "
+        "The figures of `parlo-K` are rounded towards the worse.",
         "## Bars",
-        "Ours / theirs. Held: our mean is no worse than theirs, before rounding.",
-        bars_table(rows),
-        "## V4: deeper is no worse",
-        "Deeper / shallower. The bar is " + " and ".join(DEEPER) + "; the aim is every metric.",
-        deeper_table(rows, depths),
+        "Ours, what it has to reach, and the codec that it is measured against, at the rate beside "
+        "it.",
+        bars_table(lists),
     ]
+    for name, (ours, others) in lists.items():
+        rows = ours + others
+        parts += [f"## {LISTS[name][1]}", means_table(rows)]
+        if name != "clean":
+            parts.append("Distill-MOS knows clean speech: compare with the original's own.")
+            continue
+        depths = sorted({depth_of(row["codec"]) for row in ours})
+        parts += [
+            "### Deeper is no worse",
+            "Deeper / shallower: " + " and ".join(DEEPER) + ", and what gets worse.",
+            deeper_table(rows, depths),
+        ]
     return "\n\n".join(parts) + "\n"
+
+
+def figures_of(lists: dict[str, tuple[Rows, Rows]]) -> dict[str, float]:
+    """Our means, by "list_metric_depth", of the metrics that were measured."""
+    found = {}
+    for name, (ours, _) in lists.items():
+        for codec in sorted({row["codec"] for row in ours}, key=depth_of):
+            for metric in (*METRICS, "coded_kbps"):
+                if mine := values(ours, codec, metric):
+                    found[f"{name}_{metric}_{depth_of(codec)}"] = mean(mine.values())
+    return found
 
 
 def means_table(rows: Rows) -> str:
@@ -162,7 +196,9 @@ def means_table(rows: Rows) -> str:
     rates = {row["codec"]: float(row["kbps"] or "inf") for row in rows}
     lines = []
     for codec in sorted(rates, key=lambda name: (rates[name], not is_ours(name), name)):
+        coded = values(rows, codec, "coded_kbps").values()
         cells = [codec, f"{rates[codec]:.1f}" if math.isfinite(rates[codec]) else "-"]
+        cells.append(f"{mean(coded):.2f}" if coded else "")
         for name in names:
             metric, found = METRICS[name], values(rows, codec, name).values()
             if not found:
@@ -171,20 +207,36 @@ def means_table(rows: Rows) -> str:
             shown = metric.towards_worse if is_ours(codec) else _rounded
             part = f" ({len(found)} of {clips} clips)" if len(found) < clips else ""
             cells.append(f"{shown(mean(found), metric.decimals)}{part}")
-        lines.append([f"**{cell}**" for cell in cells] if is_ours(codec) else cells)
+        bold = is_ours(codec)
+        lines.append([f"**{cell}**" if bold and cell else cell for cell in cells])
     arrows = {name: "↑" if METRICS[name].more_is_better else "↓" for name in names}
-    return _markdown(["codec", "kbps", *(f"{name} {arrows[name]}" for name in names)], lines)
+    return _markdown(["codec", "kbps", "coded", *(f"{name} {arrows[name]}" for name in names)], lines)
 
 
-def bars_table(rows: Rows) -> str:
-    """One line a bar, one column a metric."""
+def bars_table(lists: dict[str, tuple[Rows, Rows]]) -> str:
+    """One line a bar and depth."""
     lines = []
-    for bar, depth, peer, role in BARS:
-        verdicts = [compare(rows, f"parlo-{depth}", peer, metric) for metric in JUDGED]
-        cells = [str(verdict or "not measured") for verdict in verdicts]
-        held = sum(verdict is not None and verdict.held for verdict in verdicts)
-        lines.append([bar, f"{depth}", f"{peer} ({role})", *cells, f"{held} of {len(JUDGED)}"])
-    return _markdown(["bar", "depth", "against", *JUDGED, "held"], lines)
+    for name, metric, depths in BARS:
+        ours, others = lists.get(name, ([], []))
+        known = METRICS[metric]
+        for depth, (floor, aim) in depths.items():
+            mine = values(ours, f"parlo-{depth}", metric).values()
+            peer = BESIDE[depth]
+            theirs = values(others, peer, metric).values()
+            rates = [float(row["kbps"]) for row in others if row["codec"] == peer]
+            beside = "not measured"
+            if theirs:
+                beside = f"{_rounded(mean(theirs), known.decimals)} ({peer}, {rates[0]:.1f} kbps)"
+            shown, held = "not measured", "-"
+            if mine:
+                figure = mean(mine)
+                shown = f"**{known.towards_worse(figure, known.decimals)}**"
+                held = "aim" if known.no_worse(figure, aim) else "**under the floor**"
+                if held != "aim" and known.no_worse(figure, floor):
+                    held = "floor"
+            what = f"{name}: {known.label}"
+            lines.append([what, f"{depth}", shown, f"{floor:g}", f"{aim:g}", held, beside])
+    return _markdown(["what", "depth", "ours", "floor", "aim", "reached", "beside"], lines)
 
 
 def deeper_table(rows: Rows, depths: list[int]) -> str:

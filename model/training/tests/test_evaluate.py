@@ -59,7 +59,8 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def parsed(*words: object):
-    return options(evaluate, "--bundle", BUNDLES[0], *words)
+    where = () if "--bench" in words else ("--bench", "bench", "--speech", "speech")
+    return options(evaluate, "--bundle", BUNDLES[0], *where, *words)
 
 
 def at(place: Path, *words: object):
@@ -79,7 +80,7 @@ def test_options():
 
 def test_what_is_missing_is_named_with_its_option(tmp_path):
     bench, speech = tmp_path / "bench", tmp_path / "speech"
-    args = parsed("--bench", str(bench), "--speech", str(speech))
+    args = parsed("--bench", bench, "--speech", speech)
     with pytest.raises(UserError, match=f"no folder {bench}; .* --bench DIR"):
         evaluate.run(args)
     (bench / "peers").mkdir(parents=True)
@@ -120,6 +121,38 @@ def test_another_bundle_is_compared_in_table_and_plot_alone(place):
     assert found == ["quality.png", "scores.csv", "scores.md", "sheet-1.png"]
 
 
+def test_all_lists_that_the_bench_has_are_measured(place, tmp_path):
+    for package in ("matplotlib", "PIL"):
+        pytest.importorskip(package)
+    import json
+    import shutil as files
+
+    heldout = place / "speech/heldout"
+    (heldout / "noisy").mkdir()
+    files.copy(heldout / "source/voice/clip-0.flac", heldout / "noisy/noisy-0.flac")
+    (place / "bench/noisy.txt").write_text("noisy/noisy-0.flac\n")
+    recorded = scores("lyra2-6.0", "6", estoi=[0.7], spk=[0.9])
+    recorded[0]["stem"] = "noisy-0"
+    evaluate.write_rows(place / "bench/peers/scores-noisy.csv", recorded)
+    words = ["--depths", "2,3", "--out", place / "out", "--report", place / "report.json"]
+    args = parsed("--bench", place / "bench", "--speech", place / "speech", "--decoded",
+                  place / "decoded", *words)
+    assert evaluate.run(args) == 0
+    text = (place / "out/scores.md").read_text(encoding="utf-8")
+    assert "## Clean speech" in text and "## Speech in noise" in text
+    assert "Two talkers at once" not in text
+    noisy = text.split("## Speech in noise")[1]
+    assert "| **parlo-3** |" in noisy and "parlo-2" not in noisy and "| lyra2-6.0 |" in noisy
+    figures = json.loads((place / "report.json").read_text())
+    assert figures.keys() >= {"clean_estoi_2", "clean_estoi_3", "noisy_spk_3", "clean_coded_kbps_3"}
+    # what ships squeezes codes: by how much is measured, not guessed
+    assert 0.4 < figures["clean_coded_kbps_3"] < 1.5 < figures["clean_coded_kbps_3"] * 4
+    rows = evaluate.read_rows(place / "out/scores-noisy.csv")
+    assert [row["stem"] for row in rows] == ["noisy-0"]
+    with pytest.raises(UserError, match="none of the lists talkers"):
+        evaluate.run(at(place, "--lists", "talkers"))
+
+
 def test_a_bundle_that_is_named_as_another_codec_is_not_compared(place):
     named = place / "named"
     shutil.copytree(BUNDLES[0], named)
@@ -137,7 +170,8 @@ def test_rows_are_kept_only_if_the_same_metrics_were_measured_alike(place):
 
     def runs() -> list[str]:
         """In which run of the scorer each row was measured."""
-        rows = evaluate.score({"parlo-3": 1.5, "parlo-6": 3.0}, [Path("clip-0.flac")], args, folder)
+        clips = [Path("clip-0.flac")]
+        rows = evaluate.score({"parlo-3": 1.5, "parlo-6": 3.0}, "clean", clips, args, folder)
         return [row["estoi"] for row in rows]
 
     assert runs() == runs() == ["1", "1"]
@@ -145,7 +179,7 @@ def test_rows_are_kept_only_if_the_same_metrics_were_measured_alike(place):
     scorer.write_text(SCORER.replace('["estoi", "spk"]', '["estoi", "spk", "per"]'))
     assert runs() == runs() == ["3", "3"]
     scorer.write_text(SCORER)
-    (folder / "metrics-core-1.json").unlink()  # scores of whose origin nothing is known
+    (folder / "metrics-core-clean-1.json").unlink()  # scores of whose origin nothing is known
     assert runs() == ["5", "5"]
 
 
@@ -154,16 +188,17 @@ def test_metrics_that_could_not_be_measured_are_tried_again(place, capsys):
     folder.mkdir(parents=True)
     lacking = SCORER.replace('for name in SETS[after("--metrics")]', "for name in ()")
     (place / "bench/score.py").write_text(lacking)
-    evaluate.score({"parlo-3": 1.5}, [Path("clip-0.flac")], args, folder)
+    evaluate.score({"parlo-3": 1.5}, "clean", [Path("clip-0.flac")], args, folder)
     assert "not measured: estoi" in capsys.readouterr().err
-    assert not (folder / "metrics-quick-1.json").exists()
+    assert not (folder / "metrics-quick-clean-1.json").exists()
 
 
 def test_quick_scores_do_not_replace_others(place):
     folder = place / "decoded/work"
     folder.mkdir(parents=True)
     for words, run in (([], "1"), (["--quick"], "2"), ([], "1"), (["--quick"], "2")):
-        rows = evaluate.score({"parlo-3": 1.5}, [Path("clip-0.flac")], at(place, *words), folder)
+        clips, args = [Path("clip-0.flac")], at(place, *words)
+        rows = evaluate.score({"parlo-3": 1.5}, "clean", clips, args, folder)
         assert [row["estoi"] for row in rows] == [run]
 
 
@@ -186,8 +221,14 @@ def test_panels_say_which_rate_and_are_not_late(place):
         row["lag_ms"] = str(lag)
         late = np.concatenate([np.zeros(lag * rate // 1000), audio])
         soundfile.write(folder / "clip-0.flac", late, rate)
-    panels = evaluate.sheet_panels(clip, rows, place / "decoded", place / "decoded", rate)
+    rows += scores("first-3", "1.5", estoi=[1])
+    sources = [(place / "decoded", inner, codec) for inner, codec in (
+        ("parlo-3", "parlo-3"), ("parlo-3", "first-3"), ("opusnolace-6", "opusnolace-6"),
+        ("lyra2-6.0", "lyra2-6.0"),
+    )]
+    rows[-1]["lag_ms"] = "10"
+    panels = evaluate.sheet_panels(clip, rows, sources, rate)
     assert [title for title, _ in panels] == [
-        "original", "parlo-3, 1.5 kbps raw", "opusnolace-6, 5.6 kbps real",
+        "original", "parlo-3, 1.5 kbps raw", "first-3, 1.5 kbps real", "opusnolace-6, 5.6 kbps real",
     ]
     assert all(np.allclose(heard, audio, atol=1e-4) for _, heard in panels)

@@ -46,33 +46,34 @@ def test_a_clip_that_we_have_no_figure_for_counts_against_us():
 
 
 def test_the_report_has_all_codecs_by_bitrate_and_all_bars():
-    ours = scores("parlo-3", "1.5", estoi=[0.7], mel_db=[1.5])
-    ours += scores("parlo-6", "3.0", estoi=[0.8], mel_db=[1.6])
+    ours = scores("parlo-3", "1.5", estoi=[0.7], mel_db=[1.5], coded_kbps=[1.2])
+    ours += scores("parlo-6", "3.0", estoi=[0.85], mel_db=[1.6])
     peers = scores("lyra2-3.2", "3.2", estoi=[0.7], mel_db=[1.4])
     peers += scores("codec2-1.3", "1.3", estoi=[0.6], mel_db=[1.5])
     peers += scores("original", "", estoi=[1.0], mel_db=[0.0])
-    text = report.report(ours, peers, "About.")
-    table, bars, deeper = (part for part in text.split("\n\n") if part.startswith("| "))
+    text = report.report({"clean": (ours, peers)}, "About.")
+    bars, table, deeper = (part for part in text.split("\n\n") if part.startswith("| "))
     names = [line.split(" | ")[0].strip("|* ") for line in table.splitlines()[2:]]
     assert names == ["codec2-1.3", "parlo-3", "parlo-6", "lyra2-3.2", "original"]
-    assert "| **parlo-3** | **1.5** | **0.700** | **1.50** |" in table
-    assert "| original | - | 1.000 | 0.00 |" in table
-    lines = {line.split(" | ")[2]: line for line in bars.splitlines()}
-    assert "0.700 / 0.600 held" in lines["codec2-1.3 (floor)"]
-    assert lines["codec2-1.3 (floor)"].endswith("| 2 of 5 |")
-    assert "1.50 / 1.40 **not held**" in lines["lyra2-3.2 (aim)"]
-    assert lines["opusnolace-6 (floor)"].count("not measured") == 5
+    assert "| **parlo-3** | **1.5** | **1.20** | **0.700** | **1.50** |" in table
+    assert "| original | - |  | 1.000 | 0.00 |" in table
+    lines = {tuple(line.strip("| ").split(" | ")[:2]): line for line in bars.splitlines()}
+    three, six, twelve = (lines["clean: ESTOI", depth] for depth in ("3", "6", "12"))
+    assert "| **0.700** | 0.77 | 0.8 | **under the floor** | 0.700 (lyra2-3.2, 3.2 kbps) |" in three
+    assert "| **0.850** | 0.84 | 0.86 | floor | not measured |" in six
+    assert "| not measured | 0.875 | 0.9 | - | not measured |" in twelve
+    assert "not measured" in lines["noisy: ESTOI", "6"]
     assert deeper.splitlines()[2] == (
-        "| 3 → 6 | 0.800 / 0.700 held | 1.60 / 1.50 **not held** | mel_db 1.60 / 1.50 | 1 of 2 |"
+        "| 3 → 6 | 0.850 / 0.700 held | 1.60 / 1.50 **not held** | mel_db 1.60 / 1.50 | 1 of 2 |"
     )
 
 
 def test_another_bundle_of_parlo_is_one_of_the_others():
     ours = scores("parlo-6", "3.0", estoi=[0.80001])
     old = scores("parlo-24k-first-6", "3.0", estoi=[0.70001])
-    text = report.report(ours, old, "About.")
-    assert "| **parlo-6** | **3.0** | **0.800** |" in text
-    assert "| parlo-24k-first-6 | 3.0 | 0.700 |" in text
+    text = report.report({"clean": (ours, old)}, "About.")
+    assert "| **parlo-6** | **3.0** |  | **0.800** |" in text
+    assert "| parlo-24k-first-6 | 3.0 |  | 0.700 |" in text
     assert report.family_of("parlo-24k-first-6") == "parlo-24k-first"
     rows = ours + scores("parlo-24k-first-6", "3.0", per=[20])
     assert report.measured(rows, ["estoi", "per"]) == ["estoi"]
