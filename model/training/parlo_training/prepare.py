@@ -24,6 +24,7 @@ import soxr
 from tqdm import tqdm
 
 from .errors import UserError
+from .pitch import track as find_pitch
 from .pulses import track as track_pulses
 
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"}
@@ -69,7 +70,7 @@ def decode(path: Path, rate: int) -> np.ndarray:
 
 
 def track_pitch(audio: np.ndarray, rate: int) -> np.ndarray:
-    """Pitch in Hz every 5 ms, float16: DIO refined by StoneMask (Morise et al. 2009; WORLD).
+    """Pitch in Hz every 5 ms, float16: `pitch.track`, refined by StoneMask (Morise et al., WORLD).
 
     Unvoiced stretches hold the contour, interpolated in log frequency, with a minus sign; a clip
     without a voiced frame is all 0.
@@ -77,9 +78,9 @@ def track_pitch(audio: np.ndarray, rate: int) -> np.ndarray:
     import pyworld
 
     double = audio.astype(np.float64)
-    pitch, times = pyworld.dio(double, rate, f0_floor=58, f0_ceil=510,
-                               frame_period=1000 / PITCH_STEP)
-    pitch = pyworld.stonemask(double, pitch, times, rate)
+    pitch = find_pitch(double, rate, PITCH_STEP)
+    times = np.arange(len(pitch)) / PITCH_STEP
+    pitch = np.where(pitch > 0, pyworld.stonemask(double, pitch, times, rate), 0.0)
     count = len(audio) * PITCH_STEP // rate
     pitch = np.pad(pitch, (0, max(0, count - len(pitch))))[:count]
     energy = np.square(audio[: count * (rate // PITCH_STEP)]).reshape(count, -1).mean(1)
