@@ -60,6 +60,8 @@ enum Command {
         /// What to measure
         #[arg(value_enum)]
         group: bench::Group,
+        #[command(flatten)]
+        speech: bench::Speech,
         /// Write the figures to FILE (JSON)
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
@@ -87,7 +89,9 @@ fn main() -> ExitCode {
         Command::Package { kinds } => package::run(&kinds),
         Command::Test { with_training, packages } => test::run(with_training, packages),
         Command::Python => python::test(),
-        Command::Bench { group, report, write_docs } => bench::run(group, report.as_deref(), write_docs),
+        Command::Bench { group, speech, report, write_docs } => {
+            bench::run(group, &speech, report.as_deref(), write_docs)
+        }
         Command::Score { reference, received } => score::run(&reference, &received),
     };
     match result {
