@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use parlod::{
     call::{Engine, Event, Finished, Stop, Timeline},
     config::{self, Config},
-    control,
+    control, generate,
     hub::Service,
     logging,
     nats::Nats,
@@ -61,11 +61,16 @@ struct Arguments {
     /// Print the configuration with every setting at its default, documented, and end
     #[arg(long)]
     print_config: bool,
+    /// Write the manual page and the shells' completions into this folder, laid out as /usr/share, and end
+    #[arg(long, value_name = "DIR", hide = true)]
+    generate: Option<PathBuf>,
     #[command(flatten)]
     options: CallOptions,
 }
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
     let arguments = Arguments::parse();
     let result =
@@ -83,6 +88,10 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     if arguments.print_config {
         print!("{}", config::DEFAULTS);
         return Ok(());
+    }
+    if let Some(folder) = &arguments.generate {
+        return generate::write(&Arguments::command(), folder)
+            .with_context(|| format!("cannot write {}", folder.display()));
     }
     let options = &arguments.options;
     let config = configuration(arguments)?;

@@ -12,6 +12,8 @@
 //! ```no_run
 //! use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 //!
+//! // SAFETY: first thing in `main`: no other thread runs yet.
+//! unsafe { parlo_model::disable_telemetry() };
 //! let runtime = Runtime::load(None)?;
 //! let bundle = Bundle::open(&parlo_model::locate_bundle(None)?)?;
 //! let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig::default())?;
@@ -41,6 +43,7 @@ mod port;
 mod quantizer;
 mod recording;
 mod runtime;
+mod telemetry;
 mod whole;
 
 pub use bundle::Bundle;
@@ -56,4 +59,5 @@ pub use manifest::{
 pub use packets::PacketCoder;
 pub use recording::{decode_recording, encode_recording};
 pub use runtime::Runtime;
+pub use telemetry::disable_telemetry;
 pub use whole::{WholeDecoder, WholeEncoder};

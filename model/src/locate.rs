@@ -45,35 +45,97 @@ pub fn find_bundle(id: BundlePrefix) -> Option<PathBuf> {
     })
 }
 
-/// Folders that hold bundles, best first: the user's own (`$XDG_DATA_HOME/parlo/bundles`), those installed beside the
-/// program (`../share/parlo/bundles`), and those of the source tree that the program was built in.
+/// Folders that hold bundles, best first: the user's own (`$XDG_DATA_HOME/parlo/bundles`), those of the installation
+/// (`share/parlo/bundles` under its prefix), those of the installation that `PARLO_HOME` names, those beside the program (`bundles`), and those
+/// of the source tree that the program was built in.
 pub fn bundle_folders() -> Vec<PathBuf> {
     let home = env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".local/share")));
     let mut folders: Vec<PathBuf> = home.into_iter().map(|data| data.join("parlo/bundles")).collect();
-    if let Some(program) = program_folder() {
-        folders.push(program.join("../share/parlo/bundles"));
+    folders.extend(bundles_installed(program_folder().as_deref(), parlo_home().as_deref()));
+    folders
+}
+
+fn bundles_installed(program: Option<&Path>, home: Option<&Path>) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = prefixes(program, home).map(|prefix| prefix.join("share/parlo/bundles")).collect();
+    if let Some(program) = program {
+        folders.push(program.join("bundles"));
         folders.extend(program.ancestors().map(|up| up.join("model/bundles")).find(|folder| folder.is_dir()));
     }
     folders
 }
 
-/// Files that may be the ONNX Runtime library, best first, when nobody named one.
+/// Files that may be the ONNX Runtime library, best first, when nobody named one: in the places of [`bundle_folders`], `lib/parlo`
+/// under a prefix. The last is not a path, but a name for the system's loader.
 pub(crate) fn library_candidates() -> Vec<PathBuf> {
-    const NAME: &str = "libonnxruntime.so";
-    let mut candidates = Vec::new();
-    if let Some(program) = program_folder() {
-        candidates.push(program.join(NAME));
-        candidates.push(program.join("../lib/parlo").join(NAME));
-        candidates.extend(program.ancestors().map(|up| up.join("vendor/onnxruntime").join(NAME)));
-    }
-    candidates.retain(|file| file.exists());
-    // Last, whatever the system's loader knows.
+    let mut candidates = libraries_installed(program_folder().as_deref(), parlo_home().as_deref());
     candidates.push(PathBuf::from("libonnxruntime.so.1"));
     candidates
 }
 
+fn libraries_installed(program: Option<&Path>, home: Option<&Path>) -> Vec<PathBuf> {
+    const NAME: &str = "libonnxruntime.so";
+    let mut files: Vec<PathBuf> = prefixes(program, home).map(|prefix| prefix.join("lib/parlo").join(NAME)).collect();
+    if let Some(program) = program {
+        files.push(program.join(NAME));
+        let vendored = program.ancestors().map(|up| up.join("vendor/onnxruntime").join(NAME));
+        files.extend(vendored.filter(|file| file.exists()).take(1));
+    }
+    files
+}
+
+/// Folders that Parlo may be installed in: that whose `bin` the program is in, and that which `PARLO_HOME` names.
+fn prefixes<'a>(program: Option<&'a Path>, home: Option<&'a Path>) -> impl Iterator<Item = &'a Path> {
+    let own = program.filter(|folder| folder.ends_with("bin")).and_then(Path::parent);
+    own.into_iter().chain(home)
+}
+
+/// The folder that `PARLO_HOME` names.
+fn parlo_home() -> Option<PathBuf> {
+    env::var_os("PARLO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
 fn program_folder() -> Option<PathBuf> {
     env::current_exe().ok()?.canonicalize().ok()?.parent().map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_comes_before_parlo_home_and_that_before_what_is_beside_the_program() {
+        let (program, home) = (Path::new("/nowhere/prefix/bin"), Path::new("/nowhere/home"));
+        let paths = |found: Vec<PathBuf>| found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            paths(bundles_installed(Some(program), Some(home))),
+            ["/nowhere/prefix/share/parlo/bundles", "/nowhere/home/share/parlo/bundles", "/nowhere/prefix/bin/bundles"]
+        );
+        assert_eq!(
+            paths(libraries_installed(Some(program), Some(home))),
+            [
+                "/nowhere/prefix/lib/parlo/libonnxruntime.so",
+                "/nowhere/home/lib/parlo/libonnxruntime.so",
+                "/nowhere/prefix/bin/libonnxruntime.so"
+            ]
+        );
+        // A program that lies in no `bin` was not installed under a prefix.
+        assert_eq!(paths(bundles_installed(Some(Path::new("/opt/parlo")), None)), ["/opt/parlo/bundles"]);
+        assert_eq!(paths(libraries_installed(None, Some(home))), ["/nowhere/home/lib/parlo/libonnxruntime.so"]);
+    }
+
+    #[test]
+    fn in_the_source_tree_the_trees_own_are_found() {
+        let tree = tempfile::tempdir().unwrap();
+        let program = tree.path().join("target/debug");
+        for folder in ["target/debug", "model/bundles", "vendor/onnxruntime"] {
+            std::fs::create_dir_all(tree.path().join(folder)).unwrap();
+        }
+        std::fs::write(tree.path().join("vendor/onnxruntime/libonnxruntime.so"), "").unwrap();
+        let bundles = bundles_installed(Some(&program), None);
+        assert_eq!(bundles, [program.join("bundles"), tree.path().join("model/bundles")]);
+        let libraries = libraries_installed(Some(&program), None);
+        assert_eq!(libraries.last(), Some(&tree.path().join("vendor/onnxruntime/libonnxruntime.so")));
+    }
 }

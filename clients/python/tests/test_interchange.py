@@ -296,8 +296,8 @@ def test_two_streams_are_two_items(tmp_path, codec, wave):
     assert heard.id == "call-heard" and heard.tokens.times[0] == 0.5 and np.array_equal(heard.tokens.codes, codes)
 
 
-@pytest.mark.parametrize("module", ["pyarrow", "safetensors"])
-def test_what_is_not_installed_is_named(module, monkeypatch, tmp_path):
+@pytest.mark.parametrize("module, wanted", [("pyarrow", "pyarrow>=16"), ("safetensors", "safetensors>=0.4.3")])
+def test_what_is_not_installed_is_named(module, wanted, monkeypatch, tmp_path):
     real = importlib.import_module
 
     def without(name, *rest):
@@ -306,5 +306,5 @@ def test_what_is_not_installed_is_named(module, monkeypatch, tmp_path):
         return real(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(ImportError, match=r"pip install 'parlo\[data\]'"):
+    with pytest.raises(ImportError, match=f"pip install '{wanted}'"):
         (interchange.write_parquet if module == "pyarrow" else interchange.write_safetensors)(tmp_path / "x", item(1))

@@ -380,7 +380,7 @@ class _Place:
             from websockets.asyncio.client import connect, unix_connect
             from websockets.exceptions import InvalidHandshake, InvalidStatus
         except ImportError:
-            raise ImportError("live feeds need the package websockets: pip install 'parlo[feed]'") from None
+            raise ImportError("live feeds need the package websockets: pip install 'websockets>=15'") from None
         # The daemon asks whether we are here, and closes if we are not: nothing to be asked from this side.
         options: dict[str, Any] = {
             "additional_headers": self._headers(),
