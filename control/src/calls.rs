@@ -171,6 +171,9 @@ pub struct Call {
     pub settings: CallSettings,
     /// Name of the recording that is being made of it, if one is.
     pub recording: Option<String>,
+    /// Whether the peer says that it records the call.
+    #[serde(default)]
+    pub recorded_by_peer: bool,
     /// What it is like; none before both sides may speak.
     pub figures: Option<CallFigures>,
     /// Why it ended, for people; none if it has not, or somebody hung up.

@@ -43,6 +43,9 @@ pub struct Status {
     pub fingerprint: String,
     /// Where it waits for calls, `ADDRESS:PORT`; none if it does not.
     pub listening: Option<String>,
+    /// Where its page is served, `ADDRESS:PORT`; none if it is not.
+    #[serde(default)]
+    pub page: Option<String>,
     /// Whether calls are wanted.
     pub presence: Presence,
     /// The model.

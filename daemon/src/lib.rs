@@ -20,5 +20,8 @@ pub mod realtime;
 pub mod recordings;
 pub mod relay;
 pub mod report;
+mod sentence;
 pub mod service;
 pub mod stun;
+
+pub use sentence::sentence;

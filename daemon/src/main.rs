@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use parlod::{
+    audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
     config::{self, Config},
     control, generate,
@@ -19,7 +20,7 @@ use parlod::{
     nats::Nats,
     options::CallOptions,
     recordings::{self, Recordings},
-    service,
+    sentence, service,
 };
 
 /// Parlo's daemon: voice in 1 to 6 kbps over UDP.
@@ -72,13 +73,18 @@ fn main() -> ExitCode {
     // SAFETY: the first thing that this program does: no other thread runs yet.
     unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
+    // Before anything leads the error stream elsewhere.
+    drop(errors());
     let arguments = Arguments::parse();
     let result =
         logging::begin(arguments.log_level.as_deref(), arguments.log_json).and_then(|()| run(&arguments, started));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("parlod: {error:#}");
+            let sentence = sentence(&error);
+            // The error stream may lead nowhere just now: a thread looks for devices.
+            let _ = writeln!(errors(), "parlod: {sentence}");
+            let _ = service::notify(&format!("STATUS={}", sentence.replace('\n', " ")));
             ExitCode::FAILURE
         }
     }
@@ -112,7 +118,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     if asked || !published.url.is_empty() {
         let folder = if folder.as_os_str().is_empty() { recordings::usual_folder()? } else { folder };
         let recordings = Arc::new(Recordings::new(&folder));
-        let (handle, behind) = Service::handle(&engine, Arc::clone(&recordings));
+        let (handle, mut behind) = Service::handle(&engine, Arc::clone(&recordings));
         let backend_of_devices = engine.config().audio.backend();
         let mut extras = control::Extras::new(
             engine.known().clone(),
@@ -128,6 +134,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         if asked {
             server = Some(control::serve(endpoints, handle, extras)?);
         }
+        behind.page = server.as_ref().and_then(control::Server::tcp);
         backend = Some((behind, recordings));
     }
     if let Some(server) = &server {

@@ -116,7 +116,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         }
         "control" => {
             vectors()
-                .filter(|(name, _)| *name == "bye" || name.starts_with("alive"))
+                .filter(|(name, _)| ["bye", "recorded"].contains(name) || name.starts_with("alive"))
                 .for_each(|(name, bytes)| add(name, bytes));
             let alive = |ringing, held| Control::Alive {
                 news: News::default(),

@@ -12,6 +12,8 @@ mod network;
 mod peers;
 #[path = "call_tests/presence.rs"]
 mod presence;
+#[path = "call_tests/recorded.rs"]
+mod recorded;
 #[path = "call_tests/rules.rs"]
 mod rules;
 
@@ -69,6 +71,7 @@ struct Seen {
     /// Whether it rang when the call stood.
     ringing: Vec<bool>,
     presences: Vec<Presence>,
+    recorded: Vec<bool>,
     /// Why the peer left.
     reason: Option<Goodbye>,
     /// What the peer said that it sent.
@@ -372,6 +375,10 @@ fn take(seen: &mut Seen, mouth: &mut Mouth, event: Option<Event<'_>>) -> Option<
         }
         Some(Event::Presence(presence)) => {
             seen.presences.push(presence);
+            None
+        }
+        Some(Event::Recorded(recorded)) => {
+            seen.recorded.push(recorded);
             None
         }
         Some(Event::Moved { from, to }) => {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{IsTerminal, stderr},
+    io::stderr,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use parlo_archive::ArchiveError;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::Tokens;
 
-use crate::place::Place;
+use crate::{place::Place, words::can_draw};
 
 /// Loads the library and the bundle in `folder`.
 pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {
@@ -78,7 +78,7 @@ pub(crate) fn named(error: anyhow::Error, place: &Place) -> anyhow::Error {
 
 /// A bar over so many seconds of speech, or a running count where the length is not known. Shown on terminals only.
 pub(crate) fn progress(verb: &'static str, seconds: Option<f64>) -> ProgressBar {
-    if !stderr().is_terminal() {
+    if !can_draw(&stderr()) {
         return ProgressBar::hidden();
     }
     let bar = match seconds {

@@ -103,15 +103,8 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "auto")]
         backend: parlod::audio::device::Backend,
     },
-    /// Check whether everything that a call needs is there, and say how to mend what is not
-    Doctor {
-        /// Sound system: auto, pulse or alsa
-        #[arg(long, value_name = "NAME", default_value = "auto")]
-        backend: parlod::audio::device::Backend,
-        /// Model bundle, a folder or a name
-        #[arg(long, value_name = "DIR")]
-        bundle: Option<PathBuf>,
-    },
+    /// Check whether calls can work here, and say how to mend what is in their way; exit code 1 if they cannot
+    Doctor(Box<doctor::DoctorOptions>),
     /// Say which address others see this machine at, after all address translators
     Address {
         /// STUN server to ask: HOST:PORT (RFC 8489; the usual port is 3478)
@@ -187,7 +180,7 @@ fn main() -> ExitCode {
         Command::Id => id::run(),
         Command::Contacts(verb) => verb.run(),
         Command::Devices { backend } => devices::run(backend),
-        Command::Doctor { backend, bundle } => doctor::run(backend, bundle.as_deref()),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Address { stun, port } => address::run(&stun, port),
         Command::Relay(options) => relay::run(&options),
         Command::Generate { folder } => {
@@ -200,7 +193,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Whoever read our output has had enough; that is for them to say, not for us.
             if !is_broken_pipe(&error) {
-                eprintln!("parlo: {error:#}");
+                eprintln!("parlo: {}", parlod::sentence(&error));
             }
             ExitCode::FAILURE
         }

@@ -1,16 +1,19 @@
 //! `parlo call --standalone` and `parlo listen`: a call in this process, told line by line.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{Write, stderr},
     time::Instant,
 };
 
 use anyhow::Context;
 use parlod::{
+    audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
     config::AutoAnswer,
     options::CallOptions,
 };
+
+use crate::words::can_draw;
 
 pub(crate) fn place(peer: &str, options: &CallOptions, started: Instant) -> anyhow::Result<()> {
     let engine = Engine::new(options.resolve()?, started, options.timeline.is_some())?;
@@ -48,7 +51,7 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(options: &'a CallOptions) -> Self {
-        Self { options, live: stderr().is_terminal(), result: Ok(()) }
+        Self { options, live: can_draw(&stderr()), result: Ok(()) }
     }
 
     fn tell(&mut self, event: Event) {
@@ -87,7 +90,8 @@ impl<'a> Teller<'a> {
 
     fn line(&self, text: &str) {
         let clear = if self.live { "\r\x1b[K" } else { "" };
-        eprintln!("{clear}{text}");
+        // The error stream itself may lead nowhere just now: a thread looks for devices.
+        let _ = writeln!(errors(), "{clear}{text}");
     }
 
     fn ended(&mut self, finished: &Finished) {

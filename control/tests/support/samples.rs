@@ -34,6 +34,7 @@ pub(crate) fn call(id: u64, elapsed_s: f64) -> Call {
         began_s: 1_795_000_000.0,
         held: false,
         held_by_peer: false,
+        recorded_by_peer: false,
         conference: false,
         volume_db: 0.0,
         codec: Some("tokens".into()),
@@ -82,6 +83,7 @@ pub(crate) fn status(calls: Vec<Call>) -> Status {
         key: "parlo:def".into(),
         fingerprint: "maple-77aa".into(),
         listening: Some("127.0.0.1:7275".into()),
+        page: None,
         presence: Presence::default(),
         bundle: Bundle {
             name: "parlo-16k".into(),
@@ -113,6 +115,7 @@ pub(crate) fn status(calls: Vec<Call>) -> Status {
             },
             meters: METERS,
             figures: SoundFigures { realtime: Some(true), blocks: 5_000, ..SoundFigures::default() },
+            trouble: None,
         },
         calls,
         resident_mib: 61.0,

@@ -1,8 +1,7 @@
 //! A loaded model, a configuration and a key: what every call of this daemon is made with.
 
 use std::{
-    io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -58,10 +57,12 @@ struct Inner {
 /// A peer to be called: where it is, and who it is if that is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    pub(crate) address: SocketAddr,
+    /// Of it, or of the relay: those to try, one at least.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) name: Option<String>,
     pub(crate) key: Option<PublicKey>,
-    pub(crate) relay: Option<(SocketAddr, Ticket)>,
+    /// If it is met at a relay, by this.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Engine {
@@ -151,12 +152,25 @@ impl Engine {
         let known = peers.by_name(peer).or_else(|| peers.by_address(peer));
         let direct = relay.is_empty();
         // At a relay the peer is reached there, wherever it is.
-        let place = if direct { known.and_then(|known| known.address.as_deref()).unwrap_or(peer) } else { relay };
-        let address = resolve(place)?;
-        let relay = if direct { None } else { Some((address, ticket.parse()?)) };
+        let addresses = match known {
+            _ if !direct => resolve(relay)?,
+            Some(known) => match &known.address {
+                Some(address) => resolve(address)?,
+                None => return Err(CallError::NoAddress(known.name.clone())),
+            },
+            None => resolve(peer).map_err(|error| match error {
+                // A name alone may be meant for either.
+                CallError::UnknownHost { host, error } if !host.contains([':', '.']) => {
+                    CallError::UnknownPeer { peer: host, error }
+                }
+                other => other,
+            })?,
+        };
+        let ticket = if direct { None } else { Some(ticket.parse()?) };
         // The same address in another form is the same peer; but at a relay anybody may be.
-        let known = known.or_else(|| peers.by_address(&address.to_string()).filter(|_| direct));
-        Ok(Found { address, name: known.map(|known| known.name.clone()), key: known.map(|known| known.key), relay })
+        let same = || addresses.iter().find_map(|address| peers.by_address(&address.to_string()));
+        let known = known.or_else(|| same().filter(|_| direct));
+        Ok(Found { addresses, name: known.map(|known| known.name.clone()), key: known.map(|known| known.key), ticket })
     }
 
     /// The relay to wait at, if there is one.
@@ -165,7 +179,9 @@ impl Engine {
         if call.relay.is_empty() {
             return Ok(None);
         }
-        Ok(Some((resolve(&call.relay)?, call.ticket.parse()?)))
+        // The resolver has put first what this machine has a way to.
+        let relay = resolve(&call.relay)?.into_iter().next();
+        relay.map(|relay| Ok((relay, call.ticket.parse()?))).transpose()
     }
 
     /// What this side offers a peer.
@@ -302,17 +318,10 @@ fn named(path: &Path) -> Option<&Path> {
     Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 
-/// The address that `HOST:PORT`, or `HOST` with the default port, stands for.
-pub(crate) fn resolve(host: &str) -> Result<SocketAddr, CallError> {
-    let unknown = |error| CallError::UnknownHost { host: host.to_owned(), error };
-    let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
-    let with_port = host.to_socket_addrs();
-    let mut found = match with_port {
-        Ok(found) => found,
-        // Without a port, or an IPv6 address without brackets.
-        Err(error) => (host, DEFAULT_PORT).to_socket_addrs().map_err(|_| unknown(error))?,
-    };
-    found.next().ok_or_else(|| unknown(none()))
+/// The addresses that `HOST:PORT`, or `HOST` with the default port, stands for: one at least.
+pub(crate) fn resolve(host: &str) -> Result<Vec<SocketAddr>, CallError> {
+    super::resolve::resolve(host, Some(DEFAULT_PORT))
+        .map_err(|error| CallError::UnknownHost { host: host.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -320,12 +329,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_with_and_without_a_port() {
-        assert_eq!(resolve("127.0.0.1:99").unwrap(), SocketAddr::from(([127, 0, 0, 1], 99)));
-        assert_eq!(resolve("127.0.0.1").unwrap().port(), DEFAULT_PORT);
-        assert_eq!(resolve("::1").unwrap().port(), DEFAULT_PORT);
-        assert_eq!(resolve("[::1]:5").unwrap().port(), 5);
+    fn a_machine_that_nobody_knows_is_said_to_be_that() {
         let error = resolve("no-such-host.invalid:1").unwrap_err().to_string();
         assert!(error.contains("no-such-host.invalid") && error.contains("HOST:PORT"), "{error}");
+        assert_eq!(resolve("127.0.0.1").unwrap(), [SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))]);
     }
 }

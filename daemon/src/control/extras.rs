@@ -65,6 +65,7 @@ fn told(device: device::DeviceInfo) -> Device {
             Direction::Output => "output".into(),
         },
         is_default: device.is_default,
+        is_monitor: device.is_monitor,
         rate: device.format.rate,
         channels: device.format.channels,
     }

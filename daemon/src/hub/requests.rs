@@ -216,6 +216,7 @@ impl Hub<'_> {
                 (Ok(at), Some(scribe)) if self.calls[at].recording.is_none() => {
                     self.calls[at].recording = Some(recorder.name().to_owned());
                     scribe.record(id, recorder);
+                    self.tell_recorded(at);
                     Ok(self.reply(at))
                 }
                 (Ok(_), _) => Err(conflict("this call is being recorded already")),
@@ -234,6 +235,7 @@ impl Hub<'_> {
         if let Some(scribe) = &self.scribe {
             scribe.stop(call.id);
         }
+        self.tell_recorded(at);
         Ok(self.reply(at))
     }
 
@@ -289,6 +291,8 @@ impl Hub<'_> {
     /// Other devices are in use, or not.
     pub(super) fn rewired(&mut self, result: Result<(), AudioError>, reply: Answer) {
         self.rewiring = false;
+        // Whether something is still missing is found out anew.
+        self.looking = None;
         let now = self.desk.settings();
         (self.settings.source, self.settings.sink) = (now.source, now.sink);
         // What was switched meanwhile.

@@ -26,12 +26,14 @@ impl Hub<'_> {
         let status = Status {
             listening: listening.map(|address| address.to_string()),
             presence: self.presence,
-            audio: audio(&self.desk, &self.settings),
+            audio: Audio { trouble: self.trouble.clone(), ..audio(&self.desk, &self.settings) },
             calls: self.calls.iter().map(|conversation| call(conversation, now)).collect(),
             resident_mib: self.resident_mib,
+            page: backend.page.map(|address| address.to_string()),
             ..blank(&self.engine, &self.desk, &self.settings)
         };
         backend.status.send_replace(Arc::new(status));
+        self.published = Some(now);
     }
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status
         key: key.to_string(),
         fingerprint: key.fingerprint().to_string(),
         listening: None,
+        page: None,
         presence: Presence::default(),
         bundle: Bundle {
             name: bundle.manifest().name.clone(),
@@ -79,6 +82,7 @@ fn audio(desk: &Desk, settings: &Settings) -> Audio {
         stages: settings.stages,
         meters: desk.meters(),
         figures: desk.figures(),
+        trouble: None,
     }
 }
 
@@ -114,6 +118,7 @@ pub(super) fn call(conversation: &Conversation, now: Instant) -> Call {
         codec: conversation.codec.map(|codec| if codec == Codec::Opus { "opus" } else { "tokens" }.to_owned()),
         settings: conversation.settings,
         recording: conversation.recording.clone(),
+        recorded_by_peer: conversation.call.as_ref().is_some_and(parlo_protocol::call::Call::recorded_by_peer),
         figures,
         failure: conversation.failure.clone(),
     }

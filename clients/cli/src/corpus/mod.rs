@@ -22,6 +22,7 @@ use crate::{
     encode::{Model, encode_file},
     place::Place,
     stop,
+    words::can_draw,
 };
 use manifest::{Entry, FAILURES, Failure, MANIFEST};
 use walk::{Task, Walk, walk};
@@ -262,6 +263,9 @@ fn span(seconds: f64) -> String {
 }
 
 fn progress(files: u64) -> ProgressBar {
+    if !can_draw(&std::io::stderr()) {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(files);
     let style = ProgressStyle::with_template("encoding {wide_bar} {pos}/{len} files, {msg}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -15,6 +15,9 @@ from parlo._library import onnxruntime_library, packaged_bundles
 NO_CODE = -1
 #: Codebooks in use when nobody says how many, if the bundle has as many.
 DEFAULT_DEPTH = 6
+# So few values beside so many are channels of one recording, not samples of many.
+MOST_CHANNELS = 16
+LEAST_SAMPLES = 256
 #: Candidates that the search over the codebooks keeps when nobody says how many.
 DEFAULT_BEAM = 4
 
@@ -407,6 +410,12 @@ def _mono(wave: NDArray[np.float32], what: str) -> NDArray[np.float32]:
 
 def _batch(wav: NDArray[np.float32]) -> NDArray[np.float32]:
     """A batch [B, N] of [N], [B, N] or [B, 1, N]."""
+    # Channels last, as soundfile reads them: as a batch it would be thousands of recordings of a sample or two.
+    if wav.ndim in (2, 3) and 0 < wav.shape[-1] <= MOST_CHANNELS and wav.shape[-2] >= LEAST_SAMPLES:
+        raise ValueError(
+            f"wav has shape {list(wav.shape)}, which looks like [..., samples, channels]; [B, 1, N], [B, N] or [N] is expected: "
+            f"mix the channels to one first, wav.mean(-1)"
+        )
     if wav.ndim == 3 and wav.shape[1] != 1:
         raise ValueError(f"wav has shape {list(wav.shape)}, {wav.shape[1]} channels: mix them to one first, wav.mean(1)")
     if wav.ndim not in (1, 2, 3):
