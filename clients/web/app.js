@@ -89,8 +89,10 @@ function choose(calls) {
 }
 
 function render() {
-  const { calls, audio, bundle } = status;
+  const { calls, audio } = status;
   const call = choose(calls);
+  // A call may be made with another bundle than the preferred one.
+  const bundle = status.others?.find((other) => other.tokens === call?.tokens) ?? status.bundle;
   selected = call?.id ?? null;
   show(byId("empty"), call === null);
   cards.update(calls, selected);
@@ -105,7 +107,7 @@ function render() {
   show(byId("own-key"), true);
   const listening = status.listening ? `Friends reach you at port ${status.listening.split(":").at(-1)} of this machine.` : "Nobody can call you: this daemon does not listen.";
   write(byId("empty-listening"), status.presence.do_not_disturb ? "Do not disturb is on: callers are told that you are busy." : listening);
-  write(byId("foot"), `Parlo ${status.version} · model ${bundle.name} (${bundle.id.slice(0, 8)}), ${bundle.sample_rate / 1000} kHz · running for ${clock(status.uptime_s)} · ${status.resident_mib.toFixed(0)} MiB of memory`);
+  write(byId("foot"), `Parlo ${status.version} · model ${bundle.name} (bundle ${bundle.id.slice(0, 8)}, tokens ${bundle.tokens.slice(0, 8)}), ${bundle.sample_rate / 1000} kHz · running for ${clock(status.uptime_s)} · ${status.resident_mib.toFixed(0)} MiB of memory`);
   linkText();
   alertRinging(calls);
   title();
