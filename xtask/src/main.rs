@@ -42,6 +42,8 @@ enum Command {
         /// What to measure
         #[arg(value_enum)]
         group: bench::Group,
+        #[command(flatten)]
+        speech: bench::Speech,
         /// Write the figures to FILE (JSON)
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
@@ -64,7 +66,9 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test { with_training } => test::run(with_training),
         Command::Python => python::test(),
-        Command::Bench { group, report, write_docs } => bench::run(group, report.as_deref(), write_docs),
+        Command::Bench { group, speech, report, write_docs } => {
+            bench::run(group, &speech, report.as_deref(), write_docs)
+        }
         Command::Score { reference, received } => score::run(&reference, &received),
     };
     match result {
