@@ -124,6 +124,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             engine.known().clone(),
             engine.runtime().clone(),
             engine.bundle().clone(),
+            engine.bundles().skip(1).cloned().collect(),
             backend_of_devices,
         );
         if !published.url.is_empty() {

@@ -36,6 +36,7 @@ mod entropy;
 mod error;
 mod foresight;
 mod graph;
+mod identity;
 mod locate;
 mod manifest;
 mod packets;
@@ -52,9 +53,9 @@ pub use decoder::Decoder;
 pub use encoder::{Encoder, EncoderConfig};
 pub use entropy::{EntropyCoder, EntropyModel, Kernel, Prediction, Shape};
 pub use error::ModelError;
-pub use locate::{bundle_folders, find_bundle, locate_bundle};
+pub use locate::{Found, bundle_folders, find_bundles, locate_bundle};
 pub use manifest::{
-    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor,
+    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor, Tokens,
 };
 pub use packets::PacketCoder;
 pub use recording::{decode_recording, encode_recording};

@@ -1,14 +1,15 @@
 //! Where bundles and the ONNX Runtime library are looked for.
 
 use std::{
+    cmp::Reverse,
     env,
     path::{Path, PathBuf},
 };
 
-use parlo_tokens::{BundleId, BundlePrefix};
-use sha2::{Digest, Sha256};
-
-use crate::error::ModelError;
+use crate::{
+    bundle::{Bundle, MANIFEST},
+    error::ModelError,
+};
 
 /// Folder of the bundle that is used when none is named.
 const DEFAULT_BUNDLE: &str = "parlo-16k";
@@ -34,15 +35,47 @@ pub fn locate_bundle(named: Option<&Path>) -> Result<PathBuf, ModelError> {
     }
 }
 
-/// The folder of the bundle whose id begins so, if one of [`bundle_folders`] has it.
-pub fn find_bundle(id: BundlePrefix) -> Option<PathBuf> {
-    let folders = bundle_folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
-    let bundles = folders.flatten().flatten().map(|entry| entry.path());
-    // Only the id is asked for: the manifest's hash.
-    bundles.into_iter().find(|bundle| {
-        std::fs::read(bundle.join("manifest.toml"))
-            .is_ok_and(|text| id.begins(BundleId::from_bytes(Sha256::digest(&text).into())))
-    })
+/// What bundles are here.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that can be used, best first, none twice.
+    pub bundles: Vec<Bundle>,
+    /// Why others cannot.
+    pub faults: Vec<ModelError>,
+}
+
+/// Every bundle that is here: `first`, which [`locate_bundle`] finds if none is named, and those in [`bundle_folders`] and `more`,
+/// of the newest format first, then in the order of the folders and of their names.
+///
+/// Unless `PARLO_BUNDLE` names one, those of a newer format for the same tokens come before `first`: they play better what it plays.
+pub fn find_bundles(first: Option<Bundle>, more: &[PathBuf]) -> Found {
+    let is_named = env::var_os("PARLO_BUNDLE").is_some();
+    let ours = usize::from(first.is_some());
+    let mut found = Found { bundles: first.into_iter().collect(), faults: Vec::new() };
+    let folders = bundle_folders();
+    for folder in folders.iter().chain(more).filter_map(|folder| std::fs::read_dir(folder).ok()) {
+        let mut here: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+        here.retain(|folder| folder.join(MANIFEST).exists());
+        here.sort();
+        for folder in here {
+            if found.bundles.iter().any(|bundle| bundle.folder() == folder) {
+                continue;
+            }
+            match Bundle::open(&folder) {
+                Ok(bundle) if found.bundles.iter().any(|other| other.id() == bundle.id()) => {}
+                Ok(bundle) => found.bundles.push(bundle),
+                Err(error) => found.faults.push(error),
+            }
+        }
+    }
+    let newest = |bundle: &Bundle| Reverse(bundle.manifest().format);
+    found.bundles[ours..].sort_by_key(newest);
+    if ours == 1 && !is_named {
+        let tokens = found.bundles[0].identities().to_vec();
+        let shares = |bundle: &Bundle| tokens.iter().any(|&id| bundle.speaks(id));
+        found.bundles.sort_by_key(|bundle| if shares(bundle) { (false, newest(bundle)) } else { (true, Reverse(0)) });
+    }
+    found
 }
 
 /// Folders that hold bundles, best first: the user's own (`$XDG_DATA_HOME/parlo/bundles`), those of the installation

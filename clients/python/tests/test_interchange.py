@@ -84,10 +84,10 @@ def test_what_was_written_is_read_and_bytes_are_the_same_each_time(form, seed, t
 def test_another_model_is_refused(form):
     write, read, path = form
     write(path, [item(3)])
-    for expect in (OTHER, OTHER.bundle_id):
+    for expect in (OTHER, OTHER.tokens_id):
         with pytest.raises(InterchangeError, match=r"test-16k \(5a5a5a5a5a5a\).*777777777777"):
             read(path, expect)
-    assert len(read(path, MODEL.bundle_id)) == len(read(path)) == 1
+    assert len(read(path, MODEL.tokens_id)) == len(read(path)) == 1
 
 
 @pytest.mark.parametrize("seed", range(6))

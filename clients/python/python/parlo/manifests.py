@@ -102,7 +102,7 @@ def row(
         "frame_rate": float(file.frame_rate),
         "depth": int(file.depth),
         "streams": list(file.streams),
-        "bundle": file.bundle_id,
+        "bundle": file.tokens_id,
         "bundle_name": file.bundle_name,
         "created": file.created.isoformat() if file.created else None,
         "metadata": json.dumps(dict(file.metadata), sort_keys=True, ensure_ascii=False),
@@ -315,7 +315,7 @@ def _cut(
         "channel": 0,
         "supervisions": [supervision],
         "recording": recording,
-        "custom": {"codes": codes, "bundle": codec.bundle_id},
+        "custom": {"codes": codes, "bundle": codec.tokens_id},
         "type": "MonoCut",
     }
 

@@ -263,7 +263,7 @@ class _Worker:
             file = parlo.open(target)
         except parlo.FileError:
             return False
-        if not self.codec.bundle_id.startswith(file.bundle_id) or file.depth != self.depth:
+        if not self.codec.speaks(file.tokens_id) or file.depth != self.depth:
             raise ValueError(
                 f"{target} is there already, of the model {file.bundle_name} at depth {file.depth}: "
                 f"choose another folder, or remove what is in this one"
