@@ -352,7 +352,7 @@ def test_sound(page):
     browser = page.open()
     browser.wait("document.querySelector('#source').options.length > 3")
     options = browser.evaluate("[...document.querySelector('#source').options].map((option) => option.value)")
-    assert options == ["default", "device:Built-in Microphone", "device:Desk Microphone", "none"]
+    assert options == ["default", "device:Built-in Microphone", "device:Desk Microphone", "none", "device:alsa_output.a.monitor"]
     for end, value in (("source", "device:Desk Microphone"), ("sink", "none")):
         browser.focus(f"#{end}")
         browser.evaluate(f"(() => {{ const e = document.querySelector('#{end}'); e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change', {{bubbles: true}})); }})()")

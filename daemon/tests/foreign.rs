@@ -240,7 +240,7 @@ impl Side {
         assert!(matches!(self.runtime.block_on(self.handle.ask(request)).unwrap(), Reply::Call(_)));
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Arc<Status> {
+    fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let start = Instant::now();
         loop {
             let status = self.handle.status();

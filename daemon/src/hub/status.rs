@@ -107,6 +107,8 @@ pub(super) fn call(conversation: &Conversation, now: Instant) -> Call {
             Phase::Preparing | Phase::Meeting { .. } | Phase::Joining => CallState::Calling,
             Phase::Ringing { .. } => CallState::Ringing,
             Phase::Seating | Phase::Talking => CallState::Active,
+            // While its sound is being closed nobody knows yet whether that has failed.
+            Phase::Leaving if conversation.leaving => CallState::Active,
             Phase::Leaving | Phase::Over { .. } => CallState::Ended,
         },
         peer: Peer {

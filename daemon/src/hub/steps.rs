@@ -117,8 +117,11 @@ impl Hub<'_> {
             Done::Seated { id, result } => self.seated(id, result),
             Done::Left { id, figures } => {
                 if let Some(at) = self.by_id(id) {
-                    self.calls[at].left = Some(figures);
-                    self.calls[at].leaving = false;
+                    let call = &mut self.calls[at];
+                    // What clients see of an end is why it came.
+                    let why = || figures.failure.as_ref().map(ToString::to_string);
+                    call.failure = call.failure.take().or_else(why);
+                    (call.left, call.leaving) = (Some(figures), false);
                 }
             }
             Done::Recording { id, result, reply } => self.recording_began(id, result, reply),
@@ -644,6 +647,10 @@ impl Hub<'_> {
         }
         let theirs = matches!(end, End::Theirs);
         call.phase = Phase::Leaving;
+        // Clients may see the end before it is concluded.
+        if let End::Failed(error) = &end {
+            call.failure = Some(error.to_string());
+        }
         call.end = Some(end);
         (call.voice, call.peer_left) = (None, false);
         call.early = Vec::new();

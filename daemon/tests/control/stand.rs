@@ -239,6 +239,7 @@ pub(crate) fn status() -> Status {
                 capture_latency_ms: 11.0,
                 playback_latency_ms: 12.0,
             },
+            trouble: None,
         },
         calls: vec![call(7)],
         resident_mib: 64.0,

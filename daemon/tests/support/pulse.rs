@@ -53,7 +53,7 @@ impl Pulse {
             "module-null-sink sink_name=mic rate=48000 channels=1",
             "module-null-sink sink_name=spk rate=48000 channels=2",
         ];
-        let modules =
+        let modules: Vec<String> =
             [protocol.as_str()].into_iter().chain(sinks).chain(more.iter().copied()).map(str::to_owned).collect();
         let server = Self::serve(&folder, realtime, &modules);
         let pulse = Self { folder, server, modules, realtime };
@@ -61,7 +61,7 @@ impl Pulse {
         pulse
     }
 
-    fn serve(folder: &TempDir, realtime: bool, modules: &Vec<String>) -> Child {
+    fn serve(folder: &TempDir, realtime: bool, modules: &[String]) -> Child {
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new("pulseaudio");
         command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]).arg(if realtime {

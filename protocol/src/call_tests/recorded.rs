@@ -12,7 +12,8 @@ fn a_recording_is_told_and_its_end_too_over_a_bad_path() {
             world.call(side).unwrap().set_recorded(now, recorded);
             // All that is said in the first half second may be lost.
             for _ in 0..30 {
-                world.run(if world.call(1 - side).unwrap().recorded_by_peer() == recorded { 20 } else { 400 });
+                let known = world.call(1 - side).unwrap().recorded_by_peer() == recorded;
+                world.run(if known { 20 } else { 400 });
             }
             assert_eq!(world.call(1 - side).unwrap().recorded_by_peer(), recorded, "{turn} {side}");
         }

@@ -142,7 +142,7 @@ pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> R
     quiet::about(&host, || {
         let (name, device, _) = find(&host, backend, choice, direction)?;
         // ALSA lists a default device on machines without any; only that it has no format shows it.
-        config(&device, direction).map(drop).map_err(|error| refused(direction, &name, &error))
+        config(&device, direction).map(drop).map_err(|error| unopened(choice, direction, &name, &error))
     })
 }
 
@@ -311,6 +311,17 @@ fn attempts(config: &SupportedStreamConfig) -> [StreamConfig; 2] {
     })
 }
 
+/// Why a device has no format: a default that is not there is none, whatever it is called.
+fn unopened(choice: &DeviceChoice, direction: Direction, name: &str, error: &cpal::Error) -> AudioError {
+    match (choice, error.kind()) {
+        (DeviceChoice::Default, ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable) => {
+            let reason = "the default device is not available".to_owned();
+            AudioError::NoDevice { direction: direction.word(), reason }
+        }
+        _ => refused(direction, name, error),
+    }
+}
+
 fn refused(direction: Direction, name: &str, error: &cpal::Error) -> AudioError {
     let advice = match error.kind() {
         ErrorKind::DeviceBusy => "; another program holds it",
@@ -386,7 +397,7 @@ fn open_at(
     let (name, device, backend) = find(host, backend, role.choice(), direction)?;
     let key = device.id().map_or_else(|_| device.to_string(), |id| id.id().to_owned());
     let wrong = |error: &cpal::Error| refused(direction, &name, error);
-    let supported = config(&device, direction).map_err(|error| wrong(&error))?;
+    let supported = config(&device, direction).map_err(|error| unopened(role.choice(), direction, &name, &error))?;
     let mut last = None;
     for attempt in attempts(&supported) {
         let health = Arc::new(Health::new());
