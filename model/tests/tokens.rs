@@ -157,7 +157,7 @@ fn fields_of_the_other_format_and_missing_ones_are_named() {
             ("the next format", |m, _| drop(m.insert("format".into(), 3.into())), &["format 3", "1 to 2"]),
             ("no format", |m, _| drop(m.remove("format")), &["format"]),
             ("format 0", |m, _| drop(m.insert("format".into(), 0.into())), &["format 0"]),
-            ("no hash", |m, _| set(m, "files.encoder.onnx", 0), &["files"]),
+            ("no hash", |m, _| set(m, "files.encoder.onnx", 0), &["encoder.onnx"]),
         ],
     );
     refused(
