@@ -5,50 +5,64 @@ use std::{
     io::{self, Read, Seek},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::OnceLock,
 };
 
-use symphonia::core::{
-    codecs::{
-        CodecParameters,
-        audio::{AudioDecoder, AudioDecoderOptions},
-        registry::CodecRegistry,
-    },
-    errors::Error as SymphoniaError,
-    formats::{FormatOptions, FormatReader, TrackType, probe::Hint},
-    io::{MediaSource, MediaSourceStream, ReadOnlySource},
-    meta::MetadataOptions,
-};
+use symphonia::core::errors::Error as SymphoniaError;
 
-use super::{AudioError, Format};
+use crate::{AudioError, Faults, Format, bytes::Bytes, flac::Flac, mp3, mp3::Mp3, ogg::Ogg, tags, wav, wav::Wav};
 
-/// Damaged packets that are passed over before a file is given up.
-const TOLERATED_DAMAGE: u32 = 100;
+/// How far the beginning of a sound file is looked for behind what is none.
+const REACH: usize = 1 << 18;
 
-/// The most sample frames of silence that stand in for lost ones at a time.
-const MAX_SILENCE: u64 = 1 << 18;
+/// Silence given at a time, samples of all channels.
+const PIECE: usize = 1 << 14;
 
-/// Lengths in bytes from here on mean "until the end": sox writes 2 GiB less a little, ffmpeg 4 GiB.
-const OPEN_END: u64 = 0x7FFF_0000;
+/// What a container gives next.
+pub(crate) enum Next {
+    /// Samples were appended, of this format.
+    Sound(Format),
+    /// So many sample frames are missing.
+    Silence(Format, u64),
+    End,
+}
 
-/// Reads WAV, FLAC, MP3, Ogg Vorbis and Ogg Opus as interleaved 32-bit floats, from files or, as they arrive, from pipes.
+/// Why a container cannot go on.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The system's reason.
+    Read(io::Error),
+    /// It is none of its kind, or of a kind that is not read.
+    Not(String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// A kind of sound file. What is damaged is told to `faults` and passed over.
+pub(crate) trait Container: Send {
+    /// Appends some samples to `out`, which is empty.
+    fn next(&mut self, out: &mut Vec<f32>, faults: &mut Faults) -> Result<Next, Trouble>;
+
+    /// Length in sample frames, where the file says so.
+    fn total_frames(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Reads WAV, FLAC, MP3, Ogg Vorbis, Ogg Opus and Ogg FLAC as interleaved 32-bit floats, from files or, as they arrive, from pipes.
 pub struct AudioReader {
     name: String,
+    container: Box<dyn Container>,
     format: Format,
-    reader: Box<dyn FormatReader>,
-    decoder: Box<dyn AudioDecoder>,
-    track: u32,
     /// Decoded samples, of which those before `given` were given out.
     samples: Vec<f32>,
     given: usize,
-    /// Sample frames decoded so far.
-    frames: u64,
-    /// Sample frames that the file says it has, if it can be trusted on that.
-    promised: Option<u64>,
-    damaged: u32,
-    /// Whether packets are numbered by their first sample, without gaps.
-    numbered: bool,
-    scratch: Vec<f32>,
+    /// Sample frames of silence that are next.
+    silence: u64,
+    faults: Faults,
     ended: bool,
 }
 
@@ -71,10 +85,7 @@ impl AudioReader {
                 return Err(AudioError::Empty(name));
             }
             file.rewind().map_err(unreadable)?;
-            let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_owned);
-            return Self::probe(Box::new(file), name, extension.as_deref());
         }
-        // A named pipe or a device: as standard input.
         Self::from_stream(file, &name)
     }
 
@@ -83,63 +94,30 @@ impl AudioReader {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_stream(stream: impl Read + Send + Sync + 'static, name: &str) -> Result<Self, AudioError> {
-        let mut stream = stream;
-        let mut first = [0];
-        let unreadable = |error| AudioError::Unreadable { name: name.to_owned(), error };
-        if stream.read(&mut first).map_err(unreadable)? == 0 {
+        let mut bytes = Bytes::new(stream);
+        let told = |trouble| told(trouble, name);
+        if bytes.peek(1).map_err(|error| told(error.into()))?.is_empty() {
             return Err(AudioError::Empty(name.to_owned()));
         }
-        Self::probe(Box::new(ReadOnlySource::new(io::Cursor::new(first).chain(stream))), name.to_owned(), None)
-    }
-
-    fn probe(source: Box<dyn MediaSource>, name: String, extension: Option<&str>) -> Result<Self, AudioError> {
-        let not_audio = |reason: String| AudioError::NotAudio { name: name.clone(), reason };
-        let mut hint = Hint::new();
-        if let Some(extension) = extension {
-            hint.with_extension(extension);
-        }
-        let stream = MediaSourceStream::new(source, Default::default());
-        let reader = guarded(|| {
-            symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-        })
-        .map_err(|error| not_audio(explain(&error)))?;
-        let no_track = || not_audio("it has no sound track".to_owned());
-        let track = reader.default_track(TrackType::Audio).ok_or_else(no_track)?;
-        let Some(CodecParameters::Audio(parameters)) = &track.codec_params else { return Err(no_track()) };
-        let decoder = guarded(|| codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()))
-            .map_err(|error| not_audio(explain(&error)))?;
-        // MP3 lengths are estimates, and whoever writes WAV into a pipe does not know the length: as large as can be.
-        let exact = ["wave", "flac"].contains(&reader.format_info().short_name);
-        let numbered = reader.format_info().short_name == "flac";
-        let known = (parameters.sample_rate, parameters.channels.as_ref().map(|c| c.count()));
-        let sample_bytes = u64::from(parameters.bits_per_sample.unwrap_or(8).div_ceil(8));
-        let frame_bytes = sample_bytes * known.1.unwrap_or(1) as u64;
-        let promised =
-            track.num_frames.filter(|&frames| exact && frames > 0 && frames.saturating_mul(frame_bytes) < OPEN_END);
-        let track = track.id;
         let mut reader = Self {
-            format: Format { rate: known.0.unwrap_or(0), channels: known.1.unwrap_or(0) as u16 },
-            name,
-            reader,
-            decoder,
-            track,
+            name: name.to_owned(),
+            container: probe(bytes).map_err(told)?,
+            format: Format { rate: 0, channels: 0 },
             samples: Vec::new(),
             given: 0,
-            frames: 0,
-            promised,
-            damaged: 0,
-            numbered,
-            scratch: Vec::new(),
+            silence: 0,
+            faults: Faults::default(),
             ended: false,
         };
-        // The first packet decides the format (some headers leave it open), and shows that there is any sound at all.
-        if !reader.decode_some()? {
+        // The first samples decide the format (some headers leave it open), and show that there is any sound at all.
+        if !reader.more()? {
             return Err(AudioError::NoSamples(reader.name));
         }
         Ok(reader)
     }
 
-    /// Rate and channels.
+    /// Rate and channels of the samples that [`read`](Self::read) gave last, and at first of those that it will give. They change where
+    /// files of several kinds are joined.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -149,22 +127,22 @@ impl AudioReader {
         &self.name
     }
 
-    /// Length in sample frames, where the file says so exactly.
+    /// Length in sample frames, where the file says so.
     pub fn total_frames(&self) -> Option<u64> {
-        self.promised
+        self.container.total_frames()
     }
 
-    /// Damaged packets that were passed over so far.
-    pub fn damaged(&self) -> u32 {
-        self.damaged
+    /// What was found damaged or missing so far.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Fills `buffer`, which must hold at least one sample frame, with as many samples as are at hand; 0 at the end.
     ///
     /// # Errors
-    /// If the file breaks off, or is damaged beyond repair. The samples before that have been given.
+    /// If the file cannot be read. What is damaged or missing is no error: see [`faults`](Self::faults).
     pub fn read(&mut self, buffer: &mut [f32]) -> Result<usize, AudioError> {
-        if self.given == self.samples.len() && !self.decode_some()? {
+        if self.given == self.samples.len() && !self.more()? {
             return Ok(0);
         }
         let whole = buffer.len() - buffer.len() % usize::from(self.format.channels.max(1));
@@ -174,102 +152,108 @@ impl AudioReader {
         Ok(count)
     }
 
-    /// Decodes packets until there are samples; false at the end.
-    fn decode_some(&mut self) -> Result<bool, AudioError> {
+    /// Decodes until there are samples; false at the end.
+    fn more(&mut self) -> Result<bool, AudioError> {
         self.samples.clear();
         self.given = 0;
         while !self.ended {
-            let packet = match guarded(|| self.reader.next_packet()) {
-                Ok(Some(packet)) => packet,
-                Ok(None) => {
-                    self.ended = true;
-                    return self.check_end().map(|()| false);
-                }
-                Err(error) => {
-                    self.ended = true;
-                    // A pipe that ends where its length was not known ends as it should.
-                    if is_end(&error) {
-                        return self.check_end().map(|()| false);
-                    }
-                    return Err(self.truncated(explain(&error)));
-                }
-            };
-            if packet.track_id != self.track {
-                continue;
+            if self.silence > 0 {
+                let channels = usize::from(self.format.channels.max(1));
+                let frames = self.silence.min((PIECE / channels).max(1) as u64);
+                self.silence -= frames;
+                self.samples.resize(frames as usize * channels, 0.0);
+                return Ok(true);
             }
-            // FLAC numbers its samples: a jump shows how many were lost with damaged frames, even where no error is seen.
-            let lost = if self.numbered {
-                u64::try_from(packet.pts.get()).unwrap_or(0).saturating_sub(self.frames)
-            } else {
-                0
-            };
-            if lost > 0 && self.damaged < TOLERATED_DAMAGE {
-                self.damaged += 1;
-                self.fill(lost);
-            }
-            let Self { decoder, samples, scratch, .. } = self;
-            let before = samples.len();
-            let decoded = guarded(|| {
-                let audio = decoder.decode(&packet)?;
-                let spec = audio.spec();
-                let format = (spec.rate(), spec.channels().count());
-                scratch.clear();
-                audio.copy_to_vec_interleaved::<f32>(scratch);
-                samples.extend_from_slice(scratch);
-                Ok(format)
-            });
-            match decoded {
-                Ok((rate, channels)) => {
-                    let format = Format { rate, channels: u16::try_from(channels).unwrap_or(u16::MAX) };
-                    if self.frames == 0 {
-                        self.format = format;
-                    } else if format != self.format && !self.samples.is_empty() {
-                        self.ended = true;
-                        self.samples.clear();
-                        return Err(self.truncated("the sample rate or the channels change there".to_owned()));
-                    }
-                    self.frames += ((self.samples.len() - before) / channels.max(1)) as u64;
-                    if !self.samples.is_empty() {
-                        return Ok(true);
-                    }
+            match self.container.next(&mut self.samples, &mut self.faults) {
+                Ok(Next::Sound(format)) if !self.samples.is_empty() => {
+                    self.format = format;
+                    return Ok(true);
                 }
-                Err(SymphoniaError::DecodeError(_)) if self.damaged < TOLERATED_DAMAGE => {
-                    self.damaged += 1;
-                    self.samples.truncate(before);
-                    if before > 0 {
-                        return Ok(true);
-                    }
-                }
-                Err(error) => {
+                Ok(Next::Sound(_)) => {}
+                Ok(Next::Silence(format, frames)) => (self.format, self.silence) = (format, frames),
+                Ok(Next::End) => self.ended = true,
+                Err(trouble) => {
                     self.ended = true;
-                    return Err(self.truncated(explain(&error)));
+                    self.samples.clear();
+                    match trouble {
+                        // Another file behind the first, of a kind that is not read.
+                        Trouble::Not(reason) if self.format.rate > 0 => {
+                            self.faults.add(0.0, &format!("what follows is not sound that can be read ({reason})"));
+                        }
+                        trouble => return Err(told(trouble, &self.name)),
+                    }
                 }
             }
         }
         Ok(false)
     }
+}
 
-    /// Puts silence in the place of lost samples, which keeps the time of what follows.
-    fn fill(&mut self, frames: u64) {
-        let frames = frames.min(MAX_SILENCE);
-        let values = frames as usize * usize::from(self.format.channels);
-        self.samples.resize(self.samples.len() + values, 0.0);
-        self.frames += frames;
+fn told(trouble: Trouble, name: &str) -> AudioError {
+    let name = name.to_owned();
+    match trouble {
+        Trouble::Read(error) => AudioError::Unreadable { name, error },
+        Trouble::Not(reason) => AudioError::NotAudio { name, reason },
     }
+}
 
-    fn check_end(&self) -> Result<(), AudioError> {
-        match self.promised {
-            Some(promised) if self.frames < promised => {
-                let seconds = promised as f64 / f64::from(self.format.rate.max(1));
-                Err(self.truncated(format!("its header promises {seconds:.1} s")))
-            }
-            _ => Ok(()),
+/// Finds out by its first bytes what a file is, over tags, padding, and a little of anything else.
+fn probe(mut bytes: Bytes) -> Result<Box<dyn Container>, Trouble> {
+    let unknown = || Trouble::Not("nothing in it is known".to_owned());
+    loop {
+        tags::skip(&mut bytes)?;
+        let head = bytes.peek(12)?;
+        if wav::begins(head) {
+            return Ok(Box::new(Wav::new(bytes)?));
+        }
+        if head.starts_with(b"fLaC") {
+            return Ok(Box::new(Flac::new(bytes)?));
+        }
+        if head.starts_with(b"OggS") {
+            return Ok(Box::new(Ogg::new(bytes)?));
+        }
+        if let Some(kind) = foreign(head) {
+            return Err(Trouble::Not(format!("it is {kind}")));
+        }
+        let first = bytes.peek(1 << 13)?;
+        let is_all = first.len() < 1 << 13;
+        if mp3::begins(first, is_all) {
+            return Ok(Box::new(Mp3::new(bytes)?));
+        }
+        // Behind something else.
+        let first = bytes.peek(REACH)?;
+        let is_all = first.len() < REACH;
+        let magic = |at: &usize| {
+            let rest = &first[*at..];
+            wav::begins(rest)
+                || rest.starts_with(b"fLaC\0\0\0\x22")
+                || rest.starts_with(b"fLaC\x80\0\0\x22")
+                || rest.starts_with(b"OggS\0\x02")
+                || tags::id3v2(rest).is_some_and(|size| size > 10 && rest[3] < 5)
+        };
+        let known = (1..first.len()).find(magic);
+        let at = known.into_iter().chain(mp3::find(first, is_all)).min().filter(|&at| at > 0).ok_or_else(unknown)?;
+        bytes.skip(at as u64)?;
+        if known != Some(at) {
+            return Ok(Box::new(Mp3::new(bytes)?));
         }
     }
+}
 
-    fn truncated(&self, reason: String) -> AudioError {
-        let seconds = self.frames as f64 / f64::from(self.format.rate.max(1));
-        AudioError::Truncated { name: self.name.clone(), seconds, reason }
+/// What other kinds of files begin with.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    let at_four = head.get(4..8).unwrap_or_default();
+    match head {
+        _ if at_four == b"ftyp" => Some("an MP4 file (M4A, AAC or ALAC)"),
+        [b'F', b'O', b'R', b'M', ..] => Some("an AIFF file"),
+        [b'c', b'a', b'f', b'f', ..] => Some("a CAF file"),
+        [b'.', b's', b'n', b'd', ..] => Some("an AU file"),
+        [0x1A, 0x45, 0xDF, 0xA3, ..] => Some("a Matroska or WebM file"),
+        [0x30, 0x26, 0xB2, 0x75, ..] => Some("a Windows Media file"),
+        [b'#', b'!', b'A', b'M', b'R', ..] => Some("an AMR file"),
+        [b'r', b'i', b'f', b'f', ..] => Some("a Wave64 file"),
+        [0x89, b'P', b'T', b'K', ..] => Some("a token file"),
+        _ => None,
     }
 }
 
@@ -279,31 +263,7 @@ impl std::fmt::Debug for AudioReader {
     }
 }
 
-/// Symphonia's codecs, and Opus by libopus, which it lacks.
-fn codecs() -> &'static CodecRegistry {
-    static CODECS: OnceLock<CodecRegistry> = OnceLock::new();
-    CODECS.get_or_init(|| {
-        let mut registry = CodecRegistry::new();
-        symphonia::default::register_enabled_codecs(&mut registry);
-        registry.register_audio_decoder::<symphonia_adapter_libopus::OpusDecoder>();
-        registry
-    })
-}
-
-/// Runs a parser over bytes that may be anything. A panic in it becomes an error: the parser is dropped after any error,
-/// so whatever state it was left in is not seen again.
-fn guarded<T>(run: impl FnOnce() -> Result<T, SymphoniaError>) -> Result<T, SymphoniaError> {
+/// Runs a parser over bytes that may be anything. A panic in it becomes an error.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, SymphoniaError>) -> Result<T, SymphoniaError> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(SymphoniaError::Unsupported("the parser gave up on it")))
-}
-
-fn is_end(error: &SymphoniaError) -> bool {
-    matches!(error, SymphoniaError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof)
-}
-
-fn explain(error: &SymphoniaError) -> String {
-    match error {
-        error if is_end(error) => "it ends too soon".to_owned(),
-        SymphoniaError::ResetRequired => "another stream begins there, which is not followed".to_owned(),
-        error => error.to_string(),
-    }
 }
