@@ -14,6 +14,7 @@ go in, torch tensors come out.
 from typing import TYPE_CHECKING, Any
 
 from parlo._native import BundleError, FileError, ParloError, __version__
+from parlo.audio import AudioWarning, Sound, read_audio
 from parlo.codec import Codec, Decoder, Encoder
 from parlo.files import Mark, Stream, TokenFile, Tokens, open, write
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from parlo.feed import Frame, feed  # type: ignore[import-not-found, unused-ignore]
 
 __all__ = [
+    "AudioWarning",
     "BundleError",
     "Codec",
     "Decoder",
@@ -29,12 +31,14 @@ __all__ = [
     "Frame",
     "Mark",
     "ParloError",
+    "Sound",
     "Stream",
     "TokenFile",
     "Tokens",
     "__version__",
     "feed",
     "open",
+    "read_audio",
     "write",
 ]
 
