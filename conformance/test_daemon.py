@@ -24,7 +24,7 @@ def free_port():
 class Person:
     """Somebody with a home of their own, whose microphone is a file."""
 
-    def __init__(self, folder, program, parlod, source):
+    def __init__(self, folder, program, parlod, source, audio=None):
         self.program, self.port = program, free_port()
         self.environment = {**program.environment, "XDG_RUNTIME_DIR": str(folder / "run")}
         for name in ("CONFIG", "DATA", "STATE"):
@@ -34,8 +34,13 @@ class Person:
         (folder / "run").mkdir(parents=True, mode=0o700)
         settings = folder / "config" / "parlo"
         settings.mkdir(parents=True)
-        text = f'[call]\nlisten = "127.0.0.1:{self.port}"\n[audio]\nsource = "file:{source}"\nsink = "none"\n'
-        (settings / "config.toml").write_text(text)
+        audio = audio or f'source = "file:{source}"\nsink = "none"\n'
+        self.settings = settings / "config.toml"
+        self.settings.write_text(f'[call]\nlisten = "127.0.0.1:{self.port}"\n[audio]\n{audio}')
+
+    def answer_all(self):
+        """Calls are answered by themselves, from when the daemon is started next."""
+        self.settings.write_text(self.settings.read_text().replace("[call]\n", '[call]\nanswer = "all"\n'))
 
     def start(self, *words):
         command = [str(self.program.path), *map(str, words)]

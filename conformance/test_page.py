@@ -513,6 +513,42 @@ def test_help_shows_by_pointer_by_keyboard_and_by_touch(page):
     assert sorted(used) == sorted(known)
 
 
+def test_says_when_the_peer_records(page):
+    browser = page.open()
+    assert not browser.evaluate("document.querySelector('#call-note').checkVisibility()")
+    page.change(lambda mock: mock.calls[0].update(recorded_by_peer=True))
+    browser.wait("document.querySelector('#call-note').checkVisibility() && document.querySelector('#call-note').textContent === 'Ada records this call.'")
+    page.change(lambda mock: mock.calls[0].update(recorded_by_peer=False))
+    browser.wait("!document.querySelector('#call-note').checkVisibility()")
+
+
+def test_says_who_can_call_and_what_is_wrong_with_sound(page):
+    browser = page.open(calls=[])
+    browser.wait("document.querySelector('#empty-listening').textContent.includes('reach you at port 7275')")
+    for address in ("127.0.0.1:7275", "[::1]:7275", "127.0.0.9:7275"):
+        page.change(lambda mock, address=address: setattr(mock, "listening", address))
+        browser.wait(f"document.querySelector('#empty-listening').textContent.includes('Only programs on this machine') && document.querySelector('#empty-listening').textContent.includes('{address}')")
+    page.change(lambda mock: setattr(mock, "listening", "[::]:7275"))
+    browser.wait("document.querySelector('#empty-listening').textContent.includes('reach you at port 7275')")
+    page.change(lambda mock: mock.audio.update(trouble="there is no sound input here"))
+    browser.wait("document.querySelector('#trouble').checkVisibility() && document.querySelector('#trouble').textContent.includes('no sound input here')")
+    page.change(lambda mock: mock.audio.update(trouble=None))
+    browser.wait("!document.querySelector('#trouble').checkVisibility()")
+    # What is shown is not what is copied, and neither is called by the other's name.
+    assert "Your fingerprint" in browser.text("#own-key") and "Copy key" in browser.text("#own-key")
+    groups = browser.evaluate("[...document.querySelectorAll('#source optgroup')].map((group) => [group.label, ...[...group.children].map((option) => option.value)])")
+    assert groups == [["What this machine plays", "device:alsa_output.a.monitor"]]
+    assert browser.evaluate("document.querySelectorAll('#sink optgroup').length") == 0
+
+
+def test_time_goes_on_between_two_messages(page):
+    browser = page.open(calls=[])
+    page.change(lambda mock: setattr(mock, "quiet", True))
+    time.sleep(0.3)
+    before = browser.text("#foot")
+    browser.wait(f"document.getElementById('foot').textContent !== {json.dumps(before)}")
+
+
 def test_says_what_the_daemon_refuses(page):
     browser = page.open()
     page.mock.fail_next = "the call is not recorded: the disk is full; delete recordings"

@@ -16,6 +16,7 @@ const MOST_NOTICES = 4;
 const NOTICE_MS = 10000;
 
 let status = null;
+let heardAt = 0;
 let selected = null;
 let link = "connecting";
 
@@ -89,9 +90,10 @@ function choose(calls) {
 }
 
 function render() {
-  const { calls, audio, bundle } = status;
+  const { calls, audio } = status;
   const call = choose(calls);
   selected = call?.id ?? null;
+  const bundle = bundleInUse();
   show(byId("empty"), call === null);
   cards.update(calls, selected);
   panel.update(call, audio, bundle);
@@ -100,15 +102,39 @@ function render() {
   scope.select(selected);
   if (call) scope.describe(nameOf(call));
   sound.update(audio);
+  write(byId("trouble"), audio.trouble ? `${audio.trouble}; until there is one, calls are silent in this direction.` : "");
+  show(byId("trouble"), Boolean(audio.trouble));
   presence.update(status.presence.do_not_disturb);
   write(byId("fingerprint"), status.fingerprint);
   show(byId("own-key"), true);
-  const listening = status.listening ? `Friends reach you at port ${status.listening.split(":").at(-1)} of this machine.` : "Nobody can call you: this daemon does not listen.";
+  const listening = listeningText(status.listening);
   write(byId("empty-listening"), status.presence.do_not_disturb ? "Do not disturb is on: callers are told that you are busy." : listening);
-  write(byId("foot"), `Parlo ${status.version} · model ${bundle.name} (${bundle.id.slice(0, 8)}), ${bundle.sample_rate / 1000} kHz · running for ${clock(status.uptime_s)} · ${status.resident_mib.toFixed(0)} MiB of memory`);
+  foot();
   linkText();
   alertRinging(calls);
   title();
+}
+
+/** The bundle of the call that is shown, which may be another than the preferred one. */
+function bundleInUse() {
+  const call = status.calls.find((call) => call.id === selected);
+  return status.others?.find((other) => other.tokens === call?.tokens) ?? status.bundle;
+}
+
+/** Time goes on between two messages. */
+function foot() {
+  if (!status) return;
+  const bundle = bundleInUse();
+  const since = link === "connected" ? (performance.now() - heardAt) / 1000 : 0;
+  write(byId("foot"), `Parlo ${status.version} · model ${bundle.name} (bundle ${bundle.id.slice(0, 8)}, tokens ${bundle.tokens.slice(0, 8)}), ${bundle.sample_rate / 1000} kHz · running for ${clock(status.uptime_s + since)} · ${status.resident_mib.toFixed(0)} MiB of memory`);
+}
+
+/** Who can call here, by the address that the daemon listens at. */
+function listeningText(address) {
+  if (!address) return "Nobody can call you: this daemon does not listen.";
+  const host = address.slice(0, address.lastIndexOf(":"));
+  if (/^127\.|^\[::1\]$|^\[::ffff:127\./.test(host)) return `Only programs on this machine can call you: the daemon listens at ${address}. For others, start it with “parlod --listen 0.0.0.0:7275”.`;
+  return `Friends reach you at port ${address.split(":").at(-1)} of this machine.`;
 }
 
 let announced = new Set();
@@ -154,7 +180,7 @@ function onLink(state) {
     write(byId("away-text"), "This page comes back by itself when it is there again. To start it, run parlod in a terminal.");
   } else if (state === "refused") {
     write(byId("away-title"), "Parlo does not let this page in.");
-    write(byId("away-text"), "Its daemon was started anew, and has a new secret: it is in the file “token” beside its control socket. Open this address again with ?token= and that secret behind it.");
+    write(byId("away-text"), "Its daemon has another token now. Reload this page to log in again; “parlo daemon open” prints the address with the token.");
   } else if (state === "connected") {
     if (before !== "connecting") {
       talking = false;
@@ -170,6 +196,7 @@ let recorded = "";
 function onStatus(message) {
   const { type: _, ...next } = message;
   status = next;
+  heardAt = performance.now();
   timeline.keep(new Set(status.calls.map((call) => call.id)));
   const recording = status.calls.map((call) => call.recording).join();
   if (recording !== recorded) {
@@ -195,6 +222,7 @@ const events = new Events((message) => {
 }, onLink);
 
 setInterval(() => {
+  foot();
   events.watch(status?.calls.some((call) => call.state === "active") ?? false);
   if (status?.calls.some(rings)) {
     blink = !blink && !scope.calm.matches;

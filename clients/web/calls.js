@@ -250,12 +250,13 @@ export class CallPanel {
 
   note(call) {
     let text = "";
+    if (call.state === "active" && call.recorded_by_peer) text = `${nameOf(call)} records this call.`;
     if (call.state === "ended") text = call.failure ?? "The call is over. It disappears from here within a minute.";
-    else if (rings(call)) text = call.peer.name ? `${nameOf(call)} would like to talk to you.` : "None of your contacts has this key. If you answer, ask for the short form of their key, and compare.";
-    else if (call.codec === "opus") text = "The two sides share no model, so this call uses Opus: it takes more bits, and there are no tokens to see.";
+    else if (rings(call)) text = call.peer.name ? `${nameOf(call)} would like to talk to you.` : "None of your contacts has this key. If you answer, ask for their fingerprint, and compare.";
+    else if (call.codec === "opus") text += (text && " ") + "The two sides share no model, so this call uses Opus: it takes more bits, and there are no tokens to see.";
     write(byId("call-note"), text);
     show(byId("call-note"), text !== "");
-    byId("call-note").classList.toggle("warn", call.failure !== null);
+    byId("call-note").classList.toggle("warn", call.failure !== null || (call.state === "active" && call.recorded_by_peer));
   }
 
   buttons(call, audio, active) {

@@ -4,7 +4,7 @@ import { byId, element, show } from "./dom.js";
 
 /** Term -> its name, and what it is in plain words. */
 export const TERMS = {
-  key: ["key", "A key is a long name that nobody can fake. Give yours to a friend; compare the short form by voice to be sure that nobody sits in between."],
+  key: ["key", "A key is a long name that nobody can fake. It begins with parlo:. Give yours to a friend (“Copy key”). The fingerprint is its short form: too short to call by, good to compare by voice, to be sure that nobody sits in between."],
   dnd: ["do not disturb", "While this is on, nobody rings here: callers are told that the line is busy."],
   level: ["levels", "How loud the voices are. dBFS counts down from the loudest that fits: −20 is normal speech, above −3 it distorts."],
   spectrogram: ["the sound heard", "A picture of what you hear. Time runs to the right, low tones are at the bottom, high ones at the top; the stronger the colour, the louder."],

@@ -82,15 +82,20 @@ export class Sound {
   }
 
   fillOne(select, direction, current) {
-    const own = this.devices.filter((device) => device.direction === direction);
+    const all = this.devices.filter((device) => device.direction === direction);
+    const own = all.filter((device) => !device.is_monitor);
+    // Not microphones: what this machine plays. For whoever means to send that.
+    const monitors = all.filter((device) => device.is_monitor).map((device) => [`device:${device.id}`, device.name]);
     const preferred = own.find((device) => device.is_default);
     const options = [["default", preferred ? `System's choice (${preferred.name})` : "System's choice"]];
     options.push(...own.map((device) => [`device:${device.name}`, device.name]), ["none", "None"]);
-    if (!options.some(([value]) => value === current)) options.push([current, current]);
-    const key = JSON.stringify(options);
+    if (![...options, ...monitors].some(([value]) => value === current)) options.push([current, current]);
+    const key = JSON.stringify([options, monitors]);
     if (select.dataset.options !== key) {
       select.dataset.options = key;
-      select.replaceChildren(...options.map(([value, text]) => element("option", { value, textContent: text })));
+      const choices = (list) => list.map(([value, text]) => element("option", { value, textContent: text }));
+      select.replaceChildren(...choices(options));
+      if (monitors.length) select.append(element("optgroup", { label: "What this machine plays" }, ...choices(monitors)));
     }
     if (select.value !== current) select.value = current;
   }

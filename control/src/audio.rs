@@ -109,6 +109,10 @@ pub struct Audio {
     pub meters: Meters,
     /// Counts and fill levels.
     pub figures: SoundFigures,
+    /// What is wrong with the microphone or the loudspeaker that is set, in a sentence; none if nothing is known to be. Calls are silent
+    /// in that direction until it is mended, which is noticed by itself.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// Changes sound. What is left out stays.
@@ -159,6 +163,9 @@ pub struct Device {
     pub direction: String,
     /// Whether it is the default.
     pub is_default: bool,
+    /// Whether it is no microphone but what a loudspeaker of this machine plays. Such a one is used only where it is named.
+    #[serde(default)]
+    pub is_monitor: bool,
     /// Sample rate, Hz.
     pub rate: u32,
     /// Channels.

@@ -122,6 +122,14 @@ pub fn identity(folder: &Path) -> Result<Identity, KeysError> {
     read_identity(&file)?.ok_or(KeysError::Damaged(file))
 }
 
+/// The identity kept in a folder, if there is one. Writes nothing.
+///
+/// # Errors
+/// If the file is damaged or others can read it, or the system refuses.
+pub fn existing_identity(folder: &Path) -> Result<Option<Identity>, KeysError> {
+    read_identity(&folder.join(IDENTITY))
+}
+
 fn read_identity(file: &Path) -> Result<Option<Identity>, KeysError> {
     let opened = match File::open(file) {
         Ok(opened) => opened,

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod desk;
 pub mod feeds;
+pub mod generate;
 pub mod hub;
 pub mod keys;
 pub mod logging;
@@ -19,5 +20,8 @@ pub mod realtime;
 pub mod recordings;
 pub mod relay;
 pub mod report;
+mod sentence;
 pub mod service;
 pub mod stun;
+
+pub use sentence::sentence;

@@ -3,6 +3,8 @@
 //! Never in it: keys' secret halves, the token of the control API, codes, sound. Below "info" only Parlo's own parts speak,
 //! whatever is asked for, because libraries may log what passes through them.
 
+use std::{ffi::OsString, io::IsTerminal};
+
 use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -30,8 +32,18 @@ pub fn begin(level: Option<&str>, json: bool) -> anyhow::Result<()> {
         (None, Some(level)) => (level.as_str(), VARIABLE),
         (None, None) => (DEFAULT, VARIABLE),
     };
-    let subscriber = subscriber(level, json, std::io::stderr).map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
+    // Not by way of `std::io::stderr`, which leads nowhere while ALSA looks for devices.
+    let errors = crate::audio::device::errors();
+    let colours = is_coloured(std::io::stderr().is_terminal(), &|name| std::env::var_os(name));
+    let subscriber = subscriber(level, json, colours, move || errors.clone());
+    let subscriber = subscriber.map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
     subscriber.try_init().map_err(|error| anyhow::anyhow!("cannot begin to log: {error}"))
+}
+
+/// Whether lines are coloured: on a terminal that can show that, unless the user wants none (<https://no-color.org>).
+fn is_coloured(terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    let dumb = variable("TERM").is_some_and(|term| term == "dumb");
+    terminal && !dumb && variable("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Why a text says no level.
@@ -49,7 +61,12 @@ pub struct LevelError {
 ///
 /// # Errors
 /// If the level is none.
-pub fn subscriber<W>(level: &str, json: bool, writer: W) -> Result<impl Subscriber + Send + Sync + use<W>, LevelError>
+pub fn subscriber<W>(
+    level: &str,
+    json: bool,
+    colours: bool,
+    writer: W,
+) -> Result<impl Subscriber + Send + Sync + use<W>, LevelError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -64,7 +81,7 @@ where
         return Err(wrong("not a level".into()));
     }
     let filter = EnvFilter::builder().parse(level).map_err(|error| wrong(error.to_string()))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(colours);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(FilterFn::new(told)))))
 }
@@ -102,7 +119,7 @@ mod tests {
     fn logged(level: &str, json: bool, say: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        tracing::subscriber::with_default(subscriber(level, json, move || writer.clone()).unwrap(), say);
+        tracing::subscriber::with_default(subscriber(level, json, false, move || writer.clone()).unwrap(), say);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -128,6 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn colours_are_for_terminals_that_want_them() {
+        let variables = |pairs: &'static [(&str, &str)]| {
+            move |name: &str| pairs.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value))
+        };
+        assert!(is_coloured(true, &variables(&[("TERM", "xterm-256color")])));
+        assert!(is_coloured(true, &variables(&[("NO_COLOR", "")])));
+        assert!(!is_coloured(false, &variables(&[("TERM", "xterm-256color")])), "a file, a pipe, the journal");
+        assert!(!is_coloured(true, &variables(&[("TERM", "dumb")])));
+        assert!(!is_coloured(true, &variables(&[("TERM", "xterm"), ("NO_COLOR", "1")])));
+        let plain = logged("info", false, say);
+        assert!(!plain.contains('\x1b'), "{plain}");
+    }
+
+    #[test]
     fn json_is_an_object_for_each_line() {
         let lines = logged("info", true, say);
         for line in lines.lines() {
@@ -143,7 +174,7 @@ mod tests {
     #[test]
     fn what_is_no_level_is_refused_with_what_is() {
         for level in ["loud", "", "info,loud", "parlod=loud"] {
-            let error = subscriber(level, false, io::stderr).map(drop).unwrap_err().to_string();
+            let error = subscriber(level, false, false, io::stderr).map(drop).unwrap_err().to_string();
             assert!(error.contains("debug"), "{error}");
         }
     }

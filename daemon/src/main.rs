@@ -9,17 +9,18 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use parlod::{
+    audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
     config::{self, Config},
-    control,
+    control, generate,
     hub::Service,
     logging,
     nats::Nats,
     options::CallOptions,
     recordings::{self, Recordings},
-    service,
+    sentence, service,
 };
 
 /// Parlo's daemon: voice in 1 to 6 kbps over UDP.
@@ -61,19 +62,29 @@ struct Arguments {
     /// Print the configuration with every setting at its default, documented, and end
     #[arg(long)]
     print_config: bool,
+    /// Write the manual page and the shells' completions into this folder, laid out as /usr/share, and end
+    #[arg(long, value_name = "DIR", hide = true)]
+    generate: Option<PathBuf>,
     #[command(flatten)]
     options: CallOptions,
 }
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
+    // Before anything leads the error stream elsewhere.
+    drop(errors());
     let arguments = Arguments::parse();
     let result =
         logging::begin(arguments.log_level.as_deref(), arguments.log_json).and_then(|()| run(&arguments, started));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("parlod: {error:#}");
+            let sentence = sentence(&error);
+            // The error stream may lead nowhere just now: a thread looks for devices.
+            let _ = writeln!(errors(), "parlod: {sentence}");
+            let _ = service::notify(&format!("STATUS={}", sentence.replace('\n', " ")));
             ExitCode::FAILURE
         }
     }
@@ -83,6 +94,10 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     if arguments.print_config {
         print!("{}", config::DEFAULTS);
         return Ok(());
+    }
+    if let Some(folder) = &arguments.generate {
+        return generate::write(&Arguments::command(), folder)
+            .with_context(|| format!("cannot write {}", folder.display()));
     }
     let options = &arguments.options;
     let config = configuration(arguments)?;
@@ -103,12 +118,13 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     if asked || !published.url.is_empty() {
         let folder = if folder.as_os_str().is_empty() { recordings::usual_folder()? } else { folder };
         let recordings = Arc::new(Recordings::new(&folder));
-        let (handle, behind) = Service::handle(&engine, Arc::clone(&recordings));
+        let (handle, mut behind) = Service::handle(&engine, Arc::clone(&recordings));
         let backend_of_devices = engine.config().audio.backend();
         let mut extras = control::Extras::new(
             engine.known().clone(),
             engine.runtime().clone(),
             engine.bundle().clone(),
+            engine.bundles().skip(1).cloned().collect(),
             backend_of_devices,
         );
         if !published.url.is_empty() {
@@ -119,6 +135,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         if asked {
             server = Some(control::serve(endpoints, handle, extras)?);
         }
+        behind.page = server.as_ref().and_then(control::Server::tcp);
         backend = Some((behind, recordings));
     }
     if let Some(server) = &server {

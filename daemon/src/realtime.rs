@@ -1,9 +1,11 @@
 //! Real-time priority for the threads that must not be late.
 //!
 //! On Linux two ways lead there. A process that may (root, CAP_SYS_NICE, or an `rtprio` limit of 10 or more) takes `SCHED_FIFO`
-//! by itself. One that may not asks rtkit over the system's D-Bus, which desktops have for this; rtkit wants the process to set
-//! RLIMIT_RTTIME first, so that a thread that runs without ever sleeping cannot hang the machine: such a thread is sent SIGXCPU, on
-//! which it goes back to normal priority here, and only if that did not help is the process killed.
+//! by itself. One that may not asks rtkit over the system's D-Bus, which desktops have for this.
+//!
+//! Either way RLIMIT_RTTIME is set first, so that a thread that runs without ever sleeping cannot hang the machine: after 150 ms such
+//! a thread is sent SIGXCPU, on which it goes back to normal priority here. Where the limit cannot be set, nothing is promoted. (rtkit
+//! wants a hard limit too, after which the system ends the process.)
 
 use std::fmt;
 
@@ -41,20 +43,27 @@ pub fn promote(sample_rate: u32, frame_samples: usize) -> Result<Priority, Strin
     })
 }
 
+/// Takes real-time priority away from the calling thread, if it has it: for one that finds itself in a loop that fails.
+pub fn step_down() {
+    system::step_down();
+}
+
 #[cfg(target_os = "linux")]
 mod system {
-    use std::{io, sync::Once};
+    use std::{io, ptr, sync::OnceLock};
 
     use super::Priority;
 
     /// Above every thread of normal priority, below the sound server's and the kernel's own; what rtkit gives too.
     const PRIORITY: libc::c_int = 10;
 
+    /// A thread that runs for so long without sleeping is no slow encoder but one that hangs. (rtkit allows 200 ms.)
+    const LIMIT_US: libc::rlim_t = 150_000;
+
     pub(super) fn promote(sample_rate: u32, _frame_samples: usize) -> Result<Priority, String> {
+        limit().map_err(|error| format!("no limit to it can be set: {error}"))?;
         let Err(direct) = take() else { return Ok(Priority::Fifo) };
-        step_down_when_told();
-        // The library makes the soft limit as long as the block that it is told. One of 150 ms (rtkit allows 200 ms) is no slow
-        // encoder but a thread that hangs.
+        // The library makes the soft limit as long as the block that it is told: 150 ms.
         let samples = sample_rate / 20 * 3;
         match audio_thread_priority::promote_current_thread_to_real_time(samples, sample_rate) {
             // The handle only serves to go back, which these threads never do.
@@ -74,30 +83,59 @@ mod system {
         if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// A thread that the system finds to run without a pause goes back to normal priority: the signal's own way would be to end the
-    /// process, call and all.
-    fn step_down_when_told() {
-        extern "C" fn step_down(_signal: libc::c_int) {
-            let parameters = libc::sched_param { sched_priority: 0 };
-            // SAFETY: a bare system call, which a signal handler may make, that reads a structure which is whole and lives. (It may
-            // change `errno`, in a thread that was interrupted: it does so only if it fails, which going back never does.)
-            unsafe {
-                libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &parameters);
-            }
+    pub(super) fn step_down() {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: a bare system call, which a signal handler may make too, that reads a structure which is whole and lives. (It may
+        // change `errno`, in a thread that was interrupted: it does so only if it fails, which going back never does.)
+        unsafe {
+            libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &parameters);
+        }
+    }
+
+    /// Sets the limit, once for the process: a thread that the system finds to run without a pause goes back to normal priority. (The
+    /// signal's own way would be to end the process, call and all.)
+    fn limit() -> Result<(), io::Error> {
+        static DONE: OnceLock<Result<(), i32>> = OnceLock::new();
+        let done = DONE.get_or_init(|| {
+            let set = step_down_when_told().and_then(|()| set_limit());
+            set.map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))
+        });
+        done.map_err(io::Error::from_raw_os_error)
+    }
+
+    fn set_limit() -> Result<(), io::Error> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the call fills the structure, which is whole and lives.
+        if unsafe { libc::getrlimit(libc::RLIMIT_RTTIME, &mut limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The hard limit stays: at that the process is killed.
+        limit.rlim_cur = LIMIT_US.min(limit.rlim_max);
+        // SAFETY: the call reads the structure, which is whole and lives.
+        if unsafe { libc::setrlimit(libc::RLIMIT_RTTIME, &limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    fn step_down_when_told() -> Result<(), io::Error> {
+        extern "C" fn told(_signal: libc::c_int) {
+            step_down();
+            // The system has moved the limit on by a second, for all threads: it is put back. A failure only makes the next one wait.
+            let _ = set_limit();
         }
 
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: the structure is plain data for which all zeros are valid; it is filled before it is passed, the handler is
-            // a function that lives as long as the process and makes only calls that signal handlers may.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = step_down as extern "C" fn(libc::c_int) as usize;
-                action.sa_flags = libc::SA_RESTART;
-                libc::sigemptyset(&mut action.sa_mask);
-                libc::sigaction(libc::SIGXCPU, &action, std::ptr::null_mut());
-            }
-        });
+        // SAFETY: the structure is plain data for which all zeros are valid; it is filled before it is passed, the handler is
+        // a function that lives as long as the process and makes only bare system calls (on Linux `getrlimit` and `setrlimit` are),
+        // which change no `errno` unless they fail.
+        let failed = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = told as extern "C" fn(libc::c_int) as usize;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(libc::SIGXCPU, &action, ptr::null_mut())
+        };
+        if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     #[cfg(test)]
@@ -114,9 +152,46 @@ mod system {
             std::thread::spawn(|| {
                 // Where real time is refused there is still the signal, and the process must live through it.
                 let _ = take();
-                step_down_when_told();
+                step_down_when_told().unwrap();
                 // SAFETY: sends a signal that has a handler by now to the calling thread.
                 assert_eq!(unsafe { libc::raise(libc::SIGXCPU) }, 0);
+                assert_eq!(policy(), libc::SCHED_OTHER);
+            })
+            .join()
+            .unwrap();
+        }
+
+        #[test]
+        fn a_thread_that_never_sleeps_loses_its_priority_and_the_next_one_too() {
+            use std::time::{Duration, Instant};
+            for turn in 0..2 {
+                std::thread::spawn(move || {
+                    if super::super::promote(48_000, 480) != Ok(Priority::Fifo) {
+                        // Refused here: there is nothing to take away.
+                        return;
+                    }
+                    let start = Instant::now();
+                    while policy() == libc::SCHED_FIFO {
+                        assert!(
+                            start.elapsed() < Duration::from_secs(10),
+                            "it spins at real-time priority, turn {turn}"
+                        );
+                    }
+                    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                    // SAFETY: the call fills the structure, which is whole and lives.
+                    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_RTTIME, &mut limit) }, 0);
+                    assert!(limit.rlim_cur <= LIMIT_US, "the next one has no more: {}", limit.rlim_cur);
+                })
+                .join()
+                .unwrap();
+            }
+        }
+
+        #[test]
+        fn a_thread_may_step_down_by_itself() {
+            std::thread::spawn(|| {
+                let _ = super::super::promote(48_000, 480);
+                step_down();
                 assert_eq!(policy(), libc::SCHED_OTHER);
             })
             .join()
@@ -143,6 +218,8 @@ mod system {
 #[cfg(not(target_os = "linux"))]
 mod system {
     use super::Priority;
+
+    pub(super) fn step_down() {}
 
     pub(super) fn promote(sample_rate: u32, frame_samples: usize) -> Result<Priority, String> {
         let samples = u32::try_from(frame_samples).unwrap_or(u32::MAX);

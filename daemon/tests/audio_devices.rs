@@ -163,7 +163,10 @@ fn devices_that_vanish_are_replaced_by_the_default_within_two_seconds() {
 #[ignore = "run by devices_that_vanish_are_replaced_by_the_default_within_two_seconds"]
 fn child_survives() {
     let headset = DeviceChoice::Named("headset".into());
-    let mut source = DeviceSource::open(Backend::Pulse, &headset).unwrap();
+    // Its monitor, which must be named as such.
+    assert!(DeviceSource::open(Backend::Pulse, &headset).is_err());
+    let monitor = DeviceChoice::Named("headset.monitor".into());
+    let mut source = DeviceSource::open(Backend::Pulse, &monitor).unwrap();
     let mut sink = DeviceSink::open(Backend::Pulse, &headset).unwrap();
     assert_eq!(sink.format().rate, 44_100);
     let talk = thread::spawn(move || {
@@ -189,6 +192,104 @@ fn child_survives() {
         assert!(notice.contains("went away"), "{notice}");
     }
     assert_eq!((source.format().rate, rate), (48_000, 48_000), "both go on with the default's own rate");
+    let (samples, _) = listen(&mut source, Duration::from_millis(500));
+    assert!(samples.len() > 12_000, "sound flows again");
+}
+
+#[test]
+fn a_monitor_is_never_the_default_microphone() {
+    let pulse = Pulse::start_without_microphone();
+    in_child("child_meets_monitors_only", &pulse.environment());
+}
+
+#[test]
+#[ignore = "run by a_monitor_is_never_the_default_microphone"]
+fn child_meets_monitors_only() {
+    let (_, devices) = list(Backend::Auto).unwrap();
+    let inputs: Vec<_> = devices.iter().filter(|device| device.direction == Direction::Input).collect();
+    assert!(inputs.len() == 2 && inputs.iter().all(|device| device.is_monitor && !device.is_default), "{devices:?}");
+    assert!(devices.iter().all(|device| device.direction == Direction::Input || !device.is_monitor));
+    for backend in [Backend::Auto, Backend::Pulse] {
+        let error = check(backend, &DeviceChoice::Default, Direction::Input).unwrap_err().to_string();
+        assert!(error.contains("monitors") && !error.contains('\n'), "{error}");
+        assert!(DeviceSource::open(backend, &DeviceChoice::Default).is_err());
+    }
+    // One that is named is had.
+    let named = DeviceSource::open(Backend::Pulse, &DeviceChoice::Named("spk.monitor".into())).unwrap();
+    assert!(named.name().is_some_and(|name| name.contains("spk.monitor")));
+    drop(named);
+
+    // Whoever waits hears nothing, though this machine plays; and takes the microphone that comes.
+    let mut sink = DeviceSink::open(Backend::Pulse, &DeviceChoice::Default).unwrap();
+    let player = thread::spawn(move || speak(&mut sink, 440.0, Duration::from_secs(6)));
+    let mut source = DeviceSource::open_or_wait(Backend::Auto, &DeviceChoice::Default, 16_000);
+    assert_eq!((source.format().rate, source.name()), (16_000, None));
+    let trouble = source.trouble().unwrap();
+    assert!(trouble.contains("monitors") && trouble.contains("others hear nothing"), "{trouble}");
+    let (heard, notices) = listen(&mut source, Duration::from_secs(2));
+    assert!(heard.is_empty() && notices.is_empty(), "{} samples, {notices:?}", heard.len());
+    pactl(&["load-module", "module-remap-source", "master=mic.monitor", "source_name=plugged-in"]);
+    let (heard, notices) = listen(&mut source, Duration::from_secs(3));
+    assert!(notices.len() == 1 && notices[0].1.contains("there is a microphone now"), "{notices:?}");
+    assert!(!heard.is_empty() && source.name().is_some_and(|name| name.contains("plugged-in")), "{:?}", source.name());
+    player.join().unwrap();
+    // The server makes it the default or not: it is taken in any case.
+    let (_, devices) = list(Backend::Auto).unwrap();
+    let default = devices.iter().find(|device| device.direction == Direction::Input && device.is_default);
+    assert_eq!(default.map(|device| device.id.as_str()), Some("plugged-in"));
+}
+
+#[test]
+fn a_server_that_looks_at_who_connects_is_found_without_a_cookie() {
+    let pulse = Pulse::start_for_its_user();
+    in_child("child_has_no_cookie", &pulse.environment());
+}
+
+#[test]
+#[ignore = "run by a_server_that_looks_at_who_connects_is_found_without_a_cookie"]
+fn child_has_no_cookie() {
+    let (system, devices) = list(Backend::Pulse).unwrap();
+    assert!(system.contains("Pulse") && !devices.is_empty(), "{system} {devices:?}");
+    DeviceSource::open(Backend::Pulse, &DeviceChoice::Default).unwrap();
+}
+
+/// Processor time of this process so far.
+fn processor_time() -> Duration {
+    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure, which is whole and lives.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut used) }, 0);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_costs_little_and_is_found_again() {
+    let mut pulse = Pulse::start();
+    let environment = pulse.environment();
+    let child = thread::spawn(move || in_child("child_lives_through_kills", &environment));
+    thread::sleep(Duration::from_secs(3));
+    for _ in 0..3 {
+        pulse.kill();
+        thread::sleep(Duration::from_millis(1500));
+        pulse.revive();
+        thread::sleep(Duration::from_millis(2000));
+    }
+    child.join().unwrap();
+}
+
+#[test]
+#[ignore = "run by a_server_that_is_killed_again_and_again_costs_little_and_is_found_again"]
+fn child_lives_through_kills() {
+    let mut source = DeviceSource::open(Backend::Auto, &DeviceChoice::Default).unwrap();
+    let mut sink = DeviceSink::open(Backend::Auto, &DeviceChoice::Default).unwrap();
+    let (start, before) = (Instant::now(), processor_time());
+    let player = thread::spawn(move || speak(&mut sink, 440.0, Duration::from_secs(15)));
+    let (_, heard) = listen(&mut source, Duration::from_secs(15));
+    let played = player.join().unwrap();
+    for (what, notices) in [("microphone", heard), ("loudspeaker", played)] {
+        assert!((3..=6).contains(&notices.len()), "{what} was found again each time: {notices:?}");
+    }
+    let share = (processor_time() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    assert!(share < 0.2, "{:.0} % of a processor", 100.0 * share);
     let (samples, _) = listen(&mut source, Duration::from_millis(500));
     assert!(samples.len() > 12_000, "sound flows again");
 }
@@ -311,6 +412,7 @@ fn child_converts() {
 fn what_becomes_the_default_is_followed() {
     let pulse = Pulse::start();
     pulse.add_sink("other", 44_100, 1);
+    pulse.control(&["load-module", "module-remap-source", "master=other.monitor", "source_name=other-microphone"]);
     let environment = pulse.environment();
     in_child("child_follows", &environment);
 }
@@ -325,7 +427,7 @@ fn child_follows() {
         thread::sleep(Duration::from_secs(3));
         let changed = Instant::now();
         pactl(&["set-default-sink", "other"]);
-        pactl(&["set-default-source", "other.monitor"]);
+        pactl(&["set-default-source", "other-microphone"]);
         changed
     });
     let (_, heard) = listen(&mut source, Duration::from_secs(6));

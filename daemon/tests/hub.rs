@@ -41,12 +41,16 @@ struct Side {
 
 impl Side {
     fn new(answer: AutoAnswer, source: Endpoint) -> Self {
+        Self::with_sink(answer, source, Endpoint::None)
+    }
+
+    fn with_sink(answer: AutoAnswer, source: Endpoint, sink: Endpoint) -> Self {
         let folder = FOLDER.path().to_owned();
         let mut config = Config::default();
         config.call.listen = "127.0.0.1:0".into();
         config.call.answer = answer;
         config.call.ring_seconds = 5;
-        (config.audio.source, config.audio.sink) = (source, Endpoint::None);
+        (config.audio.source, config.audio.sink) = (source, sink);
         let engine = Engine::new(config, Instant::now(), false).unwrap();
         let recordings = Arc::new(Recordings::new(&folder.join("recordings")));
         let (handle, backend) = Service::handle(&engine, Arc::clone(&recordings));
@@ -76,7 +80,7 @@ impl Side {
         }
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Arc<Status> {
+    fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let start = Instant::now();
         loop {
             let status = self.handle.status();
@@ -153,6 +157,70 @@ fn a_call_rings_is_answered_held_changed_and_hung_up() {
     assert_eq!(alice.state(CallState::Ended).failure, None);
     assert_eq!(bob.state(CallState::Ended).failure, None);
     assert_eq!(bob.ask(Request::HangUp(rings.id)).unwrap_err().kind, RefusedKind::Conflict);
+}
+
+#[test]
+fn a_peer_that_records_is_seen_to() {
+    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::All, speech()));
+    alice.dial(&bob.address());
+    let call = bob.call_is("speech", |call| call.figures.is_some_and(|f| f.frames.real > 20));
+    assert!(!alice.state(CallState::Active).recorded_by_peer && !call.recorded_by_peer);
+    for _ in 0..2 {
+        bob.ask(Request::Record(call.id)).unwrap();
+        let seen = alice.call_is("recorded", |call| call.recorded_by_peer);
+        assert!(seen.recording.is_none() && bob.state(CallState::Active).recording.is_some());
+        assert!(!bob.state(CallState::Active).recorded_by_peer, "that is the other side");
+        bob.ask(Request::StopRecording(call.id)).unwrap();
+        alice.call_is("recorded no longer", |call| !call.recorded_by_peer);
+    }
+}
+
+#[test]
+fn what_is_written_to_a_file_instead_of_played_is_recorded_too() {
+    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::All, Endpoint::None));
+    let file = FOLDER.path().join("kept.wav");
+    let keeper = Side::with_sink(AutoAnswer::All, Endpoint::None, Endpoint::File(file));
+    alice.dial(&keeper.address());
+    alice.call_is("recorded", |call| call.recorded_by_peer);
+    alice.dial(&bob.address());
+    let other = alice.call_is("the other call", |call| call.id > 1 && call.figures.is_some_and(|f| f.elapsed_s > 1.0));
+    assert!(!other.recorded_by_peer);
+}
+
+#[test]
+fn time_goes_on_while_nothing_happens() {
+    let alice = Side::new(AutoAnswer::Never, Endpoint::None);
+    let mut watch = alice.handle.watch();
+    let before = alice.handle.status();
+    std::thread::sleep(Duration::from_millis(300));
+    let after = alice.handle.status();
+    assert!(
+        after.uptime_s >= before.uptime_s + 0.3 && after.resident_mib > 1.0,
+        "{} {}",
+        after.uptime_s,
+        after.resident_mib
+    );
+    // And whoever waits for news has some within ten seconds.
+    watch.mark_unchanged();
+    let told = alice.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(13), watch.changed()).await });
+    told.unwrap().unwrap();
+    assert!(watch.borrow().uptime_s > before.uptime_s);
+}
+
+#[test]
+fn nobody_is_said_to_be_an_invalid_socket_address() {
+    let alice = Side::new(AutoAnswer::Never, Endpoint::None);
+    for (peer, word) in
+        [("no-such-friend", "contacts"), ("nobody.invalid", "HOST:PORT"), ("nobody.invalid:7", "HOST:PORT")]
+    {
+        let call = alice.dial(peer);
+        let ended = alice.call_is("the end", |now| now.id == call.id && now.state == CallState::Ended);
+        let why = ended.failure.unwrap();
+        assert!(
+            why.contains(peer.trim_end_matches(":7")) && why.contains(word) && !why.contains("socket address"),
+            "{why}"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@
 
 mod parts;
 mod presence;
+mod recorded;
 
 use std::{
     collections::VecDeque,
@@ -43,6 +44,7 @@ use crate::{
 use parts::Parts;
 pub use parts::{CallStats, Count, Event, Run, SendError};
 use presence::Presences;
+use recorded::Recorded;
 
 /// After so long without anything from the peer, the call is over.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,6 +104,7 @@ pub struct Call {
     /// The number after the last frame sent.
     end: u64,
     control: Outgoing,
+    note: Outgoing,
     media: Outgoing,
     /// A packet before it is sealed.
     body: Vec<u8>,
@@ -117,6 +120,7 @@ pub struct Call {
     round_trip: Duration,
     path: Option<PathNews>,
     presences: Presences,
+    recorded: Recorded,
     events: VecDeque<Event<'static>>,
     stats: CallStats,
 }
@@ -180,6 +184,7 @@ impl Call {
             last_heard: now,
             end: 0,
             control: Outgoing::new(),
+            note: Outgoing::new(),
             media: Outgoing::new(),
             body: Vec::with_capacity(MAX_DATAGRAM),
             reporter: Reporter::new(REPORT_EVERY),
@@ -191,6 +196,7 @@ impl Call {
             round_trip: Duration::ZERO,
             path: None,
             presences: Presences::answering(answer.is_some_and(|answer| answer.ringing)),
+            recorded: Recorded::default(),
             events: VecDeque::with_capacity(8),
             stats: CallStats::default(),
         }
@@ -232,6 +238,11 @@ impl Call {
             && let Some(presence) = self.presences.news()
         {
             self.events.push_back(Event::Presence(presence));
+        }
+        if self.state == State::Open
+            && let Some(recorded) = self.recorded.news()
+        {
+            self.events.push_back(Event::Recorded(recorded));
         }
         event
     }
@@ -296,6 +307,10 @@ impl Call {
                         self.presences.alive(number, presence, frames.into());
                         None
                     }
+                    Control::Recorded(recorded) => {
+                        self.recorded.heard(number, recorded);
+                        None
+                    }
                     Control::Bye { frames, reason } => {
                         self.state = State::Closed;
                         Some(Event::PeerLeft { frames: Some(frames.into()), reason })
@@ -340,6 +355,9 @@ impl Call {
         (self.last_heard, self.last_sent) = (now, now);
         if self.presences.is_news() {
             self.alive(now);
+        }
+        if self.recorded.is_news() {
+            self.say_recorded(now);
         }
         Event::Connected { peer, codec, depth, frames_per_packet, ringing }
     }
@@ -484,12 +502,39 @@ impl Call {
     fn say(&mut self, now: Instant, control: &Control) {
         self.body.clear();
         control.encode(&mut self.body);
-        self.control.datagram.clear();
-        let news = if let Control::Alive { news, .. } = control { news.bytes() } else { 0 };
-        self.control.parts = Parts { payload: 0, news };
+        // A note has a place of its own: it must not push out what is said at the same time.
+        let (place, news) = match control {
+            Control::Recorded(_) => (&mut self.note, 0),
+            Control::Alive { news, .. } => (&mut self.control, news.bytes()),
+            Control::Bye { .. } => (&mut self.control, 0),
+        };
+        place.datagram.clear();
+        place.parts = Parts { payload: 0, news };
         // Nothing but a session that is over refuses this.
-        let _ = self.session.seal_control(&self.body, &mut self.control.datagram);
-        self.last_sent = now;
+        let _ = self.session.seal_control(&self.body, &mut place.datagram);
+        // A peer that does not know notes is still to be sent its signs of life.
+        if !matches!(control, Control::Recorded(_)) {
+            self.last_sent = now;
+        }
+    }
+
+    fn say_recorded(&mut self, now: Instant) {
+        let recorded = self.recorded.say(now);
+        self.say(now, &Control::Recorded(recorded));
+    }
+
+    /// Says whether this side records the call. The peer is told at once, three times more within 400 ms, and then every 2 s until
+    /// the call ends; if the call does not stand yet, once it does. A peer that does not know such notes ignores them.
+    pub fn set_recorded(&mut self, now: Instant, recorded: bool) {
+        self.recorded.set(recorded);
+        if self.state == State::Open && self.recorded.is_news() {
+            self.say_recorded(now);
+        }
+    }
+
+    /// Whether the peer says that it records the call.
+    pub fn recorded_by_peer(&self) -> bool {
+        self.recorded.theirs()
     }
 
     fn alive(&mut self, now: Instant) {
@@ -529,7 +574,7 @@ impl Call {
             self.stats.sent.add(datagram.len(), Parts::default());
             return true;
         }
-        for outgoing in [&mut self.control, &mut self.media] {
+        for outgoing in [&mut self.control, &mut self.note, &mut self.media] {
             if !outgoing.datagram.is_empty() {
                 datagram.extend_from_slice(&outgoing.datagram);
                 outgoing.datagram.clear();
@@ -547,7 +592,13 @@ impl Call {
             State::Joining => session.into_iter().chain([self.last_heard + 2 * PATIENCE]).min(),
             State::Open => {
                 let ends = [self.last_sent + ALIVE_EVERY, self.last_heard + PATIENCE];
-                session.into_iter().chain(self.observer.pressing()).chain(self.presences.due()).chain(ends).min()
+                session
+                    .into_iter()
+                    .chain(self.observer.pressing())
+                    .chain(self.presences.due())
+                    .chain(self.recorded.due())
+                    .chain(ends)
+                    .min()
             }
             State::Parting { until, .. } => Some(until),
             State::Leaving { next, .. } => Some(next),
@@ -577,6 +628,9 @@ impl Call {
                 let pressing = self.observer.pressing().into_iter().chain(self.presences.due()).min();
                 if now >= self.last_sent + ALIVE_EVERY || pressing.is_some_and(|due| now >= due) {
                     self.alive(now);
+                }
+                if self.recorded.due().is_some_and(|due| now >= due) {
+                    self.say_recorded(now);
                 }
             }
             State::Parting { until, .. } if now >= until => {

@@ -12,6 +12,8 @@ mod network;
 mod peers;
 #[path = "call_tests/presence.rs"]
 mod presence;
+#[path = "call_tests/recorded.rs"]
+mod recorded;
 #[path = "call_tests/rules.rs"]
 mod rules;
 
@@ -21,7 +23,7 @@ use std::{
 };
 
 use parlo_netem::{Path, PathConfig};
-use parlo_tokens::{BundleId, FrameSet};
+use parlo_tokens::{FrameSet, TokensId};
 
 use super::*;
 use crate::door::Door;
@@ -41,9 +43,9 @@ fn identity(n: u8) -> Identity {
     Identity::from_bytes([n; 32])
 }
 
-fn offer(bundles: &[u8], opus: bool) -> Offer {
-    let bundles = bundles.iter().map(|&n| BundleId::from_bytes([n; 32])).collect();
-    Offer { bundles, opus, depth: 6, frames_per_packet: 3 }
+fn offer(tokens: &[u8], opus: bool) -> Offer {
+    let tokens = tokens.iter().map(|&n| TokensId::from_bytes([n; 32])).collect();
+    Offer { tokens, opus, depth: 6, frames_per_packet: 3 }
 }
 
 fn noise() -> ComfortNoise {
@@ -69,6 +71,7 @@ struct Seen {
     /// Whether it rang when the call stood.
     ringing: Vec<bool>,
     presences: Vec<Presence>,
+    recorded: Vec<bool>,
     /// Why the peer left.
     reason: Option<Goodbye>,
     /// What the peer said that it sent.
@@ -372,6 +375,10 @@ fn take(seen: &mut Seen, mouth: &mut Mouth, event: Option<Event<'_>>) -> Option<
         }
         Some(Event::Presence(presence)) => {
             seen.presences.push(presence);
+            None
+        }
+        Some(Event::Recorded(recorded)) => {
+            seen.recorded.push(recorded);
             None
         }
         Some(Event::Moved { from, to }) => {

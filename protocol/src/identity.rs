@@ -91,6 +91,12 @@ impl PublicKey {
     }
 }
 
+/// Whether a text looks as [`PublicKey::fingerprint`]s do.
+fn is_fingerprint(text: &str) -> bool {
+    let group = |group: &str| group.len() == 4 && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split('-').count() == 4 && text.split('-').all(group)
+}
+
 fn hash(label: &[u8], bytes: &[u8; 32]) -> [u8; 32] {
     Sha256::new().chain_update(label).chain_update(bytes).finalize().into()
 }
@@ -122,6 +128,11 @@ impl fmt::Debug for PublicKey {
 /// Why a text is not a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
+    /// It is the short form of one.
+    #[error(
+        "that is a fingerprint, which is for comparing only; the key itself begins with \"parlo:\", and its owner's `parlo id` shows it"
+    )]
+    Fingerprint,
     /// It does not begin as keys do.
     #[error("a key begins with \"parlo:\"")]
     Prefix,
@@ -143,6 +154,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let text = match text.get(..PREFIX.len()) {
             Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &text[PREFIX.len()..],
+            _ if is_fingerprint(text) => return Err(KeyError::Fingerprint),
             _ => return Err(KeyError::Prefix),
         };
         let count = text.chars().count();
@@ -211,6 +223,9 @@ mod tests {
         assert_eq!("päölo:".parse::<PublicKey>(), Err(KeyError::Prefix));
         assert_ne!(key.fingerprint(), Identity::from_bytes([8; 32]).public().fingerprint());
         assert_eq!(key.fingerprint().len(), 19);
+        assert_eq!(key.fingerprint().parse::<PublicKey>(), Err(KeyError::Fingerprint));
+        assert_eq!(key.fingerprint().to_uppercase().parse::<PublicKey>(), Err(KeyError::Fingerprint));
+        assert_eq!("7f3a-91c2-5e08".parse::<PublicKey>(), Err(KeyError::Prefix));
     }
 
     proptest! {

@@ -46,6 +46,7 @@ const SILENCE: u8 = 15;
 
 const CONTROL_BYE: u8 = 1;
 const CONTROL_ALIVE: u8 = 2;
+const CONTROL_RECORDED: u8 = 3;
 
 /// Of an alive's flags: a report follows.
 const ALIVE_REPORTS: u8 = 0x01;
@@ -236,6 +237,8 @@ pub enum Goodbye {
     Busy,
     /// It has rung for long enough.
     NoAnswer,
+    /// Something went wrong where this comes from: not what anybody wanted.
+    Failed,
     /// A reason of later versions, by its number: no less an end.
     Other(u8),
 }
@@ -247,6 +250,7 @@ impl From<u8> for Goodbye {
             1 => Self::Declined,
             2 => Self::Busy,
             3 => Self::NoAnswer,
+            4 => Self::Failed,
             other => Self::Other(other),
         }
     }
@@ -259,6 +263,7 @@ impl From<Goodbye> for u8 {
             Goodbye::Declined => 1,
             Goodbye::Busy => 2,
             Goodbye::NoAnswer => 3,
+            Goodbye::Failed => 4,
             Goodbye::Other(code) => code,
         }
     }
@@ -284,6 +289,9 @@ pub enum Control {
         /// comes late does not end it. 0 if it is not held.
         frames: u32,
     },
+    /// Whether the side that sends this records the call. Programs before it ignore it, as they do any control that they do not
+    /// know.
+    Recorded(bool),
 }
 
 impl Control {
@@ -305,6 +313,10 @@ impl Control {
                 let news = News::parse(&mut fields, flags & ALIVE_REPORTS != 0, flags & ALIVE_FEEDS_BACK != 0)?;
                 Self::Alive { news, presence, frames }
             }
+            CONTROL_RECORDED => match fields.u8()? {
+                recorded @ 0..=1 => Self::Recorded(recorded == 1),
+                other => return Err(PacketError::Field { field: "recorded", value: other.into() }),
+            },
             other => return Err(PacketError::Field { field: "control", value: other.into() }),
         };
         fields.end()?;
@@ -319,6 +331,7 @@ impl Control {
                 out.extend_from_slice(&frames.to_be_bytes());
                 out.push((*reason).into());
             }
+            Self::Recorded(recorded) => out.extend_from_slice(&[CONTROL_RECORDED, (*recorded).into()]),
             Self::Alive { news, presence, frames } => {
                 let flag = |is: bool, flag| if is { flag } else { 0 };
                 let flags = flag(news.report.is_some(), ALIVE_REPORTS)

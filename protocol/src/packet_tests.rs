@@ -32,6 +32,7 @@ fn control() -> impl Strategy<Value = Control> {
             let frames = if held { frames } else { 0 };
             Control::Alive { news, presence: Presence { ringing, held }, frames }
         }),
+        any::<bool>().prop_map(Control::Recorded),
     ]
 }
 
@@ -90,7 +91,7 @@ proptest! {
     #[test]
     fn reasons_of_later_versions_survive(code: u8) {
         prop_assert_eq!(u8::from(Goodbye::from(code)), code);
-        prop_assert_eq!(matches!(Goodbye::from(code), Goodbye::Other(_)), code > 3);
+        prop_assert_eq!(matches!(Goodbye::from(code), Goodbye::Other(_)), code > 4);
     }
 
     #[test]
@@ -157,6 +158,7 @@ fn the_document_shows_the_truth() {
         ("bye", Control::Bye { frames: 0x1234, reason: Goodbye::NoAnswer }),
         ("alive", Control::Alive { news, presence: Presence::default(), frames: 0 }),
         ("alive-ringing", Control::Alive { news: none, presence: Presence { ringing: true, held: false }, frames: 0 }),
+        ("recorded", Control::Recorded(true)),
         ("alive-held", Control::Alive { news, presence: Presence { ringing: false, held: true }, frames: 0x1234 }),
     ];
     for (name, control) in controls {

@@ -1,7 +1,7 @@
 //! `parlo call`: places a call through the daemon and shows it, on a screen or line by line.
 
 use std::{
-    io::{IsTerminal, stdin, stdout},
+    io::{stdin, stdout},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     reach::{self, Reach},
     screen, standalone,
     stop::Signals,
-    words::summary,
+    words::{can_draw, summary},
 };
 
 /// Longest wait for the end of a call that was hung up.
@@ -79,7 +79,7 @@ impl CallVerb {
             return standalone::place(&self.peer, &self.options, started);
         }
         let dial = self.dial()?;
-        let screen = !self.no_screen && stdin().is_terminal() && stdout().is_terminal();
+        let screen = !self.no_screen && can_draw(&stdin()) && can_draw(&stdout());
         reach::block_on(async {
             let client = self.reach.started().await?;
             // Before the call, so that nothing of it is missed.

@@ -2,15 +2,28 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    net::{SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::bail;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 use parlod::{
-    audio::device::{Backend, DeviceChoice, Direction, check},
-    keys, realtime,
+    audio::{
+        AudioError,
+        device::{Backend, DeviceChoice, Direction, check, list},
+    },
+    call::{DEFAULT_PORT, addresses},
+    config::{Config, ConfigError, Endpoint},
+    keys,
+    options::CallOptions,
+    realtime,
+};
+
+use crate::{
+    control::print,
+    reach::{Reach, block_on},
 };
 
 /// What one look found: a fact, or what is wrong and how to mend it.
@@ -19,39 +32,185 @@ type Finding = Result<String, Fault>;
 struct Fault {
     what: String,
     mend: &'static str,
-    /// Whether nothing works without it.
+    /// Whether no call works without it.
     fatal: bool,
 }
 
-pub(crate) fn run(backend: Backend, bundle: Option<&Path>) -> anyhow::Result<()> {
-    let runtime = Runtime::load(None);
-    let opened = parlo_model::locate_bundle(bundle).and_then(|folder| Bundle::open(&folder));
-    let looks: [(&str, Finding); 8] = [
+/// What is looked at.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The exit code is 0 if calls can work, and 1 if they cannot. Nothing is written, and nothing sent but to the server that --stun names.")]
+pub(crate) struct DoctorOptions {
+    /// Sound system: auto, pulse or alsa; by default what the configuration says
+    #[arg(long, value_name = "NAME")]
+    backend: Option<Backend>,
+    /// Model bundle, a folder or a name; by default what the configuration says
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// STUN server to ask how others see this machine: HOST:PORT
+    #[arg(long, value_name = "HOST:PORT")]
+    stun: Option<String>,
+}
+
+pub(crate) fn run(options: &DoctorOptions) -> anyhow::Result<()> {
+    let resolved = CallOptions::default().resolve();
+    // Where the configuration is wrong, the rest is looked at as without one.
+    let mut config = resolved.as_ref().map_or_else(|_| Config::default(), Config::clone);
+    if let Some(bundle) = &options.bundle {
+        config.model.bundle.clone_from(bundle);
+    }
+    let backend = options.backend.unwrap_or_else(|| config.audio.backend());
+    let runtime = Runtime::load(named(&config.model.library));
+    let opened = parlo_model::locate_bundle(named(&config.model.bundle)).and_then(|folder| Bundle::open(&folder));
+    let looks: [(&str, Finding); 12] = [
+        ("settings", settings(&resolved)),
         ("library", library(&runtime)),
         ("bundle", whole(&opened)),
         ("codec", codec(&runtime, &opened)),
         ("key", key()),
-        ("microphone", device(backend, Direction::Input)),
-        ("loudspeaker", device(backend, Direction::Output)),
+        ("port", port(&config)),
+        ("sound server", sound_server(backend, &config)),
+        ("microphone", device(backend, &config.audio.source, Direction::Input)),
+        ("loudspeaker", device(backend, &config.audio.sink, Direction::Output)),
         ("real time", real_time()),
         ("clock", clock()),
+        ("reachable", reachable(&config, options.stun.as_deref())),
     ];
-    let mut fatal = 0;
+    let (mut fatal, mut text) = (0, String::new());
     for (name, finding) in looks {
         match finding {
-            Ok(fact) => println!("ok    {name:12} {fact}"),
+            Ok(fact) => text.push_str(&format!("ok     {name:13} {fact}\n")),
             Err(Fault { what, mend, fatal: is_fatal }) => {
-                println!("{}  {name:12} {what}", if is_fatal { "FAULT" } else { "note " });
-                println!("      {:12} -> {mend}", "");
+                text.push_str(&format!("{}  {name:13} {what}\n", if is_fatal { "FAULT" } else { "note " }));
+                text.push_str(&format!("       {:13} -> {mend}\n", ""));
                 fatal += u32::from(is_fatal);
             }
         }
     }
+    print(&text)?;
     match fatal {
         0 => Ok(()),
-        1 => bail!("one thing must be mended before Parlo works"),
-        n => bail!("{n} things must be mended before Parlo works"),
+        1 => bail!("one thing must be mended before calls work"),
+        n => bail!("{n} things must be mended before calls work"),
     }
+}
+
+fn named(path: &Path) -> Option<&Path> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn settings(resolved: &Result<Config, ConfigError>) -> Finding {
+    match resolved {
+        Ok(_) => Ok("the configuration can be used; `parlod --print-config` explains every setting".into()),
+        Err(error) => Err(Fault {
+            what: error.to_string(),
+            mend: "mend the file, or remove it: there is a default for everything",
+            fatal: true,
+        }),
+    }
+}
+
+/// Whether calls can be waited for where they shall be.
+fn port(config: &Config) -> Finding {
+    let listen = &config.call.listen;
+    let fault = |what: String| Fault {
+        what,
+        mend: "end what uses it, or choose another with [call] listen in the configuration or `parlod --listen ADDRESS:PORT`",
+        fatal: true,
+    };
+    let addresses = addresses(listen, Some(DEFAULT_PORT)).map_err(|error| fault(format!("{listen}: {error}")))?;
+    let mut wrong = String::new();
+    for address in addresses {
+        match UdpSocket::bind(address) {
+            Ok(_) => return Ok(format!("calls can be waited for at {address} (UDP)")),
+            Err(_) if waits().is_some_and(|at| at.port() == address.port()) => {
+                return Ok(format!("the daemon that runs waits for calls at {address} (UDP)"));
+            }
+            Err(error) => wrong = format!("UDP address {address} cannot be used: {error}"),
+        }
+    }
+    Err(fault(wrong))
+}
+
+/// Where the daemon that runs waits for calls.
+fn waits() -> Option<SocketAddr> {
+    block_on(async { Ok(Reach::default().running().await?.status().await?.listening) }).ok()??.parse().ok()
+}
+
+/// Which sound system is there.
+fn sound_server(backend: Backend, config: &Config) -> Finding {
+    if !is_device(&config.audio.source) && !is_device(&config.audio.sink) {
+        return Ok("none is needed: the configuration names no sound device".into());
+    }
+    let (system, devices) = list(backend).map_err(|error| Fault {
+        what: error.to_string(),
+        mend: "start PulseAudio or PipeWire: `systemctl --user start pipewire-pulse` or `pulseaudio --start`",
+        fatal: true,
+    })?;
+    let count = |direction| devices.iter().filter(|device| device.direction == direction && !device.is_monitor).count();
+    let (inputs, outputs) = (count(Direction::Input), count(Direction::Output));
+    let found = format!("{system}, with {inputs} microphones and {outputs} loudspeakers");
+    match (backend, server()) {
+        (Backend::Auto, Err(error)) => Err(Fault {
+            what: format!("{found}; PulseAudio or PipeWire would be preferred, but {error}"),
+            mend: "where such a server runs, PULSE_SERVER or XDG_RUNTIME_DIR say where; without one ALSA serves one program at a time",
+            fatal: false,
+        }),
+        _ => Ok(found),
+    }
+}
+
+/// Whether PulseAudio, or PipeWire in its place, answers.
+fn server() -> Result<(), String> {
+    list(Backend::Pulse).map(drop).map_err(|error| match error {
+        AudioError::NoDevice { reason, .. } => reason,
+        other => other.to_string(),
+    })
+}
+
+fn is_device(endpoint: &Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Default | Endpoint::Device(_))
+}
+
+/// Who can call this machine.
+fn reachable(config: &Config, stun: Option<&str>) -> Finding {
+    let note = |what: String, mend: &'static str| Err(Fault { what, mend, fatal: false });
+    let listen = &config.call.listen;
+    let Ok(addresses) = addresses(listen, Some(DEFAULT_PORT)) else {
+        return note(format!("not tried: {listen} is no address"), "mend that first");
+    };
+    if let Some(server) = stun {
+        return match block_on(crate::address::ask_any(server, 0)) {
+            Ok(outside) => {
+                Ok(format!("others see this machine at {outside}, if no address translator is in the way of calls"))
+            }
+            Err(error) => {
+                note(format!("{error:#}"), "try another STUN server, and see that UDP gets out of this network")
+            }
+        };
+    }
+    if addresses.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+        return note(
+            format!("only programs of this machine can call it: it waits at {listen}"),
+            "say `listen = \"0.0.0.0:7275\"` under [call] in the configuration to be called by others",
+        );
+    }
+    // No datagram is sent: the system only says which way it would go.
+    let way = |any: &str, there: &str| {
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(there).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let ways = [way("0.0.0.0:0", "192.0.2.1:7275"), way("[::]:0", "[2001:db8::1]:7275")];
+    let ways: Vec<String> = ways.into_iter().flatten().map(|address| address.to_string()).collect();
+    if ways.is_empty() {
+        return note("this machine has no way to any network".into(), "connect it; calls within this machine work");
+    }
+    let port = addresses[0].port();
+    Ok(format!(
+        "as {} (port {port}, UDP) where no address translator is in between; --stun asks how others see it",
+        ways.join(" and ")
+    ))
 }
 
 fn library(runtime: &Result<Runtime, parlo_model::ModelError>) -> Finding {
@@ -80,12 +239,19 @@ fn whole(bundle: &Result<Bundle, parlo_model::ModelError>) -> Finding {
     };
     let use_for = if bundle.whole().is_some() { ", for files only" } else { "" };
     Ok(format!(
-        "{} ({}), {} Hz, {} codebooks{source}{use_for}, every file as its manifest says",
-        manifest.name,
-        bundle.id().short(),
+        "{}, {} Hz, {} codebooks{source}{use_for}, every file as its manifest says",
+        titled(bundle),
         manifest.audio.sample_rate,
         bundle.layout().depth()
     ))
+}
+
+/// Name and both identities, and which earlier ones it serves.
+fn titled(bundle: &Bundle) -> String {
+    let served = bundle.manifest().tokens.as_ref().map(|tokens| &tokens.serves[..]).unwrap_or_default();
+    let served: Vec<&str> = served.iter().map(|id| &id[..8]).collect();
+    let serves = if served.is_empty() { String::new() } else { format!(", serves {}", served.join(", ")) };
+    format!("{} (bundle {}, tokens {}{serves})", bundle.manifest().name, bundle.id().short(), bundle.tokens().short())
 }
 
 /// What else a bundle says of what it was made from, in brackets.
@@ -95,7 +261,7 @@ fn told(source: &BTreeMap<String, String>) -> String {
     if rest.is_empty() { String::new() } else { format!(" ({})", rest.join(", ")) }
 }
 
-/// The user's key, which is made if there is none yet.
+/// The user's key. None is made here.
 fn key() -> Finding {
     let fault = |error: keys::KeysError| Fault {
         what: error.to_string(),
@@ -103,8 +269,10 @@ fn key() -> Finding {
         fatal: true,
     };
     let folder = keys::folder().map_err(fault)?;
-    let key = keys::identity(&folder).map_err(fault)?.public();
-    Ok(format!("{} in {}", key.fingerprint(), folder.display()))
+    Ok(match keys::existing_identity(&folder).map_err(fault)? {
+        Some(identity) => format!("{} in {}", identity.public().fingerprint(), folder.display()),
+        None => format!("none yet; the first call, or `parlo id`, makes one in {}", folder.display()),
+    })
 }
 
 /// Runs a hundred frames of silence through the codec and looks at the time it takes.
@@ -119,17 +287,17 @@ fn codec(
             fatal: true,
         });
     };
+    if let Err(error) = bundle.streams() {
+        return Err(Fault {
+            what: error.to_string(),
+            mend: "call with another bundle; this one serves for files",
+            fatal: true,
+        });
+    }
     let audio = &bundle.manifest().audio;
     let silence = vec![0.0; audio.frame_samples];
     let config = EncoderConfig::usual(bundle);
     let time = || -> Result<Duration, parlo_model::ModelError> {
-        if bundle.whole().is_some() {
-            let silence = vec![0.0; 100 * audio.frame_samples];
-            let start = Instant::now();
-            let frames = parlo_model::encode_recording(runtime, bundle, config, &silence)?;
-            parlo_model::decode_recording(runtime, bundle, &frames)?;
-            return Ok(start.elapsed() / 100);
-        }
         let mut encoder = Encoder::new(runtime, bundle, config)?;
         let mut decoder = Decoder::new(runtime, bundle)?;
         let mut times = Vec::new();
@@ -151,7 +319,7 @@ fn codec(
         Ok(median) if median > audio.frame_duration() / 2 => Err(Fault {
             what: format!("{:.1} ms to encode and decode a frame of {:.0} ms", ms(median), ms(audio.frame_duration())),
             mend: "this machine is too slow, too busy, or runs a debug build: build with --release",
-            fatal: false,
+            fatal: median > audio.frame_duration(),
         }),
         Ok(median) => {
             Ok(format!("{:.2} ms to encode and decode a frame of {:.0} ms", ms(median), ms(audio.frame_duration())))
@@ -159,13 +327,19 @@ fn codec(
     }
 }
 
-fn device(backend: Backend, direction: Direction) -> Finding {
-    match check(backend, &DeviceChoice::Default, direction) {
-        Ok(()) => Ok("the default device is there; `parlo devices` lists all".into()),
+fn device(backend: Backend, endpoint: &Endpoint, direction: Direction) -> Finding {
+    let choice = match endpoint {
+        Endpoint::Default => DeviceChoice::Default,
+        Endpoint::Device(name) => DeviceChoice::Named(name.clone()),
+        Endpoint::File(path) => return Ok(format!("the file {}, as the configuration says", path.display())),
+        Endpoint::None => return Ok("none, as the configuration says".into()),
+    };
+    match check(backend, &choice, direction) {
+        Ok(()) => Ok("it is there; `parlo devices` lists all".into()),
         Err(error) => Err(Fault {
             what: error.to_string(),
-            mend: "plug a device in or start PulseAudio or PipeWire; without one, use --source and --sink with file:PATH or none",
-            fatal: false,
+            mend: "plug a device in or start PulseAudio or PipeWire; for calls without it say none, or file:PATH, under [audio] in the configuration",
+            fatal: true,
         }),
     }
 }

@@ -1,8 +1,8 @@
 //! `parlo impair`: a bad network in front of any UDP program, the same one every time for the same seed.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
-    net::{SocketAddr, ToSocketAddrs},
+    io::{Write, stderr},
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use parlo_netem::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::stop;
+use crate::{stop, words::can_draw};
 
 /// Flags of `parlo impair`.
 #[derive(Debug, Args)]
@@ -104,7 +104,8 @@ impl ImpairOptions {
 }
 
 pub(crate) fn run(options: &ImpairOptions) -> anyhow::Result<()> {
-    let to = resolve(&options.to)?;
+    // The resolver has put first what this machine has a way to.
+    let to = resolve(&options.to)?[0];
     let up = options.path()?;
     let down = if options.one_way { PathConfig::default() } else { up.clone() };
     let config = ProxyConfig { listen: options.listen, to, up, down, clients_max: usize::from(options.clients) };
@@ -127,7 +128,7 @@ pub(crate) fn run(options: &ImpairOptions) -> anyhow::Result<()> {
         }
         anyhow::Ok(watch.stats())
     })?;
-    if stderr().is_terminal() {
+    if can_draw(&stderr()) {
         eprint!("\r\x1b[K");
     }
     sum_up(&stats);
@@ -138,17 +139,15 @@ pub(crate) fn run(options: &ImpairOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first address that a name stands for.
-pub(crate) fn resolve(name: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses = name
-        .to_socket_addrs()
-        .with_context(|| format!("cannot find {name:?}: give HOST:PORT, such as 127.0.0.1:7275 or [::1]:7275"))?;
-    addresses.next().with_context(|| format!("{name:?} has no address"))
+/// The addresses that a name stands for: one at least.
+pub(crate) fn resolve(name: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    parlod::call::addresses(name, None)
+        .with_context(|| format!("cannot find {name:?}: give HOST:PORT, such as 127.0.0.1:7275 or [::1]:7275"))
 }
 
 /// On a terminal, says every second what became of that second's datagrams.
 async fn tell(watch: &Watch) {
-    if !stderr().is_terminal() {
+    if !can_draw(&stderr()) {
         std::future::pending::<()>().await;
     }
     let started = Instant::now();

@@ -33,6 +33,7 @@ mod samples;
 
 use std::{fmt, io, path::PathBuf, process::ExitCode, time::Instant};
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use parlod::{audio::AudioError, options::CallOptions};
 
@@ -110,15 +111,8 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "auto")]
         backend: parlod::audio::device::Backend,
     },
-    /// Check whether everything that a call needs is there, and say how to mend what is not
-    Doctor {
-        /// Sound system: auto, pulse or alsa
-        #[arg(long, value_name = "NAME", default_value = "auto")]
-        backend: parlod::audio::device::Backend,
-        /// Model bundle, a folder or a name
-        #[arg(long, value_name = "DIR")]
-        bundle: Option<PathBuf>,
-    },
+    /// Check whether calls can work here, and say how to mend what is in their way; exit code 1 if they cannot
+    Doctor(Box<doctor::DoctorOptions>),
     /// Say which address others see this machine at, after all address translators
     Address {
         /// STUN server to ask: HOST:PORT (RFC 8489; the usual port is 3478)
@@ -130,6 +124,12 @@ enum Command {
     },
     /// Carry calls between peers who cannot reach each other; what they say stays sealed
     Relay(relay::RelayOptions),
+    /// Write the manual pages and the shells' completions into a folder, laid out as /usr/share
+    #[command(hide = true)]
+    Generate {
+        /// The folder, made if it is not there
+        folder: PathBuf,
+    },
     /// Put a bad network in front of any UDP program: loss, delay, jitter, a bottleneck, outages
     Impair(Box<impair::ImpairOptions>),
 }
@@ -191,6 +191,8 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
     let parsed = command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
@@ -216,9 +218,12 @@ fn main() -> ExitCode {
         Command::Id => id::run(),
         Command::Contacts(verb) => verb.run(),
         Command::Devices { backend } => devices::run(backend),
-        Command::Doctor { backend, bundle } => doctor::run(backend, bundle.as_deref()),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Address { stun, port } => address::run(&stun, port),
         Command::Relay(options) => relay::run(&options),
+        Command::Generate { folder } => {
+            parlod::generate::write(&command(), &folder).with_context(|| format!("cannot write {}", folder.display()))
+        }
         Command::Impair(options) => impair::run(&options),
     };
     match result {
@@ -228,7 +233,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Whoever read our output has had enough; that is for them to say, not for us.
             if !is_broken_pipe(&error) {
-                eprintln!("parlo: {error:#}");
+                eprintln!("parlo: {}", parlod::sentence(&error));
             }
             ExitCode::FAILURE
         }
@@ -252,7 +257,8 @@ mod tests {
         command().debug_assert();
         let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         let all = command();
-        let mut names: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+        let mut names: Vec<&str> =
+            all.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
         grouped.sort_unstable();
         names.sort_unstable();
         assert_eq!(grouped, names);

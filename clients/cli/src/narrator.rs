@@ -123,10 +123,10 @@ fn news(before: Option<&Call>, call: &Call, of: Of) -> Vec<String> {
             (CallState::Ended, _) => summary(call),
         });
     }
-    let (mut held, mut theirs, mut conference, mut recording) = (false, false, false, None);
+    let (mut held, mut theirs, mut conference, mut recording, mut recorded) = (false, false, false, None, false);
     if let Some(before) = before {
-        (held, theirs, conference, recording) =
-            (before.held, before.held_by_peer, before.conference, before.recording.clone());
+        (held, theirs, conference) = (before.held, before.held_by_peer, before.conference);
+        (recording, recorded) = (before.recording.clone(), before.recorded_by_peer);
     }
     if call.state == CallState::Ended {
         return lines;
@@ -149,6 +149,10 @@ fn news(before: Option<&Call>, call: &Call, of: Of) -> Vec<String> {
             Some(name) => format!("recorded as {}", plain(name)),
             None => "no longer recorded".into(),
         });
+    }
+    if recorded != call.recorded_by_peer {
+        let how = if call.recorded_by_peer { "records this call" } else { "records this call no longer" };
+        lines.push(format!("{who} {how}"));
     }
     lines
 }

@@ -24,9 +24,17 @@ fn a_call_is_told_from_its_beginning_to_its_end() {
     let mut changed = call(2, 2.0);
     (changed.held, changed.held_by_peer, changed.conference) = (true, true, true);
     changed.recording = Some("ada-1".into());
-    let expected = ["held", "ada holds the call", "taken into the conference", "recorded as ada-1"];
+    changed.recorded_by_peer = true;
+    let expected =
+        ["held", "ada holds the call", "taken into the conference", "recorded as ada-1", "ada records this call"];
     assert_eq!(tell(changed), expected);
-    let expected = ["taken up again", "ada is back", "taken out of the conference", "no longer recorded"];
+    let expected = [
+        "taken up again",
+        "ada is back",
+        "taken out of the conference",
+        "no longer recorded",
+        "ada records this call no longer",
+    ];
     assert_eq!(tell(call(2, 3.0)), expected);
     let mut ended = call(2, 83.0);
     ended.state = CallState::Ended;

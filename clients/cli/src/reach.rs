@@ -4,18 +4,20 @@ use std::{
     env,
     fs::{self, File, OpenOptions},
     future::Future,
-    io::{Read, Seek, SeekFrom},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
-use parlo_control::{Client, place};
+use parlo_control::{Client, Message, place};
 use parlod::options::CallOptions;
 
-/// Longest wait for a daemon that was started, until it answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a daemon that was started, until it is ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How the line begins in which a daemon says that it is.
+const READY: &str = "listening on ";
 /// A log longer than this is put aside when a daemon is started, bytes.
 const LONG_LOG: u64 = 1 << 20;
 /// How much of the log's end is shown, bytes.
@@ -63,7 +65,9 @@ impl Reach {
         }
     }
 
-    /// Starts a daemon with these arguments, and waits until it answers.
+    /// Starts a daemon with these arguments, and waits until it is ready: its address for calls, its API and its page are open.
+    ///
+    /// Ready is what the daemon says itself, on its standard output, which is a pipe to here; that ends when the daemon does.
     pub(crate) async fn start(&self, arguments: &[String]) -> anyhow::Result<Client> {
         let socket = self.socket()?;
         let program = program();
@@ -71,27 +75,57 @@ impl Reach {
         let begins_at = log.0.metadata().map_or(0, |log| log.len());
         let mut child = detach(&program, arguments, &log.0)
             .with_context(|| format!("cannot start {}; is it installed beside parlo?", program.display()))?;
-        let begun = Instant::now();
-        loop {
-            if let Ok(client) = Client::connect(&socket).await {
+        let said = child.stdout.take();
+        let (tell, ready) = tokio::sync::oneshot::channel();
+        // A thread that nobody waits for: it reads for as long as the daemon says nothing.
+        std::thread::spawn(move || tell.send(said.is_some_and(is_ready)));
+        match tokio::time::timeout(PATIENCE, ready).await {
+            Ok(Ok(true)) => {
+                let client = Client::connect(&socket).await?;
                 eprintln!("started the daemon; its log is {}", log.1.display());
-                return Ok(client);
+                Ok(client)
             }
-            if let Some(status) = child.try_wait()? {
+            Ok(_) => {
+                let status = child.wait()?;
                 // Somebody else may have started one in the same moment.
-                if let Ok(client) = Client::connect(&socket).await {
+                if let Some(client) = ready_at(&socket).await {
                     return Ok(client);
                 }
-                bail!("the daemon ended at once ({status}): {}", end_of(&log.1, begins_at));
+                bail!(
+                    "the daemon did not start: {} ({status}; its log is {})",
+                    end_of(&log.1, begins_at),
+                    log.1.display()
+                )
             }
-            if begun.elapsed() >= PATIENCE {
-                let seconds = PATIENCE.as_secs();
-                let (socket, end) = (socket.display(), end_of(&log.1, begins_at));
-                bail!("the daemon was started, but does not answer at {socket} after {seconds} s: {end}");
+            Err(_) => {
+                let (seconds, end) = (PATIENCE.as_secs(), end_of(&log.1, begins_at));
+                bail!(
+                    "the daemon was started, but is not ready after {seconds} s: {end} (its log is {})",
+                    log.1.display()
+                )
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Reads what a daemon says on its standard output until it is ready, or ends.
+fn is_ready(said: ChildStdout) -> bool {
+    BufReader::new(said).lines().map_while(Result::ok).any(|line| line.starts_with(READY))
+}
+
+/// The daemon there, once it is ready; none if there is none, or it ends before.
+async fn ready_at(socket: &Path) -> Option<Client> {
+    let client = Client::connect(socket).await.ok()?;
+    let mut events = client.events(false).await.ok()?;
+    let ready = async {
+        while let Some(Ok(message)) = events.next().await {
+            if matches!(&message, Message::Status(status) if status.listening.is_some()) {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(PATIENCE, ready).await.is_ok_and(|ready| ready).then_some(client)
 }
 
 /// `parlod` beside this program, else the one that the system finds.
@@ -127,7 +161,7 @@ fn log_file() -> anyhow::Result<(File, PathBuf)> {
 /// Starts a program that outlives this one and its terminal.
 fn detach(program: &Path, arguments: &[String], log: &File) -> std::io::Result<Child> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?);
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;
@@ -143,7 +177,7 @@ fn detach(program: &Path, arguments: &[String], log: &File) -> std::io::Result<C
     command.spawn()
 }
 
-/// The end of what was written to a log since it was `begins_at` bytes long, in one line.
+/// The last sentence that a daemon wrote to its log since that was `begins_at` bytes long; else the last lines, in one.
 fn end_of(log: &Path, begins_at: u64) -> String {
     let read = || {
         let mut file = File::open(log)?;
@@ -154,10 +188,13 @@ fn end_of(log: &Path, begins_at: u64) -> String {
         std::io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
     };
     let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(5)..].iter().map(|line| crate::words::plain(line.trim()));
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if let Some(own) = lines.iter().rev().find_map(|line| line.strip_prefix("parlod: ")) {
+        return crate::words::plain(own);
+    }
+    let last = lines[lines.len().saturating_sub(5)..].iter().map(|line| crate::words::plain(line));
     match last.collect::<Vec<_>>().join(" / ") {
-        last if last.is_empty() => format!("it said nothing; its log is {}", log.display()),
-        last => format!("{last} (its log is {})", log.display()),
+        last if last.is_empty() => "it said nothing".to_owned(),
+        last => last,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    io::{IsTerminal, Write, stderr},
+    io::{Write, stderr},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use parlo_protocol::relay::{Relay, RelayConfig, Ticket};
 use parlod::relay::{Glance, serve};
 use tokio::{net::UdpSocket, time::interval};
 
-use crate::stop;
+use crate::{stop, words::can_draw};
 
 /// Flags of `parlo relay`.
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    if stderr().is_terminal() {
+    if can_draw(&stderr()) {
         eprint!("\r\x1b[K");
     }
     let Glance { stats, unsent, .. } = glance.get();
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
 
 /// On a terminal, says every second how things are.
 async fn tell(glance: &Cell<Glance>) {
-    if !stderr().is_terminal() {
+    if !can_draw(&stderr()) {
         std::future::pending::<()>().await;
     }
     let mut ticks = interval(Duration::from_secs(1));

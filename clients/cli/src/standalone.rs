@@ -1,17 +1,20 @@
 //! `parlo call --standalone` and `parlo listen`: a call in this process, told line by line.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{Write, stderr},
     time::Instant,
 };
 
 use anyhow::Context;
 use parlo_audio_io::output::{self, Kind, Replace};
 use parlod::{
+    audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
     config::AutoAnswer,
     options::CallOptions,
 };
+
+use crate::words::can_draw;
 
 /// Refuses to write over what is no report or timeline, before the call rather than after it.
 fn check(options: &CallOptions) -> anyhow::Result<()> {
@@ -61,7 +64,7 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(options: &'a CallOptions) -> Self {
-        Self { options, live: stderr().is_terminal(), result: Ok(()) }
+        Self { options, live: can_draw(&stderr()), result: Ok(()) }
     }
 
     fn tell(&mut self, event: Event) {
@@ -100,7 +103,8 @@ impl<'a> Teller<'a> {
 
     fn line(&self, text: &str) {
         let clear = if self.live { "\r\x1b[K" } else { "" };
-        eprintln!("{clear}{text}");
+        // The error stream itself may lead nowhere just now: a thread looks for devices.
+        let _ = writeln!(errors(), "{clear}{text}");
     }
 
     fn ended(&mut self, finished: &Finished) {

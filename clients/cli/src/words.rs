@@ -1,6 +1,13 @@
 //! Words for what the daemon tells in numbers.
 
+use std::io::IsTerminal;
+
 use parlo_control::{Call, CallState, Direction, FrameCounts, Peer};
+
+/// Whether a terminal is there that can draw: write over its lines, move its cursor. Editors' and printers' (`TERM=dumb`) cannot.
+pub(crate) fn can_draw(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
 
 /// Text from elsewhere, fit for a terminal: no control characters, which could move its cursor or worse.
 pub(crate) fn plain(text: &str) -> String {

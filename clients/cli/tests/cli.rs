@@ -238,11 +238,14 @@ fn the_doctor_and_the_list_of_devices_work_without_any_sound() {
     };
     let output = silent(&["doctor", "--backend", "pulse"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    for name in ["library", "bundle", "codec", "microphone", "loudspeaker", "real time", "clock"] {
+    let looks =
+        ["settings", "library", "bundle", "codec", "key", "port", "microphone", "loudspeaker", "real time", "clock"];
+    for name in looks.into_iter().chain(["sound server", "reachable"]) {
         assert_eq!(said.lines().filter(|line| line[5..].trim_start().starts_with(name)).count(), 1, "{name}: {said}");
     }
-    assert!(output.status.success(), "a machine without sound can still encode files: {said}");
-    assert!(said.contains("note   microphone") && said.contains("-> plug a device in"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "no call works without sound: {said}");
+    assert!(said.contains("FAULT  microphone") && said.contains("-> plug a device in"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking writes nothing");
 
     let broken = silent(&["doctor", "--bundle", "./nothing"]);
     assert!(!broken.status.success());

@@ -329,13 +329,16 @@ fn a_daemon_is_started_where_one_is_needed_and_stopped_again() {
     let home = Home::new();
     let parlo = installed(
         &home,
-        r#"echo "$@" > "$HOME/words"; echo $$ > "$HOME/id.new"; mv "$HOME/id.new" "$HOME/id"; exec sleep 60"#,
+        r#"echo "$@" > "$HOME/words"; echo $$ > "$HOME/id.new"; mv "$HOME/id.new" "$HOME/id"
+           until [ -e "$HOME/ready" ]; do sleep 0.02; done; echo "hello"; echo "listening on 127.0.0.1:7275"; exec sleep 60"#,
     );
     let id = home.folder.path().join("id");
     let run =
         home.program(&parlo).args(["disturb", "off"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("the daemon", || id.exists());
     let daemon = home.daemon(samples::status(vec![]));
+    let ready = home.folder.path().join("ready");
+    fs::write(&ready, "").unwrap();
     let output = run.wait_with_output().unwrap();
     assert!(output.status.success() && daemon.status().presence.do_not_disturb, "{}", err(&output));
     assert!(err(&output).contains("started the daemon; its log is") && err(&output).lines().count() == 1);
@@ -347,25 +350,30 @@ fn a_daemon_is_started_where_one_is_needed_and_stopped_again() {
     signal("-KILL", &number);
 
     assert!(home.works("daemon start").contains("runs already (version 0.1.0)"));
+    assert!(home.fails("daemon open").contains("--tcp"));
     assert!(home.works("daemon stop").contains("has ended"));
     assert_eq!(daemon.asked().last().unwrap(), "POST /api/v1/shutdown");
     drop(daemon);
 
     fs::remove_file(&id).unwrap();
+    fs::remove_file(&ready).unwrap();
     let start = ["daemon", "start", "--tcp", "127.0.0.1:7999"];
     let run = home.program(&parlo).args(start).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("the daemon", || id.exists());
     fs::write(home.folder.path().join("parlo/token"), "secret\n").unwrap();
-    let _daemon = home.daemon(samples::status(vec![]));
+    let mut status = samples::status(vec![]);
+    status.page = Some("127.0.0.1:7999".into());
+    status.audio.trouble = Some("there is no sound input here".into());
+    let _daemon = home.daemon(status);
+    fs::write(&ready, "").unwrap();
     let output = run.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", err(&output));
+    assert!(output.status.success() && err(&output).contains("no sound input here"), "{}", err(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "http://127.0.0.1:7999/?token=secret\n");
     assert_eq!(fs::read_to_string(home.folder.path().join("words")).unwrap(), "--control-tcp 127.0.0.1:7999\n");
     signal("-KILL", &fs::read_to_string(&id).unwrap());
 
-    assert!(home.fails("daemon open").contains("--tcp"));
-    fs::write(home.folder.path().join("parlo/config.toml"), "[control]\ntcp = \"127.0.0.1:7276\"\n").unwrap();
-    assert_eq!(home.works("daemon open"), "http://127.0.0.1:7276/?token=secret\n");
+    assert_eq!(home.works("daemon open"), "http://127.0.0.1:7999/?token=secret\n");
+    assert!(home.works("status").contains("no sound input here"));
 }
 
 #[test]

@@ -18,7 +18,8 @@ def test_what_it_says_of_itself(codec):
     assert (codec.name, codec.sampling_rate, codec.frame_rate) == ("parlo-16k", 16000, 50.0)
     assert (codec.num_codebooks, codec.codebook_size, codec.codebook_sizes) == (12, 1024, (1024,) * 12)
     assert (codec.frame_samples, codec.delay_samples) == (320, 320)
-    assert len(codec.bundle_id) == 64 and codec.bundle_id[:8] in repr(codec)
+    assert len(codec.bundle_id) == 64 and codec.bundle_id[:8] in repr(codec) and codec.tokens_id[:8] in repr(codec)
+    assert codec.speaks(codec.tokens_id) and codec.speaks(codec.tokens_id[:32]) and not codec.speaks(codec.tokens_id[:8])
     assert (codec.folder / "manifest.toml").is_file()
 
 
@@ -157,6 +158,9 @@ NAN = float("nan")
         (ValueError, "[B, 1, N]", dict(wav=np.float32(1))),
         (ValueError, "[B, 1, N]", dict(wav=np.zeros((1, 1, 1, 5)))),
         (ValueError, "2 channels", dict(wav=np.zeros((1, 2, 100)))),
+        (ValueError, "samples, channels", dict(wav=np.zeros((16_000, 2)))),
+        (ValueError, "samples, channels", dict(wav=np.zeros((16_000, 1)))),
+        (ValueError, "samples, channels", dict(wav=np.zeros((3, 300, 6)))),
         (ValueError, "wav[0] has shape [2, 100]", dict(wav=[np.zeros((2, 100))])),
         (TypeError, "wav has dtype int64", dict(wav=np.zeros(100, int))),
         (TypeError, "wav has dtype complex128", dict(wav=np.zeros(100, complex))),

@@ -62,6 +62,7 @@ def call(number, name, **changes):
         "codec": "tokens",
         "settings": {"depth": 10, "frames_per_packet": 2, "adapt": True, "latency_ms": 120, "max_kbps": 0.0},
         "recording": None,
+        "recorded_by_peer": False,
         "figures": figures(),
         "failure": None,
     }
@@ -117,9 +118,10 @@ def audio():
 
 
 DEVICES = [
-    {"index": 0, "name": "Built-in Microphone", "id": "alsa_input.a", "direction": "input", "is_default": True, "rate": 48000, "channels": 2},
-    {"index": 1, "name": "Desk Microphone", "id": "alsa_input.b", "direction": "input", "is_default": False, "rate": 48000, "channels": 1},
-    {"index": 2, "name": "Headphones", "id": "alsa_output.a", "direction": "output", "is_default": True, "rate": 48000, "channels": 2},
+    {"index": 0, "name": "Built-in Microphone", "id": "alsa_input.a", "direction": "input", "is_default": True, "is_monitor": False, "rate": 48000, "channels": 2},
+    {"index": 1, "name": "Desk Microphone", "id": "alsa_input.b", "direction": "input", "is_default": False, "is_monitor": False, "rate": 48000, "channels": 1},
+    {"index": 2, "name": "Monitor of Headphones", "id": "alsa_output.a.monitor", "direction": "input", "is_default": False, "is_monitor": True, "rate": 48000, "channels": 2},
+    {"index": 3, "name": "Headphones", "id": "alsa_output.a", "direction": "output", "is_default": True, "is_monitor": False, "rate": 48000, "channels": 2},
 ]
 
 
@@ -213,6 +215,9 @@ class Mock(ThreadingHTTPServer):
         self.refuse_all = refuse_all
         self.calls = [call(1, "Ada")] if calls is None else calls
         self.audio = audio()
+        self.listening = "0.0.0.0:7275"
+        # Nothing happens, and nothing is told.
+        self.quiet = False
         self.do_not_disturb = False
         self.contacts = [contact("Ada", "192.168.1.20:7275", True), contact("Grace", None)]
         self.recordings = [recording("2026-11-20-Ada", "Ada"), recording("2026-11-19-Grace", "Grace", broken_off=True)]
@@ -247,16 +252,19 @@ class Mock(ThreadingHTTPServer):
             "uptime_s": time.monotonic() - self.began,
             "key": "A" * 43,
             "fingerprint": "red-fox-42",
-            "listening": "0.0.0.0:7275",
+            "listening": self.listening,
+            "page": None,
             "presence": {"do_not_disturb": self.do_not_disturb},
             "bundle": {
                 "name": "parlo-16k",
                 "id": "5f" * 32,
+                "tokens": "7a" * 32,
                 "sample_rate": 16000,
                 "frame_ms": 20.0,
                 "algorithmic_delay_ms": 20.0,
                 "codebooks": [1024] * CODEBOOKS,
             },
+            "others": [],
             "audio": self.audio,
             "calls": self.calls,
             "resident_mib": 61.3,
@@ -287,7 +295,7 @@ class Mock(ThreadingHTTPServer):
         while not self.stopped.wait(PERIOD_S):
             at += PERIOD_S
             with self.lock:
-                if at - told >= 1.0:
+                if at - told >= 1.0 and not self.quiet:
                     told = at
                     for each in self.calls:
                         if each["figures"]:

@@ -118,6 +118,11 @@ pub trait Source: Send {
         None
     }
 
+    /// What the user should know of it before it is used: one sentence, if it is not what was asked for.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// What it has counted and measured.
     fn figures(&self) -> EndFigures {
         EndFigures::default()
@@ -158,6 +163,11 @@ pub trait Sink: Send {
         None
     }
 
+    /// What the user should know of it before it is used: one sentence, if it is not what was asked for.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// What it has counted and measured.
     fn figures(&self) -> EndFigures {
         EndFigures::default()
@@ -170,29 +180,42 @@ pub trait Sink: Send {
     fn finish(self: Box<Self>) -> Result<(), AudioError>;
 }
 
+/// What is done where the device that is asked for is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// It is an error.
+    Refused,
+    /// Another one takes its place, or silence, until there is one.
+    Awaited,
+}
+
 /// Opens the source that the configuration names. Silence has the rate `rate`.
 ///
 /// # Errors
-/// If there is none such, or it cannot be used.
-pub fn open_source(config: &AudioConfig, rate: u32) -> Result<Box<dyn Source>, AudioError> {
+/// If there is none such, or it cannot be used; of a device whose [`Absence`] is awaited, never.
+pub fn open_source(config: &AudioConfig, rate: u32, absence: Absence) -> Result<Box<dyn Source>, AudioError> {
     let clock = Arc::new(SystemClock);
-    Ok(match &config.source {
-        Endpoint::None => Box::new(SilentSource::new(rate, clock)),
-        Endpoint::File(path) => Box::new(FileSource::open(path, clock)?),
-        device => Box::new(device::DeviceSource::open(config.backend(), &choice(device))?),
+    let (backend, source) = (config.backend(), &config.source);
+    Ok(match (source, absence) {
+        (Endpoint::None, _) => Box::new(SilentSource::new(rate, clock)),
+        (Endpoint::File(path), _) => Box::new(FileSource::open(path, clock)?),
+        (device, Absence::Refused) => Box::new(device::DeviceSource::open(backend, &choice(device))?),
+        (device, Absence::Awaited) => Box::new(device::DeviceSource::open_or_wait(backend, &choice(device), rate)),
     })
 }
 
 /// Opens the sink that the configuration names. Files and nothing have the rate `rate`.
 ///
 /// # Errors
-/// If there is none such, or it cannot be used.
-pub fn open_sink(config: &AudioConfig, rate: u32) -> Result<Box<dyn Sink>, AudioError> {
+/// If there is none such, or it cannot be used; of a device whose [`Absence`] is awaited, never.
+pub fn open_sink(config: &AudioConfig, rate: u32, absence: Absence) -> Result<Box<dyn Sink>, AudioError> {
     let clock = Arc::new(SystemClock);
-    Ok(match &config.sink {
-        Endpoint::None => Box::new(SilentSink::new(rate, clock)),
-        Endpoint::File(path) => Box::new(FileSink::create(path, rate, clock)?),
-        device => Box::new(device::DeviceSink::open(config.backend(), &choice(device))?),
+    let (backend, sink) = (config.backend(), &config.sink);
+    Ok(match (sink, absence) {
+        (Endpoint::None, _) => Box::new(SilentSink::new(rate, clock)),
+        (Endpoint::File(path), _) => Box::new(FileSink::create(path, rate, clock)?),
+        (device, Absence::Refused) => Box::new(device::DeviceSink::open(backend, &choice(device))?),
+        (device, Absence::Awaited) => Box::new(device::DeviceSink::open_or_wait(backend, &choice(device), rate)),
     })
 }
 

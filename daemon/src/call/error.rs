@@ -43,6 +43,22 @@ pub enum CallError {
         /// What the resolver said.
         error: io::Error,
     },
+    /// A name that is nobody's.
+    #[error(
+        "nobody among your contacts is called {peer}, and no machine is known by that name ({error}); `parlo contacts` lists whom you \
+         know; others are called by HOST:PORT, such as 192.0.2.7:{DEFAULT_PORT}"
+    )]
+    UnknownPeer {
+        /// As the user wrote it.
+        peer: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// A contact that is nowhere in particular.
+    #[error(
+        "{0} has no address among your contacts, and so cannot be called; `parlo contacts add {0} HOST:PORT KEY` gives one"
+    )]
+    NoAddress(String),
     /// Somebody else answers where a known peer was, or the peer has a new key.
     #[error(
         "THE KEY OF {who} HAS CHANGED, or somebody else answers at {address} in its place. Nothing was said. If {who} has told \
@@ -104,6 +120,9 @@ pub enum CallError {
     /// The peer fell silent.
     #[error("lost {0}: nothing has come from there for ten seconds")]
     Lost(SocketAddr),
+    /// The peer hung up because it had to.
+    #[error("the call broke: something went wrong at {0}'s side, which knows more")]
+    PeerFailed(String),
     /// No seat is free at the desk.
     #[error("{0} calls at a time are the most; end one of them first")]
     Full(usize),

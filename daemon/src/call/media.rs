@@ -33,6 +33,7 @@ pub struct Shared {
     stop_capture: AtomicBool,
     stop_playback: AtomicBool,
     drain: AtomicBool,
+    failed: AtomicBool,
     total: AtomicU64,
     /// Wakes the network: frames are there, or a thread has ended.
     pub wake: Arc<Notify>,
@@ -112,6 +113,16 @@ impl Shared {
     /// The number after the peer's last frame, if it is known.
     pub fn total(&self) -> Option<u64> {
         Some(self.total.load(Ordering::Relaxed)).filter(|&total| total != u64::MAX)
+    }
+
+    /// A side of the sound has failed: the call ends for that reason.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Whether a side of the sound has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Whether nothing more comes from the peer.

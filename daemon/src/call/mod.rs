@@ -10,6 +10,7 @@ pub mod media;
 pub(crate) mod outbound;
 mod pauses;
 mod player;
+mod resolve;
 mod timeline;
 mod voice;
 
@@ -21,5 +22,6 @@ pub use inbound::Inbound;
 pub use outbound::{Captured, Outbound, OutboundStats, Packing, Place, Transmit, transmit};
 pub use pauses::Pauses;
 pub use player::{Heard, Kind, Player, PlayerStats};
+pub use resolve::resolve as addresses;
 pub use timeline::{Moment, Timeline};
 pub use voice::{Listener, OPUS_RATES, RUN_FRAMES, Speaker, Unit, VoiceError};

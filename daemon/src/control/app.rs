@@ -33,10 +33,10 @@ use crate::hub::{self, Handle, Reply};
 /// How long the hub may take for what it is asked.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a browser may do with the page: load what the daemon serves, talk to the daemon, play recordings; and no other page
+/// What a browser may do with the page: load what the daemon serves, talk to the daemon, log in, play recordings; and no other page
 /// may show it in a frame.
 const POLICY: &str = "default-src 'self'; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; \
-                      form-action 'none'; frame-ancestors 'none'";
+                      form-action 'self'; frame-ancestors 'none'";
 
 /// What all routes share. Cloning is cheap.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ pub(super) fn number(id: &str) -> Result<u64, Problem> {
 /// All calls, oldest first, those that ended within the last minute among them.
 #[utoipa::path(get, path = "/api/v1/calls", tag = "calls", responses((status = 200, description = "These.", body = [Call])))]
 pub(super) async fn list(State(app): State<App>) -> Json<Vec<Call>> {
-    Json(app.handle.status().calls.clone())
+    Json(app.handle.status().calls)
 }
 
 /// Places a call.

@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
-        header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE, WWW_AUTHENTICATE},
+        header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE, WWW_AUTHENTICATE},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -18,7 +18,10 @@ use axum::{
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-use super::answer::Problem;
+use super::{answer::Problem, page};
+
+/// What is shown to whoever has no token, besides the page that asks for it.
+const OPEN: [&str; 2] = ["/style.css", "/icon.svg"];
 
 /// The cookie that carries the token.
 const NAME: &str = "parlo_token";
@@ -39,6 +42,13 @@ impl Token {
             let _ = write!(text, "{byte:02x}");
         }
         Ok(Self(text))
+    }
+
+    /// The text of its file, read back.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let token = text.strip_suffix('\n').unwrap_or(text);
+        let digits = token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (token.len() == 64 && digits).then(|| Self(Zeroizing::new(token.to_owned())))
     }
 
     /// The text of its file.
@@ -77,6 +87,8 @@ enum Verdict {
     Pass,
     /// It brought the token in its address: from now on it is to come as a cookie.
     Welcome,
+    /// It is a person's, who is to say the token.
+    Ask,
     /// It may not.
     Refuse(Problem),
 }
@@ -126,11 +138,21 @@ impl Gate {
                 return Verdict::Welcome;
             }
         }
+        if method == Method::GET {
+            // What the page to log in looks like is no secret.
+            if OPEN.contains(&uri.path()) {
+                return Verdict::Pass;
+            }
+            if uri.path() == "/"
+                || headers.get_all(ACCEPT).iter().any(|accept| accept.as_bytes().starts_with(b"text/html"))
+            {
+                return Verdict::Ask;
+            }
+        }
         Verdict::Refuse(Problem::new(
             StatusCode::UNAUTHORIZED,
             "this needs the daemon's token, which its owner can read in the file \"token\" beside the control socket \
-             ($XDG_RUNTIME_DIR/parlo/token): send \"Authorization: Bearer TOKEN\", or open /?token=TOKEN in a browser. The \
-             token is new each time the daemon starts",
+             ($XDG_RUNTIME_DIR/parlo/token): send \"Authorization: Bearer TOKEN\", or open /?token=TOKEN in a browser",
         ))
     }
 }
@@ -155,6 +177,7 @@ pub(super) async fn enter(State(gate): State<Arc<Gate>>, request: Request, next:
             let headers = [(SET_COOKIE, cookie.as_str()), (LOCATION, "/"), (CACHE_CONTROL, "no-store")];
             (StatusCode::SEE_OTHER, headers).into_response()
         }
+        Verdict::Ask => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], page::login()).into_response(),
         Verdict::Refuse(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
             ([(WWW_AUTHENTICATE, "Bearer")], problem).into_response()
         }
@@ -194,6 +217,7 @@ mod tests {
             match gate.judge(&Method::GET, &uri.replace("TOKEN", &token.0).parse().unwrap(), &map) {
                 Verdict::Pass => 200,
                 Verdict::Welcome => 303,
+                Verdict::Ask => 1401,
                 Verdict::Refuse(problem) => problem.status().as_u16(),
             }
         };
@@ -251,8 +275,22 @@ mod tests {
         assert_eq!(judge("/?token=TOKEN", &[host]), 303);
         assert_eq!(judge("/?a=b&token=TOKEN", &[host, ("sec-fetch-site", "none")]), 303);
         assert_eq!(judge("/?token=TOKEN", &[host, ("sec-fetch-site", "cross-site")]), 403);
-        assert_eq!(judge("/?token=TOKE", &[host]), 401);
         assert_eq!(judge("/x?token=TOKEN", &[host]), 401, "only the page's address may bring it");
-        assert_eq!(judge("/", &[host]), 401);
+        // People are asked for it; programs, and pages elsewhere, are refused.
+        let html = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+        for (uri, headers, status) in [
+            ("/?token=TOKE", &[host] as &[_], 1401),
+            ("/", &[host], 1401),
+            ("/", &[host, html, ("sec-fetch-site", "none")], 1401),
+            ("/api/v1/status", &[host, html], 1401),
+            ("/", &[host, html, ("sec-fetch-site", "cross-site")], 403),
+            ("/", &[("host", "evil.example"), html], 403),
+            ("/api/v1/status", &[host, ("accept", "application/json")], 401),
+            ("/style.css", &[host], 200),
+            ("/style.css", &[host, ("sec-fetch-site", "cross-site")], 403),
+            ("/app.js", &[host], 401),
+        ] {
+            assert_eq!(judge(uri, headers), status, "{uri} {headers:?}");
+        }
     }
 }

@@ -29,8 +29,9 @@ mod whole;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -44,6 +45,8 @@ use crate::{config::ControlConfig, hub::Handle};
 
 /// How long requests that run when the server ends may take to finish.
 const GRACE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the socket is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// Threads for what takes long, at most.
 const SLOW_THREADS: usize = 4;
 
@@ -114,14 +117,16 @@ impl ControlError {
     }
 }
 
-/// The server. Dropped, it ends: requests that run are answered, event streams are closed, socket and token are removed.
+/// The server. Dropped, it ends: requests that run are answered, event streams are closed, the socket is removed.
 #[derive(Debug)]
 pub struct Server {
     socket: Option<PathBuf>,
     tcp: Option<SocketAddr>,
+    token: Option<PathBuf>,
     end: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    claim: Claim,
+    // Dropped last: the socket is removed when nobody is served any more.
+    _claim: Arc<Mutex<Claim>>,
 }
 
 /// Serves the API. When this returns, requests can come.
@@ -138,13 +143,17 @@ pub fn serve(endpoints: Endpoints, handle: Handle, extras: Extras) -> Result<Ser
         .tcp
         .map(|address| TcpListener::bind(address).map_err(ControlError::system("serve the control API at", address)))
         .transpose()?;
-    let unix = endpoints.socket.as_deref().map(|path| claim.bind(path)).transpose()?;
     let address = tcp.as_ref().map(TcpListener::local_addr).transpose();
     let address = address.map_err(ControlError::system("serve the control API at", "its address"))?;
     let gate = match address {
         Some(address) => Some(Gate::new(address.port(), claim.token(&endpoints.token)?)),
         None => None,
     };
+    // Last: whoever finds the socket finds the token too.
+    let unix = endpoints.socket.as_deref().map(|path| claim.bind(path)).transpose()?;
+    let token = claim.token_file().map(Path::to_owned);
+    let claim = Arc::new(Mutex::new(claim));
+    let held = Arc::clone(&claim);
 
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -158,7 +167,7 @@ pub fn serve(endpoints: Endpoints, handle: Handle, extras: Extras) -> Result<Ser
         tokio::spawn(telling);
         let mut listeners = Vec::new();
         if let Some(unix) = unix {
-            listeners.push(tokio::spawn(listen::unix(unix, app.router(None), ended.clone())));
+            listeners.push(tokio::spawn(keep(unix, app.clone(), held, ended.clone())));
         }
         if let (Some(tcp), Some(gate)) = (tcp, gate) {
             listeners.push(tokio::spawn(listen::tcp(tcp, app.router(Some(Arc::new(gate))), ended.clone())));
@@ -181,7 +190,40 @@ pub fn serve(endpoints: Endpoints, handle: Handle, extras: Extras) -> Result<Ser
             runtime.shutdown_timeout(Duration::from_millis(100));
         })
         .map_err(ControlError::system("start", "the control API's thread"))?;
-    Ok(Server { socket: endpoints.socket, tcp: address, end: Some(end), thread: Some(thread), claim })
+    Ok(Server { socket: endpoints.socket, tcp: address, token, end: Some(end), thread: Some(thread), _claim: claim })
+}
+
+/// Serves the Unix socket, and anew where it vanished, until the end is told.
+async fn keep(first: UnixListener, app: App, claim: Arc<Mutex<Claim>>, ended: watch::Receiver<()>) {
+    let serve = |listener| tokio::spawn(listen::unix(listener, app.router(None), ended.clone()));
+    let mut serving = serve(first);
+    let mut told = false;
+    let renewing = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // A look at a file, and seldom more.
+            let renewed = claim.lock().unwrap_or_else(PoisonError::into_inner).renew();
+            match renewed {
+                Ok(None) => {}
+                Ok(Some(listener)) => {
+                    // Connections go on; nobody can find the old socket any more.
+                    std::mem::replace(&mut serving, serve(listener)).abort();
+                    tracing::info!("the control API's socket had vanished, and is there again");
+                    told = false;
+                }
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!("the control API's socket has vanished, and cannot be made again yet: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    let mut end = ended.clone();
+    tokio::select! {
+        () = renewing => {}
+        _ = end.changed() => {}
+    }
+    let _ = serving.await;
 }
 
 impl Server {
@@ -197,7 +239,7 @@ impl Server {
 
     /// The file with the token for it.
     pub fn token_file(&self) -> Option<&Path> {
-        self.claim.token_file()
+        self.token.as_deref()
     }
 
     /// Ends the server, and waits until it has ended: a second at most.

@@ -37,6 +37,7 @@ macro_rules! files {
 /// All of them, the page itself first.
 static FILES: &[File] = files! {
     "index.html" => HTML,
+    "login.html" => HTML,
     "style.css" => STYLE,
     "icon.svg" => PICTURE,
     "api.js" => SCRIPT,
@@ -67,6 +68,11 @@ fn answer(file: &File) -> Response {
 #[utoipa::path(get, path = "/", tag = "page", responses((status = 200, description = "The page.", content_type = "text/html", body = String)))]
 pub(super) async fn index() -> Response {
     answer(&FILES[0])
+}
+
+/// The page that asks for the token.
+pub(super) fn login() -> Response {
+    ([(CONTENT_TYPE, HTML)], FILES[1].bytes).into_response()
 }
 
 /// Any other file of the page, or nothing.
@@ -105,6 +111,6 @@ mod tests {
             };
             assert_eq!(file.kind, kind, "{}", file.path);
         }
-        assert_eq!(FILES[0].path, "/index.html");
+        assert_eq!((FILES[0].path, FILES[1].path), ("/index.html", "/login.html"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Read},
     os::unix::{
         fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use parlo_control::place;
+use zeroize::Zeroizing;
 
 use super::{ControlError, Endpoints, guard::Token};
 
@@ -34,13 +35,22 @@ pub fn token_path(config: &str) -> PathBuf {
     place::token_beside(&socket_path(config))
 }
 
-/// A hold on the place: as long as it lives, no other daemon serves there. Dropped, it removes socket and token.
+/// A hold on the place: as long as it lives, no other daemon serves there. Dropped, it removes the socket; the token stays, so that
+/// whoever was let in once is let in by the next daemon too.
 #[derive(Debug)]
 pub(super) struct Claim {
     lock: File,
     folder: PathBuf,
-    socket: Option<PathBuf>,
-    token: Option<PathBuf>,
+    /// With what file it was.
+    socket: Option<(PathBuf, Identity)>,
+    token: Option<(PathBuf, Token)>,
+}
+
+/// What tells a file from another that takes its place: device and number.
+type Identity = (u64, u64);
+
+fn identity(there: &fs::Metadata) -> Identity {
+    (there.dev(), there.ino())
 }
 
 impl Claim {
@@ -50,7 +60,12 @@ impl Claim {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        private(&folder)?;
+        let lock = Self::lock(&folder)?;
+        Ok(Self { lock, folder, socket: None, token: None })
+    }
+
+    fn lock(folder: &Path) -> Result<File, ControlError> {
+        private(folder)?;
         let file = folder.join(LOCK);
         let lock = fs::OpenOptions::new()
             .write(true)
@@ -61,8 +76,8 @@ impl Claim {
             .open(&file)
             .map_err(ControlError::system("write", file.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { lock, folder, socket: None, token: None }),
-            Err(TryLockError::WouldBlock) => Err(ControlError::AnotherRuns(folder)),
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(ControlError::AnotherRuns(folder.to_owned())),
             Err(TryLockError::Error(error)) => Err(ControlError::system("lock", file.display())(error)),
         }
     }
@@ -94,39 +109,91 @@ impl Claim {
             .and_then(|listener| {
                 fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
                 fs::rename(&made, path)?;
-                Ok(listener)
+                Ok((listener, fs::symlink_metadata(path)?))
             })
             .map_err(bound)?;
-        self.socket = Some(path.to_owned());
+        let (listener, there) = listener;
+        self.socket = Some((path.to_owned(), identity(&there)));
         Ok(listener)
     }
 
-    /// Draws a token and writes it to a file that only its owner can read.
+    /// If the socket has gone, serves it anew: the folder of a user's sockets vanishes when the user logs out, and comes back, empty, when
+    /// they log in; a daemon that lives on must still be found. None if nothing is to be done, or nothing can be now.
+    ///
+    /// # Errors
+    /// If it cannot be served anew. It may later.
+    pub(super) fn renew(&mut self) -> Result<Option<UnixListener>, ControlError> {
+        let Some((path, _)) = self.socket.clone() else { return Ok(None) };
+        // Another daemon's socket in its place is left alone; so is one that cannot be looked at.
+        if !matches!(fs::symlink_metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let held = self.lock.metadata().map(|held| identity(&held)).ok();
+        let there = fs::symlink_metadata(self.folder.join(LOCK)).map(|there| identity(&there)).ok();
+        if there.is_none() || there != held {
+            // The lock went too, and does not keep others away any more.
+            self.lock = Self::lock(&self.folder)?;
+        }
+        if let Some((file, token)) = &self.token {
+            self.write(file, token)?;
+        }
+        self.bind(&path).map(Some)
+    }
+
+    /// The token that a daemon before wrote to this file; if there is none that is only its owner's, a new one.
     pub(super) fn token(&mut self, file: &Path) -> Result<Token, ControlError> {
-        let token = Token::draw().map_err(ControlError::system("draw a token for", file.display()))?;
+        let token = match kept(file) {
+            Some(token) => token,
+            None => {
+                let token = Token::draw().map_err(ControlError::system("draw a token for", file.display()))?;
+                self.write(file, &token)?;
+                token
+            }
+        };
+        self.token = Some((file.to_owned(), token.clone()));
+        Ok(token)
+    }
+
+    /// Writes a token to a file that only its owner can read.
+    fn write(&self, file: &Path, token: &Token) -> Result<(), ControlError> {
         let text = token.line();
         crate::keys::written(&self.folder, &text)
             .map_err(|error| ControlError::system("write", file.display())(io::Error::other(error)))?
             .persist(file)
             .map_err(|error| ControlError::system("write", file.display())(error.error))?;
-        self.token = Some(file.to_owned());
-        Ok(token)
+        Ok(())
     }
 
     /// The file with the token.
     pub(super) fn token_file(&self) -> Option<&Path> {
-        self.token.as_deref()
+        self.token.as_ref().map(|(file, _)| file.as_path())
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // The lock is held until its file is closed, after this; it stays, as whoever removed it could remove another's.
-        for file in self.socket.iter().chain(&self.token) {
+        if let Some((file, ours)) = &self.socket
+            && fs::symlink_metadata(file).is_ok_and(|there| identity(&there) == *ours)
+        {
             let _ = fs::remove_file(file);
         }
         let _ = self.lock.unlock();
     }
+}
+
+/// The token in a file, if it is one that nobody else can have read or written.
+fn kept(file: &Path) -> Option<Token> {
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file).ok()?;
+    // Of the file that is open, so that nobody puts another one in its place in between.
+    let there = opened.metadata().ok()?;
+    if !there.is_file() || there.uid() != place::user() || there.mode() & 0o077 != 0 {
+        return None;
+    }
+    // Room for all at once: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    opened.take(128).read_to_string(&mut text).ok()?;
+    Token::parse(&text)
 }
 
 /// Makes the folder if it is missing, and sees that nobody else can put anything there.
@@ -193,7 +260,70 @@ mod tests {
         names.sort();
         assert_eq!(names, ["control.lock", "control.sock", "token"]);
         drop(claim);
-        assert!(!socket.exists() && !endpoints.token.exists());
+        assert!(!socket.exists());
+        // The next daemon lets in whoever the one before did.
+        assert!(Claim::new(&endpoints).unwrap().token(&endpoints.token).unwrap().is(text.trim().as_bytes()));
+    }
+
+    #[test]
+    fn a_token_that_others_may_know_or_that_is_none_is_drawn_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let endpoints = endpoints(place.path());
+        let draw = || {
+            Claim::new(&endpoints).unwrap().token(&endpoints.token).unwrap();
+            fs::read_to_string(&endpoints.token).unwrap()
+        };
+        let first = draw();
+        assert_eq!(draw(), first);
+        let other = first.replace(|c| c != '\n', "a");
+        let elsewhere = place.path().join("elsewhere");
+        for (text, open) in
+            [(other.as_str(), 0o644), (&other, 0o660), ("", 0o600), (&other[1..], 0o600), ("x\n", 0o600)]
+        {
+            fs::write(&endpoints.token, text).unwrap();
+            fs::set_permissions(&endpoints.token, fs::Permissions::from_mode(open)).unwrap();
+            let drawn = draw();
+            assert!(drawn.len() == 65 && drawn != text && mode(&endpoints.token) == 0o600, "{text} {open:o}: {drawn}");
+        }
+        // Neither is one that a link leads to.
+        fs::write(&elsewhere, &other).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::remove_file(&endpoints.token).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &endpoints.token).unwrap();
+        assert!(draw() != other && fs::read_to_string(&elsewhere).unwrap() == other);
+    }
+
+    #[test]
+    fn a_socket_whose_folder_vanished_is_served_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, away) = (place.path().join("run/parlo"), place.path().join("away"));
+        let endpoints = endpoints(&folder);
+        let socket = endpoints.socket.clone().unwrap();
+        let mut claim = Claim::new(&endpoints).unwrap();
+        let _first = claim.bind(&socket).unwrap();
+        let token = claim.token(&endpoints.token).unwrap();
+        assert!(claim.renew().unwrap().is_none(), "nothing is missing");
+        // Everything, as when the user logs out; and the socket alone.
+        for all in [true, false] {
+            if all {
+                fs::rename(place.path().join("run"), &away).unwrap();
+            } else {
+                fs::remove_file(&socket).unwrap();
+            }
+            let _listener = claim.renew().unwrap().expect("it is missing");
+            assert!(UnixStream::connect(&socket).is_ok() && claim.renew().unwrap().is_none());
+            assert!(token.is(fs::read(&endpoints.token).unwrap().trim_ascii()));
+            assert_eq!((mode(&folder), mode(&socket)), (0o700, 0o600));
+            assert!(matches!(Claim::new(&endpoints), Err(ControlError::AnotherRuns(_))), "the place is taken");
+        }
+        // While it is away another daemon may come: it keeps its place, and its socket.
+        fs::rename(&folder, place.path().join("away-too")).unwrap();
+        let mut other = Claim::new(&endpoints).unwrap();
+        assert!(matches!(claim.renew(), Err(ControlError::AnotherRuns(_))));
+        let _theirs = other.bind(&socket).unwrap();
+        assert!(claim.renew().unwrap().is_none());
+        drop(claim);
+        assert!(UnixStream::connect(&socket).is_ok());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::hub::Request;
 /// Sound, as it is set and as it is.
 #[utoipa::path(get, path = "/api/v1/audio", tag = "sound", responses((status = 200, description = "So it is.", body = Audio)))]
 pub(super) async fn audio(State(app): State<App>) -> Json<Audio> {
-    Json(app.handle.status().audio.clone())
+    Json(app.handle.status().audio)
 }
 
 /// Changes sound: devices, gains, mute, talk, stages.
@@ -24,7 +24,7 @@ pub(super) async fn audio(State(app): State<App>) -> Json<Audio> {
 ))]
 pub(super) async fn change(State(app): State<App>, Body(change): Body<AudioChange>) -> Result<Json<Audio>, Problem> {
     app.ask(Request::Audio(change)).await?;
-    Ok(Json(app.handle.status().audio.clone()))
+    Ok(Json(app.handle.status().audio))
 }
 
 /// Microphones and loudspeakers.

@@ -17,7 +17,7 @@ use crate::hub::Request;
 /// Everything, as it is now.
 #[utoipa::path(get, path = "/api/v1/status", tag = "daemon", responses((status = 200, description = "So it is.", body = Status)))]
 pub(super) async fn status(State(app): State<App>) -> Json<Status> {
-    Json((*app.handle.status()).clone())
+    Json(app.handle.status())
 }
 
 /// Whether calls are wanted.

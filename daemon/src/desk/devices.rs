@@ -9,7 +9,7 @@ use super::{
     stages::{Stages, Switches},
 };
 use crate::{
-    audio::{self, AudioError, Captured, EndFigures, Format, Played, Sink, Source, device::Backend},
+    audio::{self, Absence, AudioError, Captured, EndFigures, Format, Played, Sink, Source, device::Backend},
     config::{AudioConfig, Endpoint},
 };
 
@@ -36,15 +36,15 @@ pub trait Devices: Send + Sync {
 
 /// Those of this machine.
 #[derive(Debug)]
-pub(super) struct System;
+pub(super) struct System(pub(super) Absence);
 
 impl Devices for System {
     fn source(&self, settings: &Settings, rate: u32) -> Result<Box<dyn Source>, AudioError> {
-        audio::open_source(&config(settings), rate)
+        audio::open_source(&config(settings), rate, self.0)
     }
 
     fn sink(&self, settings: &Settings, rate: u32) -> Result<Box<dyn Sink>, AudioError> {
-        audio::open_sink(&config(settings), rate)
+        audio::open_sink(&config(settings), rate, self.0)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), AudioError> {
@@ -140,6 +140,10 @@ impl Input {
 
     pub(super) fn name(&self) -> Option<String> {
         self.source.name()
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.source.trouble()
     }
 
     /// From now on it is listened.
@@ -254,6 +258,10 @@ impl Output {
 
     pub(super) fn name(&self) -> Option<String> {
         self.sink.name()
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.sink.trouble()
     }
 
     pub(super) fn figures(&self) -> EndFigures {

@@ -293,6 +293,7 @@ impl Ear {
     /// Nothing more is played, and why.
     pub(super) fn fail(&mut self, error: CallError) {
         self.failure.get_or_insert(error);
+        self.ends.shared.fail();
         self.finish();
     }
 

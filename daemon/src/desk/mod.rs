@@ -37,7 +37,7 @@ use ringbuf::HeapCons;
 pub use types::{House, Names, Seat, SeatFigures, Settings, Tell, Voice};
 
 use crate::{
-    audio::AudioError,
+    audio::{Absence, AudioError},
     call::CallError,
     clock::{Clock, SystemClock},
 };
@@ -57,8 +57,9 @@ pub struct Desk {
 impl Desk {
     /// A desk where nobody sits: no device is open, no thread runs. What is said and heard is told to `tells` with
     /// `try_send`; whoever does not keep up misses some.
-    pub fn new(house: House, settings: Settings, tells: Sender<Tell>) -> Self {
-        Self::with_devices(house, settings, tells, Box::new(devices::System), Arc::new(SystemClock))
+    /// Of a device that is not there when a call begins `absence` says what becomes.
+    pub fn new(house: House, settings: Settings, tells: Sender<Tell>, absence: Absence) -> Self {
+        Self::with_devices(house, settings, tells, Box::new(devices::System(absence)), Arc::new(SystemClock))
     }
 
     /// The same with other devices than the machine's, and another clock for play-out to go by: that of the moments in what

@@ -406,6 +406,7 @@ impl Coder {
     /// Nothing more is said, and why.
     pub(super) fn fail(&mut self, error: CallError) {
         self.failure.get_or_insert(error);
+        self.shared.fail();
         self.close();
     }
 

@@ -182,7 +182,7 @@ impl Room {
         let settings = lock(&self.settings).clone();
         let input = self.input(&settings)?;
         let output = self.output(&settings)?;
-        if let Some(caveat) = self.caveat(&input) {
+        for caveat in [input.trouble(), output.trouble(), self.caveat(&input)].into_iter().flatten() {
             let _ = notices.try_send(caveat);
         }
         *self.common.names() = super::Names { source: input.name(), sink: output.name() };
@@ -275,13 +275,19 @@ impl Room {
         let backend = before.backend != settings.backend;
         let source = other(&before.source, &settings.source, backend);
         let sink = other(&before.sink, &settings.sink, backend);
-        match &state.threads {
-            None => {
-                if source || sink {
-                    self.devices.check(settings)?;
-                }
-                self.set(settings);
+        // What somebody asks for now is there, or it is an error. What they do not ask for may be missing as before.
+        if source || sink {
+            let mut asked = settings.clone();
+            if !source {
+                asked.source = Endpoint::None;
             }
+            if !sink {
+                asked.sink = Endpoint::None;
+            }
+            self.devices.check(&asked)?;
+        }
+        match &state.threads {
+            None => self.set(settings),
             Some(threads) => {
                 // Both are open before either is used.
                 let input = if source { Some(self.input(settings)?) } else { None };

@@ -1,6 +1,7 @@
 //! One call of the hub: how far it has come, and what it is made of by then.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant, SystemTime},
@@ -89,7 +90,10 @@ pub(super) struct Conversation {
     pub(super) address: Option<SocketAddr>,
     pub(super) name: Option<String>,
     pub(super) key: Option<PublicKey>,
-    pub(super) relay: Option<(SocketAddr, Ticket)>,
+    pub(super) ticket: Option<Ticket>,
+    /// Where else it may be, or the relay; and when the next of these is tried.
+    pub(super) others: VecDeque<SocketAddr>,
+    pub(super) hop: Option<Instant>,
     pub(super) settings: CallSettings,
     pub(super) began: SystemTime,
     pub(super) call: Option<Call>,
@@ -112,6 +116,8 @@ pub(super) struct Conversation {
     pub(super) recording: Option<String>,
     pub(super) talking_since: Option<Instant>,
     pub(super) peer_left: bool,
+    /// It said that something went wrong there.
+    pub(super) peer_failed: bool,
     pub(super) end: Option<End>,
     /// What the seat's threads found, once it is given back.
     pub(super) left: Option<Box<SeatFigures>>,
@@ -143,7 +149,9 @@ impl Conversation {
             address: None,
             name: None,
             key: None,
-            relay: None,
+            ticket: None,
+            others: VecDeque::new(),
+            hop: None,
             settings,
             began: SystemTime::now(),
             call: None,
@@ -161,6 +169,7 @@ impl Conversation {
             recording: None,
             talking_since: None,
             peer_left: false,
+            peer_failed: false,
             end: None,
             left: None,
             leaving: false,
@@ -270,6 +279,7 @@ impl Conversation {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Ringing { until } | Phase::Meeting { until } => Some(until),
+            Phase::Joining => self.hop,
             _ => None,
         };
         // What the peer left is played to its end, whatever becomes of the call.

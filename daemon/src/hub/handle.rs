@@ -1,10 +1,15 @@
 //! The hub, for those who ask it something: the control API.
 
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parlo_control::{AudioChange, Call, CallChange, Dial, Presence, RefusalReason, Status};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::status::resident_mib;
 use crate::{feeds::Feeds, recordings::Recordings};
 
 /// Requests that wait at most; more are refused at once.
@@ -94,6 +99,8 @@ pub struct Handle {
     live: broadcast::Sender<Arc<str>>,
     feeds: Arc<Feeds>,
     recordings: Arc<Recordings>,
+    /// When the daemon began.
+    began: Instant,
 }
 
 /// The hub's own ends of its handles' channels. Tests of the control API hold them in the hub's place.
@@ -109,18 +116,28 @@ pub struct Backend {
     pub live: broadcast::Sender<Arc<str>>,
     /// Live tokens of each call.
     pub feeds: Arc<Feeds>,
+    /// Where the page is served, `ADDRESS:PORT`, if it is.
+    pub page: Option<SocketAddr>,
 }
 
 impl Handle {
     /// A handle and what is behind it.
     pub fn new(status: Status, recordings: Arc<Recordings>) -> (Self, Backend) {
+        let up = Duration::try_from_secs_f64(status.uptime_s).unwrap_or_default();
+        let began = Instant::now().checked_sub(up).unwrap_or_else(Instant::now);
         let (ask, requests) = mpsc::channel(WAITING);
         let (tell, status) = watch::channel(Arc::new(status));
         let (notices, live) = (broadcast::Sender::new(BEHIND), broadcast::Sender::new(BEHIND));
         let feeds = Arc::new(Feeds::default());
-        let backend =
-            Backend { requests, status: tell, notices: notices.clone(), live: live.clone(), feeds: Arc::clone(&feeds) };
-        (Self { requests: ask, status, notices, live, feeds, recordings }, backend)
+        let backend = Backend {
+            requests,
+            status: tell,
+            notices: notices.clone(),
+            live: live.clone(),
+            feeds: Arc::clone(&feeds),
+            page: None,
+        };
+        (Self { requests: ask, status, notices, live, feeds, recordings, began }, backend)
     }
 
     /// Asks for something, and waits until it is done.
@@ -137,9 +154,10 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// How things are now.
-    pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status.borrow())
+    /// How things are now: as the hub has published it last, with what changes while nothing happens as it is at this moment.
+    pub fn status(&self) -> Status {
+        let uptime_s = self.began.elapsed().as_secs_f64();
+        Status { uptime_s, resident_mib: resident_mib(), ..Status::clone(&self.status.borrow()) }
     }
 
     /// How things are, for those who wait for changes.

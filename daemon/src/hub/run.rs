@@ -23,6 +23,7 @@ use super::{
     trunk::{Trunk, receive},
 };
 use crate::{
+    audio::{Absence, AudioError},
     call::{CallError, Engine, Event, Stop},
     desk::{Desk, Settings, Tell},
     feeds::Feeds,
@@ -31,6 +32,12 @@ use crate::{
 
 /// How often figures are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often devices that are missing are looked for.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// How long what clients were told last may stay as it is: time goes on, and memory changes, while nothing happens.
+const STAYS: Duration = Duration::from_secs(10);
 
 /// How long ended calls are listed.
 const LISTED: Duration = Duration::from_secs(60);
@@ -69,7 +76,12 @@ pub(crate) struct Hub<'o> {
     missed: u64,
     /// When talk is let go by itself.
     pub(super) talk_until: Option<Instant>,
+    /// What is wrong with the devices that are set, if it is known that something is; and when that was looked at last.
+    pub(super) trouble: Option<String>,
+    pub(super) looking: Option<Instant>,
     pub(super) resident_mib: f64,
+    /// When clients were last told how things are.
+    pub(super) published: Option<Instant>,
     /// The first call that ended badly, when the hub ends with a call.
     pub(super) failure: Option<CallError>,
     pub(super) last_id: u64,
@@ -94,7 +106,9 @@ impl<'o> Hub<'o> {
         let (tell, tells) = crossbeam_channel::bounded::<Tell>(TELLS);
         let settings = Settings::from_config(engine.config());
         let wake = Arc::new(Notify::new());
-        let desk = Arc::new(Desk::new(engine.house(), settings.clone(), tell));
+        // A program for one call says what is missing; a daemon that is left running waits for it.
+        let absence = if purpose.once { Absence::Refused } else { Absence::Awaited };
+        let desk = Arc::new(Desk::new(engine.house(), settings.clone(), tell, absence));
         let scribe =
             backend.as_ref().and_then(|backend| Scribe::start(&engine, &desk, tells, backend, done.clone()).ok());
         Self {
@@ -114,7 +128,10 @@ impl<'o> Hub<'o> {
             rewiring: false,
             missed: 0,
             talk_until: None,
+            trouble: None,
+            looking: None,
             resident_mib: 0.0,
+            published: None,
             failure: None,
             last_id: 0,
             wake,
@@ -125,15 +142,54 @@ impl<'o> Hub<'o> {
         }
     }
 
-    /// Waits for calls at this address, too.
+    /// Waits for calls at the first of these addresses that can be used, too. Devices that are missing are told of, and waited for.
     ///
     /// # Errors
-    /// If it cannot be used, or the devices that calls need are not there.
-    pub(crate) async fn listen(&mut self, address: SocketAddr) -> Result<(), CallError> {
-        self.desk.check()?;
-        let trunk = Trunk::open(1, address, self.engine.identity(), self.engine.relay()?).await?;
-        self.trunks.push(trunk);
+    /// If none can be used; or if the hub is for one call, and the devices that it needs are not there.
+    pub(crate) async fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), CallError> {
+        match self.desk.check() {
+            Ok(()) => {}
+            Err(error) if self.purpose.once => return Err(error.into()),
+            Err(error) => self.sound_is(Err(error)),
+        }
+        let relay = self.engine.relay()?;
+        let mut opened = Err(CallError::Network(io::ErrorKind::AddrNotAvailable.into()));
+        for &address in addresses {
+            opened = Trunk::open(1, address, self.engine.identity(), relay).await;
+            if opened.is_ok() {
+                break;
+            }
+        }
+        self.trunks.push(opened?);
         self.tell_listening()
+    }
+
+    /// The devices that are set are there, or not: a change is told.
+    pub(super) fn sound_is(&mut self, found: Result<(), AudioError>) {
+        let trouble = found.err().map(|error| error.to_string());
+        if trouble == self.trouble {
+            return;
+        }
+        let text = match &trouble {
+            Some(trouble) => format!("{trouble}; until there is one, calls are silent in this direction"),
+            None => "the sound devices that were missing are there now".to_owned(),
+        };
+        self.trouble = trouble;
+        self.stale = true;
+        self.notice(None, text);
+    }
+
+    /// While a device is missing, looks now and then whether it has come, on a thread that may wait.
+    fn look_for_sound(&mut self, now: Instant) {
+        if self.trouble.is_none() || self.looking.is_some_and(|since| now < since + LOOK) {
+            return;
+        }
+        self.looking = Some(now);
+        let (desk, done) = (Arc::clone(&self.desk), self.done.clone());
+        tokio::task::spawn_blocking(move || {
+            // The hub may have ended meanwhile.
+            let _ = done.send(Done::Looked(desk.check()));
+        });
     }
 
     fn tell_listening(&mut self) -> Result<(), CallError> {
@@ -234,7 +290,9 @@ impl<'o> Hub<'o> {
         }
         let before = self.calls.len();
         self.calls.retain(|call| !matches!(call.phase, Phase::Over { since } if now - since > LISTED));
-        self.stale |= self.active() > 0 || before != self.calls.len();
+        let old = self.published.is_none_or(|last| now.saturating_duration_since(last) >= STAYS);
+        self.stale |= self.active() > 0 || before != self.calls.len() || old;
+        self.look_for_sound(now);
     }
 
     /// Does what follows from whatever has just happened: sends, ends, tells.
@@ -293,7 +351,12 @@ impl<'o> Hub<'o> {
         }
         if finished {
             // After the peer's goodbye this is the end of what was left; before, it is a failure that leaving finds.
-            self.end(at, if peer_left { End::Theirs } else { End::Ours });
+            let end = match (peer_left, self.calls[at].peer_failed) {
+                (false, _) => End::Ours,
+                (true, false) => End::Theirs,
+                (true, true) => End::Failed(CallError::PeerFailed(self.calls[at].who())),
+            };
+            self.end(at, end);
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     status,
 };
 use crate::{
+    audio::Absence,
     call::{CallError, Engine, Event, Stop, resolve},
     desk::{Desk, MAX_SEATS, Settings},
     recordings::Recordings,
@@ -29,7 +30,7 @@ impl Service {
     pub fn handle(engine: &Engine, recordings: Arc<Recordings>) -> (Handle, Backend) {
         let settings = Settings::from_config(engine.config());
         let (nowhere, _) = crossbeam_channel::bounded(1);
-        let desk = Desk::new(engine.house(), settings.clone(), nowhere);
+        let desk = Desk::new(engine.house(), settings.clone(), nowhere, Absence::Awaited);
         Handle::new(status::blank(engine, &desk, &settings), recordings)
     }
 
@@ -44,13 +45,13 @@ impl Service {
         stop: &Stop,
         on_event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), CallError> {
-        let address = if self.listen { Some(resolve(&engine.config().call.listen)?) } else { None };
+        let addresses = if self.listen { resolve(&engine.config().call.listen)? } else { Vec::new() };
         let (backend, recordings) = backend.unzip();
         block_on(async {
             let purpose = Purpose { calls: if self.once { 1 } else { MAX_SEATS }, once: self.once };
             let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, on_event);
-            if let Some(address) = address {
-                hub.listen(address).await?;
+            if !addresses.is_empty() {
+                hub.listen(&addresses).await?;
             }
             if let Some(peer) = &self.call {
                 hub.call(peer);

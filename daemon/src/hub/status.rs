@@ -26,19 +26,19 @@ impl Hub<'_> {
         let status = Status {
             listening: listening.map(|address| address.to_string()),
             presence: self.presence,
-            audio: audio(&self.desk, &self.settings),
+            audio: Audio { trouble: self.trouble.clone(), ..audio(&self.desk, &self.settings) },
             calls: self.calls.iter().map(|conversation| call(conversation, now)).collect(),
             resident_mib: self.resident_mib,
+            page: backend.page.map(|address| address.to_string()),
             ..blank(&self.engine, &self.desk, &self.settings)
         };
         backend.status.send_replace(Arc::new(status));
+        self.published = Some(now);
     }
 }
 
 /// The status of a hub that has not begun.
 pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status {
-    let bundle = engine.bundle();
-    let sound = &bundle.manifest().audio;
     let key = engine.identity().public();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,18 +46,26 @@ pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status
         key: key.to_string(),
         fingerprint: key.fingerprint().to_string(),
         listening: None,
+        page: None,
         presence: Presence::default(),
-        bundle: Bundle {
-            name: bundle.manifest().name.clone(),
-            id: bundle.id().to_string(),
-            sample_rate: sound.sample_rate,
-            frame_ms: 1000.0 * sound.frame_duration().as_secs_f64(),
-            algorithmic_delay_ms: 1000.0 * sound.delay().as_secs_f64(),
-            codebooks: bundle.layout().sizes().to_vec(),
-        },
+        bundle: bundle(engine.bundle()),
+        others: engine.bundles().skip(1).map(bundle).collect(),
         audio: audio(desk, settings),
         calls: Vec::new(),
         resident_mib: resident_mib(),
+    }
+}
+
+fn bundle(bundle: &parlo_model::Bundle) -> Bundle {
+    let sound = &bundle.manifest().audio;
+    Bundle {
+        name: bundle.manifest().name.clone(),
+        id: bundle.id().to_string(),
+        tokens: bundle.tokens().to_string(),
+        sample_rate: sound.sample_rate,
+        frame_ms: 1000.0 * sound.frame_duration().as_secs_f64(),
+        algorithmic_delay_ms: 1000.0 * sound.delay().as_secs_f64(),
+        codebooks: bundle.layout().sizes().to_vec(),
     }
 }
 
@@ -79,6 +87,7 @@ fn audio(desk: &Desk, settings: &Settings) -> Audio {
         stages: settings.stages,
         meters: desk.meters(),
         figures: desk.figures(),
+        trouble: None,
     }
 }
 
@@ -112,8 +121,13 @@ pub(super) fn call(conversation: &Conversation, now: Instant) -> Call {
         conference: conversation.conference,
         volume_db: conversation.volume_db,
         codec: conversation.codec.map(|codec| if codec == Codec::Opus { "opus" } else { "tokens" }.to_owned()),
+        tokens: conversation.codec.and_then(|codec| match codec {
+            Codec::Tokens(tokens) => Some(tokens.to_string()),
+            Codec::Opus => None,
+        }),
         settings: conversation.settings,
         recording: conversation.recording.clone(),
+        recorded_by_peer: conversation.call.as_ref().is_some_and(parlo_protocol::call::Call::recorded_by_peer),
         figures,
         failure: conversation.failure.clone(),
     }

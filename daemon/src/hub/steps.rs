@@ -26,9 +26,13 @@ use super::{
 };
 use crate::{
     call::{CallError, Event, Found, Inbound, Outbound, Peer},
+    config::Endpoint,
     desk::{Seat, SeatFigures, Voice},
     recordings::{Recorder, RecordingError},
 };
+
+/// How long a caller waits for an answer at an address if the peer has others.
+const HOP: Duration = Duration::from_secs(3);
 
 /// How long a caller waits at a relay for the other.
 const RELAY_PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +41,8 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) enum Done {
     /// The peer is found, and the codec made.
     Found { id: u64, result: Result<(Found, Box<Voice>), CallError> },
+    /// The peer did not answer where it was called, and is to be called at its next address.
+    Hop { id: u64 },
     /// The sound is open.
     Seated { id: u64, result: Result<Box<Seat>, CallError> },
     /// The sound is closed.
@@ -45,6 +51,8 @@ pub(super) enum Done {
     Recording { id: u64, result: Result<Recorder, RecordingError>, reply: Answer },
     /// A recording cannot go on.
     RecordingFailed { id: u64, error: RecordingError },
+    /// The devices that are set are there, or not.
+    Looked(Result<(), crate::audio::AudioError>),
     /// Other devices are in use, or not.
     Rewired { result: Result<(), crate::audio::AudioError>, reply: Answer },
 }
@@ -67,11 +75,14 @@ impl Hub<'_> {
         call.id = self.last_id;
         let (id, engine, desk, done) = (call.id, self.engine.clone(), self.desk.clone(), self.done.clone());
         let (peer, settings, wake) = (call.asked.clone(), call.settings, self.wake());
+        let once = self.purpose.once;
         tokio::task::spawn_blocking(move || {
             // Everything that can fail on this side comes first: nobody's phone rings for a call that cannot be.
             let find = || -> Result<_, CallError> {
                 let found = engine.find(&peer, &relay, &ticket)?;
-                desk.check()?;
+                if once {
+                    desk.check()?;
+                }
                 Ok((found, Box::new(engine.voice(id, engine.usual_codec(), &settings, wake)?)))
             };
             // The hub may have ended meanwhile.
@@ -94,7 +105,13 @@ impl Hub<'_> {
                     Err(error) => Err(error),
                 };
                 if let Err(error) = placed {
-                    self.end(at, End::Failed(error));
+                    self.give_up(at, error);
+                }
+            }
+            Done::Hop { id } => {
+                let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return Ok(()) };
+                if let Err(error) = self.place_at_next(at).await {
+                    self.give_up(at, error);
                 }
             }
             Done::Seated { id, result } => self.seated(id, result),
@@ -108,9 +125,11 @@ impl Hub<'_> {
             Done::RecordingFailed { id, error } => {
                 if let Some(at) = self.by_id(id) {
                     self.calls[at].recording = None;
+                    self.tell_recorded(at);
                 }
                 self.notice(Some(id), format!("the recording has ended: {error}; the call goes on"));
             }
+            Done::Looked(found) => self.sound_is(found),
             Done::Rewired { result, reply } => self.rewired(result, reply),
         }
         Ok(())
@@ -118,14 +137,26 @@ impl Hub<'_> {
 
     /// The peer is found: calls it, or first meets it at the relay.
     async fn place(&mut self, at: usize, found: Found, voice: Box<Voice>) -> Result<(), CallError> {
-        let Found { address, name, key, relay } = found;
+        let Found { addresses, name, key, ticket } = found;
+        let call = &mut self.calls[at];
+        (call.name, call.key, call.voice, call.ticket) = (name, key, Some(voice), ticket);
+        call.others = addresses.into();
+        self.place_at_next(at).await
+    }
+
+    /// Calls the peer at the next of its addresses, or meets it at the next of the relay's.
+    async fn place_at_next(&mut self, at: usize) -> Result<(), CallError> {
+        let call = &mut self.calls[at];
+        let Some(address) = call.others.pop_front() else { return Err(CallError::NoAnswer(call.place())) };
+        let relay = call.ticket.map(|ticket| (address, ticket));
+        // At a relay somebody is waited for.
+        call.hop = (!call.others.is_empty() && relay.is_none()).then(|| Instant::now() + HOP);
+        (call.address, call.call, call.refusals) = (Some(address), None, 0);
         self.last_id += 1;
         let trunk = Trunk::out(self.last_id, address, relay).await?;
         report_errors(&trunk.socket, true);
         let meets = trunk.meeting.is_some();
-        let call = &mut self.calls[at];
-        (call.trunk, call.address, call.name, call.key) = (trunk.id, Some(address), name, key);
-        (call.voice, call.relay) = (Some(voice), relay);
+        self.calls[at].trunk = trunk.id;
         self.trunks.push(trunk);
         (self.observer)(Event::Calling(address));
         if meets {
@@ -134,6 +165,21 @@ impl Hub<'_> {
         } else {
             self.ring_up(at)
         }
+    }
+
+    /// The peer does not answer where it is called, or cannot be called there: it is called at its next address, if it has one.
+    fn give_up(&mut self, at: usize, error: CallError) {
+        let call = &mut self.calls[at];
+        let before = matches!(call.phase, Phase::Preparing | Phase::Meeting { .. } | Phase::Joining);
+        if !before || call.others.is_empty() || call.direction == Direction::Incoming {
+            return self.end(at, End::Failed(error));
+        }
+        call.phase = Phase::Preparing;
+        (call.call, call.hop) = (None, None);
+        let (id, next) = (call.id, call.others[0]);
+        self.notice(Some(id), format!("{error}; trying {next}"));
+        // The hub itself takes it.
+        let _ = self.done.send(Done::Hop { id });
     }
 
     /// Sends the first datagram of a call.
@@ -168,7 +214,7 @@ impl Hub<'_> {
                     self.end(at, End::Failed(error));
                 }
             }
-            Err(error) => self.end(at, End::Failed(error)),
+            Err(error) => self.give_up(at, error),
         }
         self.stale = true;
     }
@@ -248,7 +294,7 @@ impl Hub<'_> {
         if self.calls[at].refusals >= 3
             && let Some(address) = self.calls[at].address
         {
-            self.end(at, End::Failed(CallError::NoAnswer(address)));
+            self.give_up(at, CallError::NoAnswer(address));
         }
     }
 
@@ -286,6 +332,10 @@ impl Hub<'_> {
         }
         self.happen(at, event);
         match self.calls[at].phase {
+            Phase::Joining if self.calls[at].hop.is_some_and(|hop| now >= hop) => {
+                let address = self.calls[at].place();
+                self.give_up(at, CallError::NoAnswer(address));
+            }
             Phase::Meeting { until } if now >= until => {
                 let relay = self.calls[at].place();
                 self.end(at, End::Failed(CallError::NobodyAtRelay(relay)));
@@ -332,6 +382,11 @@ impl Hub<'_> {
                     self.seat(at);
                 }
             }
+            call::Event::Recorded(recorded) => {
+                // Clients see it of the call.
+                let text = if recorded { "records this call" } else { "records this call no longer" };
+                (self.observer)(Event::Notice(format!("{} {text}", self.calls[at].who())));
+            }
             call::Event::Moved { to, .. } => {
                 let id = self.calls[at].id;
                 self.calls[at].address = Some(to);
@@ -349,7 +404,8 @@ impl Hub<'_> {
                     Phase::Joining => CallError::NoAnswer(address),
                     _ => CallError::Lost(address),
                 };
-                self.end(at, End::Failed(error));
+                // Only before it stood.
+                self.give_up(at, error);
             }
             call::Event::Attacked => {
                 let address = self.calls[at].place();
@@ -373,11 +429,13 @@ impl Hub<'_> {
         if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == self.calls[at].trunk) {
             report_errors(&trunk.socket, false);
         }
+        let codec = self.engine.known_as(codec);
         let call = &mut self.calls[at];
         (call.key, call.codec) = (Some(peer), Some(codec));
+        call.settings = self.engine.fit(call.settings, codec);
         (call.peer_frames, call.peer_depth) = (peer_frames, peer_depth);
         if call.name.is_none() {
-            let direct = call.relay.is_none() && call.direction == Direction::Outgoing;
+            let direct = call.ticket.is_none() && call.direction == Direction::Outgoing;
             let address = call.address.filter(|_| direct);
             let recognised = policy::recognise(&self.engine, &peer, address)?;
             call.name = recognised.name;
@@ -421,8 +479,8 @@ impl Hub<'_> {
         call.phase = Phase::Seating;
         self.feed_begins(at, codec);
         let call = &mut self.calls[at];
-        // The caller guessed the codec, and is wrong only if the peers share no model.
-        let made = call.voice.take().filter(|_| codec == self.engine.usual_codec());
+        // The caller guessed the codec, and is wrong if the best that the peers share is another.
+        let made = call.voice.take().filter(|_| self.engine.is_usual(codec));
         let (id, settings) = (call.id, call.settings);
         let (engine, desk, done, wake) = (self.engine.clone(), self.desk.clone(), self.done.clone(), self.wake());
         tokio::task::spawn_blocking(move || {
@@ -455,6 +513,7 @@ impl Hub<'_> {
             (None, Err(_)) => return,
         };
         let now = Instant::now();
+        let records = self.keeps_sound();
         let call = &mut self.calls[at];
         let (Some(protocol), Some(codec)) = (&mut call.call, call.codec) else { return };
         protocol.adapt(
@@ -463,6 +522,9 @@ impl Hub<'_> {
             call.settings.adapt,
         );
         protocol.set_presence(now, Presence { ringing: false, held: call.held });
+        if records {
+            protocol.set_recorded(now, true);
+        }
         for incoming in call.early.drain(..) {
             call.overrun += u64::from(seat.to_playback.try_send(incoming).is_err());
         }
@@ -490,9 +552,25 @@ impl Hub<'_> {
         self.stale = true;
     }
 
+    /// Whether what is heard is written to a file instead of played: as good as recorded.
+    fn keeps_sound(&self) -> bool {
+        matches!(self.settings.sink, Endpoint::File(_))
+    }
+
+    /// Tells a call's peer whether it is recorded here.
+    pub(super) fn tell_recorded(&mut self, at: usize) {
+        let kept = self.keeps_sound();
+        let call = &mut self.calls[at];
+        let recorded = call.recording.is_some() || kept;
+        if let Some(protocol) = &mut call.call {
+            protocol.set_recorded(Instant::now(), recorded);
+        }
+    }
+
     fn peer_left(&mut self, at: usize, frames: Option<u64>, reason: Goodbye) {
         let call = &mut self.calls[at];
         call.peer_left = true;
+        call.peer_failed = reason == Goodbye::Failed;
         match (&call.seat, call.phase) {
             (Some(seat), Phase::Talking) => {
                 // What was said before is played to its end.
@@ -545,9 +623,15 @@ impl Hub<'_> {
 
     /// Ends a call, however far it has come. What has to be done for that takes a while.
     pub(super) fn end(&mut self, at: usize, end: End) {
+        let broken = self.calls[at].seat.as_ref().is_some_and(|seat| seat.shared.has_failed());
         let goodbye = match (&end, self.calls[at].phase) {
+            // The sound has failed, which leaving finds.
+            (End::Ours, Phase::Talking) if broken => Goodbye::Failed,
+
             (End::Failed(CallError::Missed(_) | CallError::NotPickedUp(_)), _) => Goodbye::NoAnswer,
             (End::Failed(_), Phase::Seating) => Goodbye::Declined,
+            // Not to a peer that is the reason.
+            (End::Failed(error), Phase::Talking) if !matches!(error, CallError::PeerFailed(_)) => Goodbye::Failed,
             _ => Goodbye::HungUp,
         };
         self.end_with(at, end, goodbye);
@@ -613,7 +697,8 @@ impl Hub<'_> {
         if self.purpose.once {
             self.failure = failure;
         } else if let Some(text) = failed {
-            self.notice(Some(id), text);
+            // Clients have it with the call: to them it would be said twice.
+            (self.observer)(Event::Notice(text));
         }
         self.call_is_over();
     }
@@ -627,6 +712,7 @@ fn lasting(event: call::Event<'_>) -> Option<call::Event<'static>> {
             call::Event::Connected { peer, codec, depth, frames_per_packet, ringing }
         }
         call::Event::Presence(presence) => call::Event::Presence(presence),
+        call::Event::Recorded(recorded) => call::Event::Recorded(recorded),
         call::Event::Moved { from, to } => call::Event::Moved { from, to },
         call::Event::Refused(reason) => call::Event::Refused(reason),
         call::Event::PeerLeft { frames, reason } => call::Event::PeerLeft { frames, reason },

@@ -192,7 +192,7 @@ impl io::Write for Log {
 async fn the_log_has_every_request_and_never_the_token() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = parlod::logging::subscriber("trace", true, move || writer.clone()).unwrap();
+    let subscriber = parlod::logging::subscriber("trace", true, false, move || writer.clone()).unwrap();
     // For the whole process: the server's thread is another. What other tests log is welcome.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let stand = Stand::new();

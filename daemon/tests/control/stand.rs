@@ -83,7 +83,7 @@ impl Stand {
         let server = serve(endpoints, handle.clone(), extras).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, handle_for_status) = (Arc::clone(&asked), handle.clone());
-        let Backend { mut requests, status, notices, live, feeds } = backend;
+        let Backend { mut requests, status, notices, live, feeds, .. } = backend;
         tokio::spawn(async move {
             while let Some(envelope) = requests.recv().await {
                 log.lock().unwrap().push(envelope.request.clone());
@@ -170,6 +170,7 @@ pub(crate) fn extras(folder: &TempDir) -> Extras {
                 id: "mic".into(),
                 direction: "input".into(),
                 is_default: true,
+                is_monitor: false,
                 rate: 48_000,
                 channels: 1,
             }])
@@ -186,15 +187,18 @@ pub(crate) fn status() -> Status {
         key: "parlo:k".into(),
         fingerprint: "7f3a-91c2".into(),
         listening: Some("127.0.0.1:7275".into()),
+        page: None,
         presence: Presence { do_not_disturb: false },
         bundle: Bundle {
             name: "small".into(),
             id: "00".into(),
+            tokens: "01".into(),
             sample_rate: 16_000,
             frame_ms: 20.0,
             algorithmic_delay_ms: 40.0,
             codebooks: vec![1024; 12],
         },
+        others: Vec::new(),
         audio: Audio {
             endpoints: Ends { source: "default".into(), sink: "default".into(), ..Ends::default() },
             muted: false,
@@ -250,9 +254,11 @@ pub(crate) fn call(id: u64) -> Call {
         began_s: 1e9,
         held: false,
         held_by_peer: false,
+        recorded_by_peer: false,
         conference: false,
         volume_db: 0.0,
         codec: Some("tokens".into()),
+        tokens: Some("01".into()),
         settings: CallSettings { depth: 6, frames_per_packet: 2, adapt: true, latency_ms: 120, max_kbps: 0.0 },
         recording: None,
         figures: Some(CallFigures {

@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 use parlo_score::{align, overlap};
 use parlo_tokens::Slot;
 use parlod::{
-    audio::AudioReader,
+    audio::{Absence, AudioReader},
     call::{CallError, Captured, Unit, media::Incoming},
     config::Endpoint,
     desk::{Desk, House, Seat},
@@ -228,7 +228,8 @@ fn files_speak_and_are_written_in_real_time() {
     let mut settings = plain();
     (settings.source, settings.sink) = (Endpoint::File(source), Endpoint::File(sink.clone()));
     let (tell, _tells) = bounded(1);
-    let desk = Desk::new(House { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell);
+    let desk =
+        Desk::new(House { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell, Absence::Refused);
     desk.check().unwrap();
     // A machine that is busy with other tests stands still now and then: that is not what this is about.
     let wait = Duration::from_millis(300);

@@ -15,7 +15,12 @@ use tempfile::TempDir;
 pub(crate) struct Pulse {
     folder: TempDir,
     server: Child,
+    modules: Vec<String>,
+    realtime: bool,
 }
+
+/// A microphone that is no monitor, though it hears what is played to the sink `mic`.
+const MICROPHONE: &str = "module-remap-source master=mic.monitor source_name=microphone";
 
 impl Pulse {
     /// Starts a server with a fake microphone (whatever is played to the sink `mic`) and a fake loudspeaker (`spk`), which are
@@ -26,33 +31,80 @@ impl Pulse {
 
     /// The same; at real-time priority, if that is asked for and allowed, as desktops have it.
     pub(crate) fn start_at(realtime: bool) -> Self {
+        let pulse = Self::start_with(realtime, "auth-anonymous=1", &[MICROPHONE]);
+        pulse.control(&["set-default-source", "microphone"]);
+        pulse
+    }
+
+    /// A server whose only sources are the monitors of its sinks, so that one of them is the default.
+    pub(crate) fn start_without_microphone() -> Self {
+        Self::start_with(false, "auth-anonymous=1", &[])
+    }
+
+    /// The usual devices, of a server that looks at who connects.
+    pub(crate) fn start_for_its_user() -> Self {
+        Self::start_with(false, "", &[MICROPHONE])
+    }
+
+    fn start_with(realtime: bool, auth: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let protocol = format!("module-native-protocol-unix {auth} socket={}", Self::socket(&folder).display());
+        let sinks = [
+            "module-null-sink sink_name=mic rate=48000 channels=1",
+            "module-null-sink sink_name=spk rate=48000 channels=2",
+        ];
+        let modules =
+            [protocol.as_str()].into_iter().chain(sinks).chain(more.iter().copied()).map(str::to_owned).collect();
+        let server = Self::serve(&folder, realtime, &modules);
+        let pulse = Self { folder, server, modules, realtime };
+        pulse.wait();
+        pulse
+    }
+
+    fn serve(folder: &TempDir, realtime: bool, modules: &Vec<String>) -> Child {
         let log = File::create(folder.path().join("log")).unwrap();
-        let server = Command::new("pulseaudio")
-            .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"])
-            .arg(if realtime { "--realtime=yes" } else { "--realtime=no" })
-            .args([
-                "-L",
-                &format!("module-native-protocol-unix auth-anonymous=1 socket={}", Self::socket(&folder).display()),
-            ])
-            .args(["-L", "module-null-sink sink_name=mic rate=48000 channels=1"])
-            .args(["-L", "module-null-sink sink_name=spk rate=48000 channels=2"])
+        let mut command = Command::new("pulseaudio");
+        command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]).arg(if realtime {
+            "--realtime=yes"
+        } else {
+            "--realtime=no"
+        });
+        for module in modules {
+            command.args(["-L", module]);
+        }
+        command
             .env("XDG_RUNTIME_DIR", folder.path())
             .env("HOME", folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("PulseAudio is not installed; `cargo xtask setup` installs it");
-        let pulse = Self { folder, server };
+            .expect("PulseAudio is not installed; `cargo xtask setup` installs it")
+    }
+
+    fn wait(&self) {
         let start = Instant::now();
-        while !pulse.try_control(&["set-default-source", "mic.monitor"]) {
-            let log = std::fs::read_to_string(pulse.folder.path().join("log")).unwrap_or_default();
+        while !self.try_control(&["set-default-sink", "spk"]) {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(start.elapsed() < Duration::from_secs(10), "the sound server does not answer:\n{log}");
             thread::sleep(Duration::from_millis(50));
         }
-        pulse.control(&["set-default-sink", "spk"]);
-        pulse
+    }
+
+    /// Kills the server, without a word to its clients.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again, with the devices that it began with.
+    pub(crate) fn revive(&mut self) {
+        let _ = std::fs::remove_file(Self::socket(&self.folder));
+        self.server = Self::serve(&self.folder, self.realtime, &self.modules);
+        self.wait();
+        if self.modules.iter().any(|module| module == MICROPHONE) {
+            self.control(&["set-default-source", "microphone"]);
+        }
     }
 
     fn socket(folder: &TempDir) -> PathBuf {

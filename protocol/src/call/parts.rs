@@ -31,6 +31,8 @@ pub enum Event<'a> {
     /// The peer is like this now, which it was not before: it has picked up, holds the call, or is back. If media tells of it,
     /// that comes just before this; [`peer_presence`](crate::call::Call::peer_presence) has it at once.
     Presence(Presence),
+    /// The peer records the call from now on, or does no longer.
+    Recorded(bool),
     /// Speech came.
     Frames {
         /// Number of the first frame.

@@ -67,15 +67,23 @@ impl Client {
     /// [cookie_path_from_env](super::cookie_path_from_env) for an explanation
     /// of how the socket path and cookie are determined.
     pub fn from_env(client_name: impl AsRef<CStr>) -> Result<Self> {
-        let socket_path = super::socket_path_from_env().ok_or(ClientError::ServerUnavailable)?;
-        let cookie = super::cookie_path_from_env().and_then(|p| std::fs::read(p).ok());
-
-        log::info!(
-            "connecting to PulseAudio server at {}",
-            socket_path.display()
-        );
-        let socket = std::os::unix::net::UnixStream::connect(socket_path)?;
-        Self::new_unix(client_name, socket, cookie)
+        // Parlo: each socket that libpulse would try, until one answers; and a cookie of the length that servers insist on.
+        let mut failed = ClientError::ServerUnavailable;
+        for socket_path in super::socket_paths() {
+            log::info!(
+                "connecting to PulseAudio server at {}",
+                socket_path.display()
+            );
+            let connected = std::os::unix::net::UnixStream::connect(&socket_path)
+                .map_err(ClientError::from)
+                .and_then(|socket| Self::new_unix(&client_name, socket, Some(super::cookie())));
+            match connected {
+                Ok(client) => return Ok(client),
+                Err(ClientError::Io(err)) if err.kind() == std::io::ErrorKind::NotFound => {}
+                Err(err) => failed = err,
+            }
+        }
+        Err(failed)
     }
 
     /// Creates a new client, using the given connected unix domain socket to

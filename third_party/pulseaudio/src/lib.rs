@@ -17,66 +17,14 @@
     variant_size_differences
 )]
 
-use std::path::PathBuf;
-
 mod client;
 pub mod protocol;
 pub use client::*;
 
-/// Attempts to determine the socket path from the runtime environment, checking
-/// the following locations in order:
-///   - $PULSE_SERVER
-///   - $PULSE_RUNTIME_PATH/pulse/native
-///   - $XDG_RUNTIME_DIR/pulse/native
-///
-/// Returns None if no socket can be found or if $PULSE_SERVER points to a
-/// remote server, i.e. starts with a prefix other than 'unix:'.
-pub fn socket_path_from_env() -> Option<PathBuf> {
-    let paths = std::env::var("PULSE_SERVER")
-        .ok()
-        .filter(|s| s.starts_with("unix:"))
-        .map(|s| PathBuf::from(&s[5..]))
-        .into_iter()
-        .chain(
-            std::env::var("PULSE_RUNTIME_PATH")
-                .ok()
-                .map(|s| PathBuf::from(s).join("pulse/native")),
-        )
-        .chain(
-            std::env::var("XDG_RUNTIME_DIR")
-                .ok()
-                .map(|s| PathBuf::from(s).join("pulse/native")),
-        );
-
-    for path in paths {
-        let stat = std::fs::metadata(&path).ok()?;
-        if !stat.permissions().readonly() {
-            return Some(path);
-        }
-    }
-
-    None
-}
-
-/// Attempts to find the authentication cookie from the environment, checking
-/// the following locations in order:
-///
-///   - $PULSE_COOKIE
-///   - $HOME/.config/pulse/cookie
-///   - $HOME/.pulse-cookie
-pub fn cookie_path_from_env() -> Option<PathBuf> {
-    #[allow(deprecated)]
-    let home = std::env::home_dir()?;
-
-    let mut paths = std::env::var("PULSE_COOKIE")
-        .ok()
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(std::iter::once(home.join(".config/pulse/cookie")))
-        .chain(std::iter::once(home.join(".pulse-cookie")));
-
-    paths.find(|path| path.exists())
-}
+// Parlo: as libpulse finds them, in a module of their own.
+mod environment;
+pub use environment::{cookie_path_from_env, socket_path_from_env};
+pub(crate) use environment::{cookie, socket_paths};
 
 #[cfg(test)]
 #[cfg(feature = "_integration-tests")]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Row, on_heldout_speech};
+use super::{Row, Speech};
 
 pub(super) const ROWS: [Row; 20] = [
     ("file_ratio", "coded / raw, files, depth 6", "", Some("0.72")),
@@ -34,8 +34,8 @@ pub(super) const ROWS: [Row; 20] = [
     ("weights_mib", "weights", "MiB", Some("under 2")),
 ];
 
-pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
-    on_heldout_speech("entropy")
+pub(super) fn measure(speech: &Speech) -> anyhow::Result<Map<String, Value>> {
+    speech.bench("entropy")
 }
 
 /// Where the tables go.

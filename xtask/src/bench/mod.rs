@@ -44,15 +44,18 @@ pub(crate) enum Group {
 /// One line of a table: key of the JSON report, what it is, its unit, the aim if there is one.
 type Row = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyhow::Result<()> {
+pub(crate) fn run(group: Group, speech: &Speech, report: Option<&Path>, write_docs: bool) -> anyhow::Result<()> {
+    if matches!(group, Group::Entropy | Group::Tokens | Group::Transport) {
+        speech.check()?;
+    }
     setup::run(setup::Purpose::Run)?;
     let (name, rows, document, figures) = match group {
         Group::Codec => ("codec", &codec::ROWS[..], Path::new("docs/performance.md"), codec::measure()?),
         Group::Daemon => ("daemon", &daemon::ROWS[..], daemon::document(), daemon::measure()?),
-        Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure()?),
+        Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure(speech)?),
         Group::Network => ("network", &network::ROWS[..], network::document(), network::measure()?),
-        Group::Tokens => ("tokens", &tokens::ROWS[..], tokens::document(), tokens::measure()?),
-        Group::Transport => ("transport", &transport::ROWS[..], transport::document(), transport::measure()?),
+        Group::Tokens => ("tokens", &tokens::ROWS[..], tokens::document(), tokens::measure(speech)?),
+        Group::Transport => ("transport", &transport::ROWS[..], transport::document(), transport::measure(speech)?),
     };
     let table = table(&processor(), rows, &figures)? + &tables(&figures);
     println!("\n{table}");
@@ -68,26 +71,41 @@ pub(crate) fn run(group: Group, report: Option<&Path>, write_docs: bool) -> anyh
     Ok(())
 }
 
-/// Runs one of the daemon's benches on held-out speech; what it found.
-fn on_heldout_speech(bench: &str) -> anyhow::Result<Map<String, Value>> {
-    let (list, speech) = heldout_speech()?;
-    let mut words = vec!["--list".as_ref(), list.as_os_str(), "--speech".as_ref()];
-    words.push(speech.as_os_str());
-    daemon_bench(bench, &words)
+/// Speech that no model was trained on, to measure with: it is not part of the repository.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Speech {
+    /// Of entropy, tokens and transport: a list of sound files, one path a line, relative to the folder of --speech
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// Of the same: the folder that those files are in
+    #[arg(long, value_name = "FOLDER")]
+    speech: Option<PathBuf>,
 }
 
-/// The list of held-out clips, and the folder that they are in.
-fn heldout_speech() -> anyhow::Result<(PathBuf, PathBuf)> {
-    let shared = root().join("../shared");
-    let (list, speech) = (shared.join("bench/heldout.txt"), shared.join("speech/heldout"));
-    if !list.is_file() || !speech.is_dir() {
-        bail!(
-            "this measures on held-out speech, which is not part of the repository: {} and {} are missing",
-            list.display(),
-            speech.display()
-        );
+impl Speech {
+    /// The list and the folder.
+    ///
+    /// # Errors
+    ///
+    /// One of them is not given or not there.
+    fn check(&self) -> anyhow::Result<(&Path, &Path)> {
+        let (Some(list), Some(speech)) = (&self.list, &self.speech) else {
+            bail!(
+                "this measures on speech that no model was trained on, which is not part of the repository: \
+                   give --list FILE (paths, one a line) and --speech FOLDER"
+            );
+        };
+        if !list.is_file() || !speech.is_dir() {
+            bail!("{} must be a file, and {} a folder of speech", list.display(), speech.display());
+        }
+        Ok((list, speech))
     }
-    Ok((list, speech))
+
+    /// Runs one of the daemon's benches on it; what it found.
+    fn bench(&self, bench: &str) -> anyhow::Result<Map<String, Value>> {
+        let (list, speech) = self.check()?;
+        daemon_bench(bench, &["--list".as_ref(), list.as_os_str(), "--speech".as_ref(), speech.as_os_str()])
+    }
 }
 
 /// Runs one of the daemon's benches; what it found.

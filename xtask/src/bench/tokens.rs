@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
-use super::Row;
+use super::{Row, Speech};
 use crate::{
     python,
     score::Sound,
@@ -48,11 +48,11 @@ pub(super) fn document() -> &'static Path {
     Path::new("docs/performance.md")
 }
 
-pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
+pub(super) fn measure(speech: &Speech) -> anyhow::Result<Map<String, Value>> {
     shell::run(cargo().args(["build", "--release", "--locked", "-p", "parlo"]))?;
     let out = root().join("out/bench/tokens");
     let _ = fs::remove_dir_all(&out);
-    let clips = clips(&out.join("speech"))?;
+    let clips = clips(speech, &out.join("speech"))?;
     let mut figures = speed(&out)?;
 
     let mut overhead = cargo();
@@ -69,11 +69,11 @@ pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
 }
 
 /// Held-out speech as WAV files of 16 kHz in a folder of their own; their names.
-fn clips(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let (list, speech) = super::heldout_speech()?;
+fn clips(speech: &Speech, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (list, speech) = speech.check()?;
     fs::create_dir_all(folder)?;
     let (mut names, mut all, mut half_minute) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, line) in fs::read_to_string(&list)?.lines().enumerate() {
+    for (number, line) in fs::read_to_string(list)?.lines().enumerate() {
         let sound = Sound::read(&speech.join(line.trim()))?.at(16_000);
         let name = PathBuf::from(format!("{number:02}.wav"));
         write(&folder.join(&name), &sound.samples)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Row, daemon_bench, on_heldout_speech};
+use super::{Row, Speech, daemon_bench};
 
 pub(super) const ROWS: [Row; 12] = [
     (
@@ -31,8 +31,8 @@ pub(super) const ROWS: [Row; 12] = [
     ("relay_lost_percent", "datagrams lost by the relay under the load of 500 calls", "%", None),
 ];
 
-pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
-    let mut figures = on_heldout_speech("transport")?;
+pub(super) fn measure(speech: &Speech) -> anyhow::Result<Map<String, Value>> {
+    let mut figures = speech.bench("transport")?;
     let relay = daemon_bench("relay", &[])?;
     for name in ["relay_calls_per_core", "relay_lost_percent"] {
         figures.insert(name.to_owned(), relay.get(name).cloned().unwrap_or(Value::Null));

@@ -1,6 +1,6 @@
 //! `parlo calls`, `answer`, `refuse`, `hangup`, `hold`, `resume`, `set`, `conference`.
 
-use std::io::{IsTerminal, stdin, stdout};
+use std::io::{stdin, stdout};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
@@ -14,7 +14,7 @@ use crate::{
     reach::Reach,
     screen,
     stop::Signals,
-    words::{clock, plain, state, table, who},
+    words::{can_draw, clock, plain, state, table, who},
 };
 
 /// A call.
@@ -164,6 +164,9 @@ pub(crate) fn list(calls: &[Call]) -> String {
             notes.push("conference".to_owned());
         }
         notes.extend(call.recording.as_deref().map(|name| format!("recorded as {}", plain(name))));
+        if call.recorded_by_peer {
+            notes.push("they record it".to_owned());
+        }
         notes.extend(call.failure.as_deref().map(plain));
         vec![
             call.id.to_string(),
@@ -180,7 +183,7 @@ pub(crate) fn list(calls: &[Call]) -> String {
 
 impl Answer {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
-        if self.screen && !(stdin().is_terminal() && stdout().is_terminal()) {
+        if self.screen && !(can_draw(&stdin()) && can_draw(&stdout())) {
             bail!("a screen needs a terminal; leave --screen out");
         }
         let (client, id) = self.which.pick(Fit::RingsHere).await?;

@@ -4,8 +4,7 @@ use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use parlo_control::{Client, Status};
-use parlod::options::CallOptions;
+use parlo_control::{Client, Status, place};
 
 use super::{Switch, calls, print, print_json};
 use crate::{
@@ -66,9 +65,6 @@ enum Action {
     Status(StatusVerb),
     /// Print the address of its page, with the token that opens it
     Open {
-        /// Where the page is served, if the daemon was started with another address than the configuration has
-        #[arg(long, value_name = "ADDRESS:PORT")]
-        tcp: Option<SocketAddr>,
         #[command(flatten)]
         reach: Reach,
     },
@@ -97,9 +93,9 @@ impl DaemonVerb {
             Action::Start { tcp, reach } => start(reach, *tcp).await,
             Action::Stop { reach } => stop(reach).await,
             Action::Status(verb) => verb.run().await,
-            Action::Open { tcp, reach } => {
-                reach.running().await?;
-                print(&format!("{}\n", page(*tcp, &reach.socket()?)?))
+            Action::Open { reach } => {
+                let status = reach.running().await?.status().await?;
+                print(&format!("{}\n", page(&status, &reach.socket()?)?))
             }
         }
     }
@@ -123,9 +119,12 @@ async fn start(reach: &Reach, tcp: Option<SocketAddr>) -> anyhow::Result<()> {
     if let Some(tcp) = tcp {
         arguments.extend(["--control-tcp".to_owned(), tcp.to_string()]);
     }
-    reach.start(&arguments).await?;
+    let status = reach.start(&arguments).await?.status().await?;
+    if let Some(trouble) = &status.audio.trouble {
+        eprintln!("{}", plain(trouble));
+    }
     if tcp.is_some() {
-        print(&format!("{}\n", page(tcp, &reach.socket()?)?))?;
+        print(&format!("{}\n", page(&status, &reach.socket()?)?))?;
     }
     Ok(())
 }
@@ -145,26 +144,18 @@ async fn stop(reach: &Reach) -> anyhow::Result<()> {
 }
 
 /// The page's address, with the token that opens it.
-fn page(tcp: Option<SocketAddr>, socket: &Path) -> anyhow::Result<String> {
-    let address = match tcp {
-        Some(address) => address.to_string(),
-        None => CallOptions::default().resolve()?.control.tcp,
-    };
-    if address.is_empty() {
+fn page(status: &Status, socket: &Path) -> anyhow::Result<String> {
+    let Some(address) = &status.page else {
         bail!(
-            "the page is not served: say `tcp = \"127.0.0.1:7276\"` under [control] in the configuration, or \
-             `parlo daemon start --tcp 127.0.0.1:7276`"
+            "the page is not served: end the daemon with `parlo daemon stop`, and say `parlo daemon start --tcp 127.0.0.1:7276`, or \
+             `tcp = \"127.0.0.1:7276\"` under [control] in the configuration"
         );
-    }
+    };
     // The daemon keeps it beside its socket.
-    let file = socket.with_file_name("token");
-    let token = fs::read_to_string(&file).with_context(|| {
-        format!(
-            "cannot read the page's token {}; was the daemon started before the page was asked for?",
-            file.display()
-        )
-    })?;
-    Ok(format!("http://{address}/?token={}", token.trim()))
+    let file = place::token_beside(socket);
+    let token =
+        fs::read_to_string(&file).with_context(|| format!("cannot read the page's token {}", file.display()))?;
+    Ok(format!("http://{}/?token={}", plain(address), token.trim()))
 }
 
 fn show(status: &Status) -> String {
@@ -187,12 +178,17 @@ fn show(status: &Status) -> String {
         [
             "bundle",
             &format!(
-                "{} ({} Hz, {} codebooks)",
+                "{} ({} Hz, {} codebooks; bundle {}, tokens {}){}",
                 plain(&status.bundle.name),
                 status.bundle.sample_rate,
-                status.bundle.codebooks.len()
+                status.bundle.codebooks.len(),
+                short(&status.bundle.id),
+                short(&status.bundle.tokens),
+                others(&status.others)
             ),
         ],
+        ["page", &status.page.as_deref().map_or("not served; `parlo daemon start --tcp` serves it".into(), plain)],
+        ["sound", &audio.trouble.as_deref().map_or("no trouble".into(), plain)],
         ["memory", &format!("{:.0} MiB", status.resident_mib)],
     ];
     let mut text = table(&rows.map(|row| row.map(String::from).to_vec()));
@@ -201,4 +197,15 @@ fn show(status: &Status) -> String {
         text.push_str(&calls::list(&status.calls));
     }
     text
+}
+
+/// The first digits of an identity, for people.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// What peers of other tokens are spoken to with.
+fn others(bundles: &[parlo_control::Bundle]) -> String {
+    let others = bundles.iter().map(|bundle| format!(", {} (tokens {})", plain(&bundle.name), short(&bundle.tokens)));
+    others.collect()
 }

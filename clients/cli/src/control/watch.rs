@@ -1,6 +1,6 @@
 //! `parlo watch` and `parlo screen`.
 
-use std::io::{IsTerminal, stdin, stdout};
+use std::io::{stdin, stdout};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
@@ -11,6 +11,7 @@ use crate::{
     reach::Reach,
     screen,
     stop::Signals,
+    words::can_draw,
 };
 
 /// Prints what happens.
@@ -58,7 +59,7 @@ impl Watch {
 
 impl ScreenVerb {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
-        if !(stdin().is_terminal() && stdout().is_terminal()) {
+        if !(can_draw(&stdin()) && can_draw(&stdout())) {
             bail!("a screen needs a terminal; `parlo watch` prints lines");
         }
         let client = self.reach.started().await?;

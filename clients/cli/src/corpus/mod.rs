@@ -27,6 +27,7 @@ use crate::{
     encode::{Model, encode_file},
     place::Place,
     stop,
+    words::can_draw,
 };
 use manifest::{Entry, FAILURES, Failure, MANIFEST};
 use walk::{Task, Walk, walk};
@@ -150,7 +151,7 @@ fn encode(
         frames: summary.frames,
         depth: options.depth,
         bytes: summary.bytes,
-        bundle: model.bundle().id().to_string(),
+        tokens_id: model.bundle().tokens().to_string(),
         sound_bytes,
         sound_changed_us: manifest::time(changed),
     };
@@ -190,8 +191,7 @@ fn there(
     let archive = Archive::open(BufReader::new(File::open(&output).ok()?)).ok()?;
     let header = &archive.header().tokens;
     let coding = if options.plain { Coding::Plain } else { parlo_archive::best_coding(bundle) };
-    let same =
-        header.bundle.begins(bundle.id()) && usize::from(header.depth) == options.depth && header.coding == coding;
+    let same = bundle.reads(header.id) && usize::from(header.depth) == options.depth && header.coding == coding;
     if !same || *archive.state() != State::Whole {
         return None;
     }
@@ -202,7 +202,7 @@ fn there(
         frames: archive.frames(archive.header().streams.first()?.number),
         depth: options.depth,
         bytes,
-        bundle: bundle.id().to_string(),
+        tokens_id: bundle.tokens().to_string(),
         sound_bytes,
         sound_changed_us,
     })
@@ -290,6 +290,9 @@ fn span(seconds: f64) -> String {
 }
 
 fn progress(files: u64) -> ProgressBar {
+    if !can_draw(&std::io::stderr()) {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(files);
     let style = ProgressStyle::with_template("encoding {wide_bar} {pos}/{len} files, {msg}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

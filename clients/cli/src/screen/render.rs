@@ -91,6 +91,9 @@ fn title(screen: &Screen, area: Rect, frame: &mut Frame<'_>) {
         let style = coloured(Color::Red, screen.colours).add_modifier(Modifier::BOLD);
         spans.push(Span::styled("  ● recording", style));
     }
+    if call.recorded_by_peer {
+        spans.push(Span::styled("  they record", coloured(Color::Red, screen.colours)));
+    }
     if call.conference {
         spans.push(Span::raw("  conference"));
     }

@@ -15,6 +15,9 @@ from parlo._library import onnxruntime_library, packaged_bundles
 NO_CODE = -1
 #: Codebooks in use when nobody says how many, if the bundle has as many.
 DEFAULT_DEPTH = 6
+# So few values beside so many are channels of one recording, not samples of many.
+MOST_CHANNELS = 16
+LEAST_SAMPLES = 256
 #: Candidates that the search over the codebooks keeps when nobody says how many.
 DEFAULT_BEAM = 4
 
@@ -49,8 +52,19 @@ class Codec:
 
     @property
     def bundle_id(self) -> str:
-        """Which model this is: SHA-256 of its manifest, 64 hexadecimal digits. Equal ids understand each other's codes."""
+        """Which bundle this is: SHA-256 of its manifest, 64 hexadecimal digits. See `tokens_id` for who understands its codes."""
         return self._native.bundle_id
+
+    @property
+    def tokens_id(self) -> str:
+        """Which tokens it speaks, 64 hexadecimal digits, as token files, feeds and calls name them: bundles of other encoders and
+        decoders can be of the same tokens, and play what this one makes."""
+        return self._native.tokens_id
+
+    def speaks(self, tokens_id: str) -> bool:
+        """Whether it understands tokens of this identity: 64 hexadecimal digits, or the 32 that a token file holds."""
+        known = self._native.identities
+        return any(tokens_id in (identity, identity[:32]) for identity in known)
 
     @property
     def folder(self) -> Path:
@@ -268,7 +282,7 @@ class Codec:
     def __repr__(self) -> str:
         return (
             f"Codec({self.name!r}, {self.sampling_rate} Hz, {self.frame_rate:g} frames a second, "
-            f"{self.num_codebooks} codebooks of {self.codebook_size}, {self.bundle_id[:8]})"
+            f"{self.num_codebooks} codebooks of {self.codebook_size}, tokens {self.tokens_id[:8]}, bundle {self.bundle_id[:8]})"
         )
 
 
@@ -411,6 +425,12 @@ def _mono(wave: NDArray[np.float32], what: str) -> NDArray[np.float32]:
 
 def _batch(wav: NDArray[np.float32]) -> NDArray[np.float32]:
     """A batch [B, N] of [N], [B, N] or [B, 1, N]."""
+    # Channels last, as soundfile reads them: as a batch it would be thousands of recordings of a sample or two.
+    if wav.ndim in (2, 3) and 0 < wav.shape[-1] <= MOST_CHANNELS and wav.shape[-2] >= LEAST_SAMPLES:
+        raise ValueError(
+            f"wav has shape {list(wav.shape)}, which looks like [..., samples, channels]; [B, 1, N], [B, N] or [N] is expected: "
+            f"mix the channels to one first, wav.mean(-1)"
+        )
     if wav.ndim == 3 and wav.shape[1] != 1:
         raise ValueError(f"wav has shape {list(wav.shape)}, {wav.shape[1]} channels: mix them to one first, wav.mean(1)")
     if wav.ndim not in (1, 2, 3):

@@ -12,6 +12,7 @@ use ringbuf::{
 use super::{
     super::{AudioError, Captured, EndFigures, Format, PATIENCE, Source},
     Backend, DeviceChoice, Direction, Make, Opened, Running, begin,
+    faults::Faults,
     follow::Follow,
     health::Health,
     open, pulse,
@@ -44,9 +45,18 @@ impl DeviceSource {
     /// # Errors
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let standby = Standby::<Open>::open(backend, choice)?;
-        let format = standby.stream().map_or(Format { rate: 1, channels: 1 }, |open| open.device.format);
-        Ok(Self { format, standby, ppm: 0.0, wanted: 1 })
+        Ok(Self::of(Standby::<Open>::open(backend, choice)?, Format { rate: 1, channels: 1 }))
+    }
+
+    /// Opens the device, or one in its place; if there is none, one that comes later is taken, and until then nothing is captured.
+    /// `rate` is told as the format's until there is a device.
+    pub fn open_or_wait(backend: Backend, choice: &DeviceChoice, rate: u32) -> Self {
+        Self::of(Standby::<Open>::open_or_wait(backend, choice), Format { rate, channels: 1 })
+    }
+
+    fn of(standby: Standby<Open>, otherwise: Format) -> Self {
+        let format = standby.stream().map_or(otherwise, |open| open.device.format);
+        Self { format, standby, ppm: 0.0, wanted: 1 }
     }
 
     /// Times that sound was lost because nobody took it.
@@ -104,6 +114,10 @@ impl Source for DeviceSource {
 
     fn name(&self) -> Option<String> {
         self.standby.stream().map(|open| open.device.name.clone())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.standby.trouble()
     }
 
     fn figures(&self) -> EndFigures {
@@ -231,7 +245,7 @@ fn build<T: SizedSample>(
 where
     f32: FromSample<T>,
 {
-    let on_error = Arc::clone(&taker.health);
+    let mut faults = Faults::new(&taker.health);
     device.build_input_stream::<T, _, _>(
         config,
         move |samples: &[T], info: &InputCallbackInfo| {
@@ -239,7 +253,7 @@ where
             let latency = timestamp.callback.saturating_duration_since(timestamp.capture);
             taker.take(samples.len(), samples.iter().map(|&sample| f32::from_sample_(sample)), latency);
         },
-        move |error| on_error.failed(&error),
+        move |error| faults.met(&error),
         Some(Duration::from_secs(2)),
     )
 }

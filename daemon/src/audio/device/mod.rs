@@ -10,11 +10,13 @@
 //! length, and 10 ms in the callback's buffer.
 
 mod capture;
+mod faults;
 mod follow;
 mod health;
 mod pace;
 mod playback;
 mod pulse;
+mod quiet;
 mod standby;
 
 use std::{
@@ -29,12 +31,16 @@ use cpal::{
 };
 use health::Health;
 pub use playback::DeviceSink;
+pub use quiet::{Errors, errors};
 use standby::Role;
 
 use super::{AudioError, Format};
 
 /// Length of the buffers asked for. Servers give what they like; the ring between makes up for that.
 const PERIOD: Duration = Duration::from_millis(5);
+
+/// How the ids of monitors end, in PulseAudio and in PipeWire.
+const MONITOR: &str = ".monitor";
 
 /// Which sound system to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +108,8 @@ pub struct DeviceInfo {
     pub direction: Direction,
     /// Whether it is the default of its direction.
     pub is_default: bool,
+    /// Whether it is no microphone but what this machine plays: it is used only where it is named.
+    pub is_monitor: bool,
     /// What it takes or gives by default.
     pub format: Format,
 }
@@ -112,14 +120,17 @@ pub struct DeviceInfo {
 /// If the sound system does not answer.
 pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
     let (host, _) = host(backend, Direction::Input)?;
-    let mut devices = Vec::new();
-    for direction in [Direction::Input, Direction::Output] {
-        for Named { name, id, device, is_default } in named(&host, direction) {
-            let format = format_of(&config(&device, direction).map_err(|error| refused(direction, &name, &error))?);
-            devices.push(DeviceInfo { index: devices.len(), name, id, direction, is_default, format });
+    quiet::about(&host, || {
+        let mut devices = Vec::new();
+        for direction in [Direction::Input, Direction::Output] {
+            for Named { name, id, device, is_default } in named(&host, direction) {
+                let format = format_of(&config(&device, direction).map_err(|error| refused(direction, &name, &error))?);
+                let (index, is_monitor) = (devices.len(), is_monitor(direction, &id));
+                devices.push(DeviceInfo { index, name, id, direction, is_default, is_monitor, format });
+            }
         }
-    }
-    Ok((host.id().name().to_string(), devices))
+        Ok((host.id().name().to_string(), devices))
+    })
 }
 
 /// Whether the device that is chosen is there, without opening it.
@@ -128,9 +139,11 @@ pub fn list(backend: Backend) -> Result<(String, Vec<DeviceInfo>), AudioError> {
 /// If it is not, as opening it would say.
 pub fn check(backend: Backend, choice: &DeviceChoice, direction: Direction) -> Result<(), AudioError> {
     let (host, backend) = host(backend, direction)?;
-    let (name, device, _) = find(&host, backend, choice, direction)?;
-    // ALSA lists a default device on machines without any; only that it has no format shows it.
-    config(&device, direction).map(drop).map_err(|error| refused(direction, &name, &error))
+    quiet::about(&host, || {
+        let (name, device, _) = find(&host, backend, choice, direction)?;
+        // ALSA lists a default device on machines without any; only that it has no format shows it.
+        config(&device, direction).map(drop).map_err(|error| refused(direction, &name, &error))
+    })
 }
 
 /// The sound system, and which it is.
@@ -190,11 +203,37 @@ fn named(host: &Host, direction: Direction) -> Vec<Named> {
         .collect()
 }
 
+/// The default device. Of microphones never a monitor, which is what a server takes where it has no real one: others would hear what
+/// this machine plays. Then the first real one is.
 fn default(host: &Host, direction: Direction) -> Option<Device> {
     match direction {
-        Direction::Input => host.default_input_device(),
         Direction::Output => host.default_output_device(),
+        Direction::Input => {
+            let real = |device: &Device| device.id().is_ok_and(|id| !is_monitor(direction, id.id()));
+            let asked = host.default_input_device()?;
+            if real(&asked) {
+                return Some(asked);
+            }
+            host.devices().ok()?.find(|device| device.supports_input() && real(device))
+        }
     }
+}
+
+/// Whether a source is what a sink plays. Servers call it by its sink's name with this behind, whatever the user calls the sink.
+fn is_monitor(direction: Direction, id: &str) -> bool {
+    direction == Direction::Input && id.ends_with(MONITOR)
+}
+
+/// Why there is no default device.
+fn no_default(host: &Host, direction: Direction) -> String {
+    let (server, way) = (host.id().name(), direction.word());
+    if direction == Direction::Input && host.default_input_device().is_some() {
+        return format!(
+            "{server} has only monitors, by which others would hear what this machine plays; to send that, name one, as `parlo devices` \
+             lists them"
+        );
+    }
+    format!("{server} has no default {way} device")
 }
 
 /// The device that is chosen, what to call it, and the sound system that it belongs to.
@@ -206,17 +245,15 @@ fn find(
 ) -> Result<(String, Device, Backend), AudioError> {
     let full = |name: String, id: &str| if id.is_empty() || id == name { name } else { format!("{name} [{id}]") };
     let DeviceChoice::Named(wanted) = choice else {
-        let device = default(host, direction).ok_or_else(|| AudioError::NoDevice {
-            direction: direction.word(),
-            reason: format!("{} has no default {} device", host.id().name(), direction.word()),
-        })?;
+        let device = default(host, direction)
+            .ok_or_else(|| AudioError::NoDevice { direction: direction.word(), reason: no_default(host, direction) })?;
         let id = device.id().ok();
         return Ok((full(device.to_string(), id.as_ref().map_or("", |id| id.id())), device, backend));
     };
     let mut devices = named(host, direction);
     let names: Vec<(&str, &str)> = devices.iter().map(|device| (device.name.as_str(), device.id.as_str())).collect();
     let offset = if direction == Direction::Output { named(host, Direction::Input).len() } else { 0 };
-    match choose(&names, wanted, offset) {
+    match choose(&names, wanted, direction, offset) {
         Some(index) => {
             let Named { name, id, device, .. } = devices.swap_remove(index);
             Ok((full(name, &id), device, backend))
@@ -236,18 +273,21 @@ fn find(
 }
 
 /// Which of these names and ids is meant, if it is clear. `#N` counts in the list of all devices, where these begin at
-/// `offset`.
-fn choose(names: &[(&str, &str)], wanted: &str, offset: usize) -> Option<usize> {
+/// `offset`. A part of a name means a monitor only if it says so.
+fn choose(names: &[(&str, &str)], wanted: &str, direction: Direction, offset: usize) -> Option<usize> {
     if let Some(number) = wanted.strip_prefix('#').and_then(|number| number.parse::<usize>().ok()) {
         return number.checked_sub(offset).filter(|&index| index < names.len());
     }
     let lower = wanted.to_lowercase();
-    let only = |fits: &dyn Fn(&str) -> bool| {
-        let mut found = names.iter().enumerate().filter(|(_, (name, id))| fits(name) || fits(id));
+    let only = |fits: &dyn Fn(&str) -> bool, monitors: bool| {
+        let may_be = |id: &str| monitors || !is_monitor(direction, id);
+        let mut found = names.iter().enumerate().filter(|(_, (name, id))| (fits(name) || fits(id)) && may_be(id));
         let first = found.next()?.0;
         found.next().is_none().then_some(first)
     };
-    only(&|name| name == wanted).or_else(|| only(&|name| name.to_lowercase().contains(&lower)))
+    let part = |name: &str| name.to_lowercase().contains(&lower);
+    let monitors = || lower.contains("monitor").then(|| only(&part, true)).flatten();
+    only(&|name| name == wanted, true).or_else(|| only(&part, false)).or_else(monitors)
 }
 
 fn config(device: &Device, direction: Direction) -> Result<SupportedStreamConfig, cpal::Error> {
@@ -333,7 +373,17 @@ fn open(
     mut build: impl FnMut(&Device, Make, StreamConfig, Arc<Health>) -> Option<Result<Running, cpal::Error>>,
 ) -> Result<Opened, AudioError> {
     let (host, backend) = host(backend, direction)?;
-    let (name, device, backend) = find(&host, backend, role.choice(), direction)?;
+    quiet::about(&Arc::clone(&host), || open_at(&host, backend, role, direction, &mut build))
+}
+
+fn open_at(
+    host: &Host,
+    backend: Backend,
+    role: &Role,
+    direction: Direction,
+    build: &mut impl FnMut(&Device, Make, StreamConfig, Arc<Health>) -> Option<Result<Running, cpal::Error>>,
+) -> Result<Opened, AudioError> {
+    let (name, device, backend) = find(host, backend, role.choice(), direction)?;
     let key = device.id().map_or_else(|_| device.to_string(), |id| id.id().to_owned());
     let wrong = |error: &cpal::Error| refused(direction, &name, error);
     let supported = config(&device, direction).map_err(|error| wrong(&error))?;
@@ -397,15 +447,47 @@ mod tests {
     fn names_are_found_when_it_is_clear_which_is_meant() {
         let names =
             [("Built-in Audio", "hw:0"), ("USB Headset", "hw:1"), ("USB Camera", "hw:2"), ("Twin", "a"), ("Twin", "b")];
-        assert_eq!(choose(&names, "USB Camera", 0), Some(2));
-        assert_eq!(choose(&names, "headset", 0), Some(1));
-        assert_eq!(choose(&names, "hw:0", 0), Some(0));
-        assert_eq!(choose(&names, "usb", 0), None, "two have it");
-        assert_eq!(choose(&names, "Twin", 0), None, "two are called so");
-        assert_eq!(choose(&names, "b", 0), Some(4));
-        assert_eq!(choose(&names, "#4", 3), Some(1));
-        assert_eq!(choose(&names, "#2", 3), None);
-        assert_eq!(choose(&names, "bluetooth", 0), None);
+        assert_eq!(choose(&names, "USB Camera", Direction::Output, 0), Some(2));
+        assert_eq!(choose(&names, "headset", Direction::Output, 0), Some(1));
+        assert_eq!(choose(&names, "hw:0", Direction::Output, 0), Some(0));
+        assert_eq!(choose(&names, "usb", Direction::Output, 0), None, "two have it");
+        assert_eq!(choose(&names, "Twin", Direction::Output, 0), None, "two are called so");
+        assert_eq!(choose(&names, "b", Direction::Output, 0), Some(4));
+        assert_eq!(choose(&names, "#4", Direction::Output, 3), Some(1));
+        assert_eq!(choose(&names, "#2", Direction::Output, 3), None);
+        assert_eq!(choose(&names, "bluetooth", Direction::Output, 0), None);
+    }
+
+    #[test]
+    fn monitors_are_meant_only_where_they_are_named() {
+        let names = [
+            ("Monitor of Headset", "usb-headset.monitor"),
+            ("Headset", "usb-headset"),
+            ("Monitor of Speakers", "pci-speakers.monitor"),
+            ("Monitor of Twin", "a.monitor"),
+            ("Monitor of Twin", "b.monitor"),
+        ];
+        let choose = |wanted| choose(&names, wanted, Direction::Input, 0);
+        for (wanted, found) in [
+            ("headset", Some(1)),
+            ("usb", Some(1)),
+            ("Monitor of Headset", Some(0)),
+            ("usb-headset.monitor", Some(0)),
+            ("speakers", None),
+            ("pci", None),
+            ("speakers.monitor", Some(2)),
+            ("monitor of sp", Some(2)),
+            ("monitor", None),
+            ("Monitor of Twin", None),
+            ("b.monitor", Some(4)),
+            ("#3", Some(3)),
+        ] {
+            assert_eq!(choose(wanted), found, "{wanted}");
+        }
+        // A loudspeaker may be called so.
+        assert_eq!(super::choose(&[("Stage Monitor", "stage.monitor")], "stage", Direction::Output, 0), Some(0));
+        assert!(is_monitor(Direction::Input, "a.monitor") && !is_monitor(Direction::Output, "a.monitor"));
+        assert!(!is_monitor(Direction::Input, "monitor.mic") && !is_monitor(Direction::Input, "hw:CARD=0,DEV=0"));
     }
 
     #[test]

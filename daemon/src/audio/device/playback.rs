@@ -12,6 +12,7 @@ use ringbuf::{
 use super::{
     super::{AudioError, EndFigures, Format, Played, Sink},
     Backend, DeviceChoice, Direction, Make, Opened, PERIOD, Running, begin,
+    faults::Faults,
     health::Health,
     open,
     pace::{Pace, Seen},
@@ -47,9 +48,18 @@ impl DeviceSink {
     /// # Errors
     /// If there is no such device, or it cannot be used.
     pub fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
-        let standby = Standby::<Open>::open(backend, choice)?;
-        let format = standby.stream().map_or(Format { rate: 1, channels: 1 }, |open| open.device.format);
-        Ok(Self { format, standby, ppm: 0.0 })
+        Ok(Self::of(Standby::<Open>::open(backend, choice)?, Format { rate: 1, channels: 1 }))
+    }
+
+    /// Opens the device, or one in its place; if there is none, one that comes later is taken, and until then nothing is heard.
+    /// `rate` is told as the format's until there is a device.
+    pub fn open_or_wait(backend: Backend, choice: &DeviceChoice, rate: u32) -> Self {
+        Self::of(Standby::<Open>::open_or_wait(backend, choice), Format { rate, channels: 1 })
+    }
+
+    fn of(standby: Standby<Open>, otherwise: Format) -> Self {
+        let format = standby.stream().map_or(otherwise, |open| open.device.format);
+        Self { format, standby, ppm: 0.0 }
     }
 
     fn changed(&mut self, notice: String) -> Played {
@@ -98,6 +108,10 @@ impl Sink for DeviceSink {
 
     fn name(&self) -> Option<String> {
         self.standby.stream().map(|open| open.device.name.clone())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.standby.trouble()
     }
 
     fn figures(&self) -> EndFigures {
@@ -269,7 +283,7 @@ fn build<T: SizedSample + FromSample<f32>>(
     config: StreamConfig,
     mut giver: Giver<impl Consumer<Item = f32> + Send + 'static>,
 ) -> Result<cpal::Stream, cpal::Error> {
-    let on_error = Arc::clone(&giver.health);
+    let mut faults = Faults::new(&giver.health);
     device.build_output_stream::<T, _, _>(
         config,
         move |samples: &mut [T], info: &OutputCallbackInfo| {
@@ -277,7 +291,7 @@ fn build<T: SizedSample + FromSample<f32>>(
             let latency = timestamp.playback.saturating_duration_since(timestamp.callback);
             giver.give(samples.len(), |place, sample| samples[place] = T::from_sample_(sample), latency);
         },
-        move |error| on_error.failed(&error),
+        move |error| faults.met(&error),
         Some(Duration::from_secs(2)),
     )
 }

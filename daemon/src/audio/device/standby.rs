@@ -10,13 +10,17 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::{
     super::{AudioError, EndFigures},
-    Backend, DeviceChoice, Direction, Opened, default,
+    Backend, DeviceChoice, Direction, Named, Opened, choose, default,
     health::{Cause, Health},
-    host, named,
+    host, named, quiet,
 };
 
-/// Pause between two tries to open a device while there is none.
+/// Pause between two tries to open a device while there is none: looking for one takes time of a processor, and whoever waits for
+/// minutes can wait for seconds more.
 const RETRY: Duration = Duration::from_millis(250);
+const LONG_RETRY: Duration = Duration::from_secs(2);
+/// Tries with the short pause.
+const QUICK_TRIES: u32 = 20;
 
 /// How often it is looked whether a device is still there, and which is the default.
 const WATCH: Duration = Duration::from_millis(400);
@@ -59,6 +63,7 @@ pub(super) struct Standby<S> {
     chosen: Option<String>,
     /// Counts of streams before this one.
     before: EndFigures,
+    trouble: Option<String>,
 }
 
 enum State<S> {
@@ -66,9 +71,9 @@ enum State<S> {
         stream: S,
         next: Option<(Cause, Replacement<S>)>,
     },
-    /// The device of this name went away.
+    /// The device of this name went away; or there never was one, for this reason.
     Lost {
-        name: String,
+        was: Result<String, String>,
         replacement: Replacement<S>,
     },
 }
@@ -78,7 +83,40 @@ impl<S: Stream> Standby<S> {
         let stream = S::open(backend, &Role::Chosen(choice.clone()))?;
         let (backend, key) = (stream.device().backend, stream.device().key.clone());
         let chosen = matches!(choice, DeviceChoice::Named(_)).then_some(key);
-        Ok(Self { state: State::Open { stream, next: None }, backend, chosen, before: EndFigures::default() })
+        Ok(Self::begin(State::Open { stream, next: None }, backend, chosen))
+    }
+
+    /// The same where there may be no such device yet: the default stands in for one that was asked for by name, and for that
+    /// silence, until there is one.
+    pub(super) fn open_or_wait(backend: Backend, choice: &DeviceChoice) -> Self {
+        let error = match Self::open(backend, choice) {
+            Ok(standby) => return standby,
+            Err(error) => error.to_string(),
+        };
+        let (role, name) = match choice {
+            DeviceChoice::Default => (Role::Chosen(choice.clone()), None),
+            DeviceChoice::Named(name) => (Role::StandIn(name.clone()), Some(name.clone())),
+        };
+        if name.is_some()
+            && let Ok(stream) = S::open(backend, &role)
+        {
+            let trouble = format!("{error}; until it comes, \"{}\" is used", stream.device().name);
+            let backend = stream.device().backend;
+            return Self { trouble: Some(trouble), ..Self::begin(State::Open { stream, next: None }, backend, name) };
+        }
+        let trouble = format!("{error}; {} until there is one", silence(S::DIRECTION));
+        let replacement = Replacement::find(move || S::open(backend, &role));
+        let state = State::Lost { was: Err(error), replacement };
+        Self { trouble: Some(trouble), ..Self::begin(state, backend, name) }
+    }
+
+    fn begin(state: State<S>, backend: Backend, chosen: Option<String>) -> Self {
+        Self { state, backend, chosen, before: EndFigures::default(), trouble: None }
+    }
+
+    /// Why it did not begin with what was asked for, and what is heard instead.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
     }
 
     /// The stream, unless its device is gone and no other was found yet.
@@ -145,15 +183,21 @@ impl<S: Stream> Standby<S> {
             None => Role::Chosen(DeviceChoice::Default),
         };
         let replacement = Replacement::find(move || S::open(backend, &role));
-        self.replace(State::Lost { name, replacement });
+        self.replace(State::Lost { was: Ok(name), replacement });
     }
 
     /// While the device is gone: waits for another; then a sentence for the user.
     pub(super) fn wait(&mut self, time: Duration) -> Option<String> {
-        let State::Lost { name, replacement } = &self.state else { return None };
+        let State::Lost { was, replacement } = &self.state else { return None };
         let found = replacement.wait(time)?;
         let (thing, doing) = words(S::DIRECTION);
-        let notice = format!("the {thing} \"{name}\" went away; now {doing} \"{}\"", found.device().name);
+        let name = &found.device().name;
+        let notice = match was {
+            Ok(was) => format!("the {thing} \"{was}\" went away; now {doing} \"{name}\""),
+            Err(_) => format!("there is a {thing} now; {doing} \"{name}\""),
+        };
+        // What comes after it is looked for where it was found.
+        self.backend = found.device().backend;
         self.replace(State::Open { stream: found, next: None });
         Some(notice)
     }
@@ -163,6 +207,14 @@ impl<S: Stream> Standby<S> {
         let old = std::mem::replace(&mut self.state, state);
         // Closing a stream can wait for its server: not on this thread.
         std::thread::spawn(move || drop(old));
+    }
+}
+
+/// What nobody hears without a device of this direction.
+fn silence(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Input => "others hear nothing of you",
+        Direction::Output => "you hear nothing",
     }
 }
 
@@ -219,17 +271,24 @@ enum Seen {
 
 fn look(backend: Backend, direction: Direction, role: &Role, id: &cpal::DeviceId) -> Seen {
     let Ok((host, _)) = host(backend, direction) else { return Seen::Gone };
-    let all = named(&host, direction);
+    let all = quiet::about(&host, || named(&host, direction));
     if !all.iter().any(|found| found.device.id().is_ok_and(|found| found == *id)) {
         return Seen::Gone;
     }
     if let Role::StandIn(key) = role
-        && all.iter().any(|found| found.id == *key || found.name == *key)
+        && is_among(&all, key, direction)
     {
         return Seen::Else(Cause::Returned);
     }
     let follows = matches!(role.choice(), DeviceChoice::Default);
     if follows && is_other_default(&host, direction, id) { Seen::Else(Cause::DefaultMoved) } else { Seen::There }
+}
+
+/// Whether what the user calls so is among the devices now.
+fn is_among(devices: &[Named], key: &str, direction: Direction) -> bool {
+    let names: Vec<(&str, &str)> = devices.iter().map(|found| (found.name.as_str(), found.id.as_str())).collect();
+    // Numbers change with the devices.
+    !key.starts_with('#') && choose(&names, key, direction, 0).is_some()
 }
 
 fn is_other_default(host: &Host, direction: Direction, id: &cpal::DeviceId) -> bool {
@@ -250,12 +309,14 @@ impl<T: Send + 'static> Replacement<T> {
         let still_wanted = Arc::downgrade(&wanted);
         // Without the thread none is found, and the user is told of that by the silence.
         let _ = std::thread::Builder::new().name("parlo-replace".into()).spawn(move || {
+            let mut tries = 0_u32;
             while still_wanted.strong_count() > 0 {
                 if let Ok(stream) = open() {
                     let _ = send.send(stream);
                     return;
                 }
-                std::thread::sleep(RETRY);
+                tries = tries.saturating_add(1);
+                std::thread::sleep(if tries < QUICK_TRIES { RETRY } else { LONG_RETRY });
             }
         });
         Self { found, _wanted: wanted }
