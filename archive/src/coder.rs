@@ -66,6 +66,11 @@ impl Coder {
         self.packets.decode(&Shape::plain(0, count, depth), payload, &FrameSet::EMPTY, out)
     }
 
+    /// Appends the frames that the beginning of a payload of `count` frames holds to `out`, as many as are the same whatever follows.
+    pub fn decode_beginning(&mut self, beginning: &[u8], count: usize, depth: usize, out: &mut Vec<TokenFrame>) {
+        self.packets.decode_beginning(&Shape::plain(0, count, depth), beginning, out);
+    }
+
     /// Appends a block's frames, of `frame_ms` milliseconds each, to `out`.
     ///
     /// # Errors

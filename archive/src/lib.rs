@@ -24,6 +24,7 @@ mod copy;
 mod edit;
 mod error;
 mod header;
+mod mend;
 mod reader;
 mod repair;
 mod survey;

@@ -8,6 +8,14 @@ pub enum DspError {
     /// Too many channels, or none.
     #[error("{0} channels are not possible; 1 to 64 are")]
     Channels(u16),
+    /// A channel that is not there.
+    #[error("there is no channel {asked}; there {} {there}", if *.there == 1 { "is" } else { "are" })]
+    NoChannel {
+        /// Which, from 1 on.
+        asked: u16,
+        /// How many there are.
+        there: u16,
+    },
     /// A frame or block without samples, or of more than 2^20.
     #[error("blocks of {0} samples are not possible; 1 to 1048576 are")]
     Block(usize),

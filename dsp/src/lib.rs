@@ -3,6 +3,7 @@
 //!
 //! [`Intake`] brings whatever a device or a file gives to the model's frames; [`Outlet`] brings the model's samples to
 //! whatever a device or a file takes. Both are made of a [`Resampler`], whose measured quality stands there.
+//! [`Downmix`] makes one channel of a recording's several, by what is in them.
 //! [`Steer`] says how a resampler follows a sound card's clock.
 //! [`Stretcher`] makes speech longer or shorter at the same pitch. [`Activity`] tells whether somebody speaks;
 //! [`NoiseAnalyser`] and [`NoiseGenerator`] describe the background, and make it again at the other end.
@@ -11,6 +12,7 @@
 
 mod activity;
 mod comfort;
+mod downmix;
 mod error;
 mod gain;
 mod intake;
@@ -28,6 +30,7 @@ mod synthetic;
 
 pub use activity::Activity;
 pub use comfort::{NOISE_ORDER, NoiseAnalyser, NoiseGenerator};
+pub use downmix::{Channel, Downmix};
 pub use error::DspError;
 pub use gain::Gain;
 pub use intake::Intake;

@@ -99,7 +99,7 @@ fn any_file(bytes: &[u8], at_ms: u64) {
     let counted = survey(&mut archive, Some(&mut coder)).expect("memory can be read");
     assert!(counted.payload_bytes <= bytes.len() as u64);
     let mut mended = Vec::new();
-    let done = repair(&mut archive, &mut mended).expect("memory can be written");
+    let done = repair(&mut archive, None, &mut mended).expect("memory can be written");
     let mut mended = open(&mended).expect("what was mended is a file");
     assert!(*mended.state() == State::Whole && done.made.bytes == mended.bytes());
     assert!(survey(&mut mended, None).expect("memory can be read").faults.iter().all(|fault| fault.contains("later")));

@@ -111,6 +111,19 @@ impl PlainCoder {
         (count * self.layout.frame_bits(depth) as usize).div_ceil(8)
     }
 
+    /// Appends the frames, `count` at most, that lie whole in the `beginning` of a payload.
+    pub(crate) fn decode_beginning(&mut self, beginning: &[u8], count: usize, depth: usize, out: &mut Vec<TokenFrame>) {
+        let bits = self.layout.frame_bits(depth.min(self.layout.depth())) as usize;
+        let count = count.min(beginning.len() * 8 / bits.max(1));
+        let mut payload = beginning[..(count * bits).div_ceil(8)].to_vec();
+        // What of the last byte belongs to the next frame.
+        if let (Some(last), rest @ 1..) = (payload.last_mut(), count * bits % 8) {
+            *last &= 0xFF << (8 - rest);
+        }
+        // Codes that are none were damaged after all.
+        let _ = self.decode(&payload, count, depth, out);
+    }
+
     /// Parts the payload of `count` frames of `depth` codes from what comes after it.
     pub(crate) fn split<'p>(
         &self,

@@ -84,6 +84,15 @@ impl PacketCoder {
         }
     }
 
+    /// Appends the frames that a payload begins with to `out`, of which only the `beginning` is there: as many of them as are the same
+    /// whatever follows. `shape` is that of the whole payload, which has no copies and builds upon no context.
+    pub fn decode_beginning(&mut self, shape: &Shape, beginning: &[u8], out: &mut Vec<TokenFrame>) {
+        match &mut self.0 {
+            Way::Plain(coder) => coder.decode_beginning(beginning, shape.count, shape.depth, out),
+            Way::Entropy(coder) => coder.decode_beginning(shape, beginning, out),
+        }
+    }
+
     /// How many bits the model says that the last packet holds; none without a model. Speech that is like what the model
     /// met in training has few, and pauses fewer still. Only to be shown.
     pub fn bits(&self) -> Option<f64> {

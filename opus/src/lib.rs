@@ -5,6 +5,8 @@
 //! `Slot<OpusFrame>` tells: a frame, a copy of it out of the next packet, or nothing, which it makes up. libopus' neural
 //! parts are all in use: NoLACE behind the decoder, deep concealment, deep redundancy (DRED).
 //!
+//! [`FileDecoder`] and [`FileEncoder`] are for Opus in files: any rate that Opus knows, any number of channels.
+//!
 //! [`pack`] puts several frames into one payload, [`unpack`] takes them out.
 //!
 //! libopus sends protection only where it thinks the bitrate suffices; [`Protection`] has the limits.
@@ -14,6 +16,7 @@
 mod decoder;
 mod encoder;
 mod error;
+mod file;
 mod frame;
 mod native;
 mod packing;
@@ -21,6 +24,7 @@ mod packing;
 pub use decoder::OpusDecoder;
 pub use encoder::{BITRATES, DRED_DURATIONS, OpusEncoder, Protection};
 pub use error::OpusError;
+pub use file::{FILE_RATES, FileDecoder, FileEncoder, packet_samples};
 pub use frame::{FRAME_BYTES_MOST, OpusFrame};
 pub use packing::{pack, unpack};
 

@@ -197,6 +197,99 @@ impl Drop for Decoder {
     }
 }
 
+/// A decoder of several streams.
+pub(crate) struct MultiDecoder(NonNull<sys::OpusMSDecoder>);
+
+// SAFETY: as for the encoder.
+unsafe impl Send for MultiDecoder {}
+
+impl MultiDecoder {
+    pub(crate) fn new(rate: u32, streams: u8, coupled: u8, mapping: &[u8]) -> Result<Self, OpusError> {
+        const DOING: &str = "make a decoder";
+        let (streams, coupled) = (c_int::from(streams), c_int::from(coupled));
+        let possible = crate::FILE_RATES.contains(&rate) && (1..=255).contains(&mapping.len());
+        if !possible || streams < 1 || coupled > streams || streams + coupled > 255 {
+            return Err(OpusError::Library { doing: DOING, reason: "an argument is not possible" });
+        }
+        let mut error = sys::OPUS_OK;
+        // SAFETY: the function reads as many bytes of the mapping as there are channels, which are all of it, checks each against the
+        // streams, and copies them; `error` outlives the call.
+        let handle = unsafe {
+            sys::opus_multistream_decoder_create(
+                rate as sys::opus_int32,
+                mapping.len() as c_int,
+                streams,
+                coupled,
+                mapping.as_ptr(),
+                &raw mut error,
+            )
+        };
+        made(handle, error, DOING).map(Self)
+    }
+
+    /// Decodes a packet into `out`, whose length is a multiple of the `channels` that the decoder was made for; gives the samples of
+    /// each.
+    pub(crate) fn decode(&mut self, packet: &[u8], out: &mut [f32], channels: usize) -> Result<usize, OpusError> {
+        let length = c_int::try_from(packet.len()).unwrap_or(c_int::MAX);
+        let room = c_int::try_from(out.len() / channels.max(1)).unwrap_or(c_int::MAX);
+        // SAFETY: a packet with its own length (or less, if it were beyond what fits an integer); at most `room` samples of each
+        // channel are written, which `out` has.
+        let returned = unsafe {
+            sys::opus_multistream_decode_float(self.0.as_ptr(), packet.as_ptr(), length, out.as_mut_ptr(), room, 0)
+        };
+        checked(returned, "decode a packet").map(|samples| samples as usize)
+    }
+
+    pub(crate) fn reset(&mut self) -> Result<(), OpusError> {
+        // SAFETY: the request takes no argument.
+        let returned = unsafe { sys::opus_multistream_decoder_ctl(self.0.as_ptr(), sys::OPUS_RESET_STATE) };
+        checked(returned, "reset the decoder").map(drop)
+    }
+}
+
+impl Drop for MultiDecoder {
+    fn drop(&mut self) {
+        // SAFETY: made by opus_multistream_decoder_create, and given back only here.
+        unsafe { sys::opus_multistream_decoder_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// An encoder of one channel at any rate that Opus knows.
+pub(crate) struct MultiEncoder(Encoder);
+
+impl MultiEncoder {
+    pub(crate) fn new(rate: u32, bitrate: u32) -> Result<Self, OpusError> {
+        const DOING: &str = "make an encoder";
+        if !crate::FILE_RATES.contains(&rate) {
+            return Err(OpusError::Library { doing: DOING, reason: "an argument is not possible" });
+        }
+        let mut error = sys::OPUS_OK;
+        // SAFETY: rate, channels and application are among those that the function knows; `error` outlives the call.
+        let handle = unsafe {
+            sys::opus_encoder_create(rate as sys::opus_int32, 1, sys::OPUS_APPLICATION_AUDIO, &raw mut error)
+        };
+        let mut encoder = Self(made(handle, error, DOING).map(Encoder)?);
+        encoder.0.set(Setting::Bitrate, c_int::try_from(bitrate).unwrap_or(c_int::MAX))?;
+        encoder.0.set(Setting::VariableRate, 1)?;
+        encoder.0.set(Setting::Complexity, COMPLEXITY)?;
+        Ok(encoder)
+    }
+
+    pub(crate) fn look_ahead(&mut self) -> Result<usize, OpusError> {
+        self.0.look_ahead()
+    }
+
+    /// Encodes one frame into `out` and returns how many bytes it took.
+    pub(crate) fn encode(&mut self, audio: &[f32], out: &mut [u8]) -> Result<usize, OpusError> {
+        let samples = c_int::try_from(audio.len()).unwrap_or(c_int::MAX);
+        let room = c_int::try_from(out.len()).unwrap_or(c_int::MAX);
+        // SAFETY: of one channel, `audio` holds the samples announced; at most `room` bytes are written, which `out` has.
+        let returned =
+            unsafe { sys::opus_encode_float(self.0.0.as_ptr(), audio.as_ptr(), samples, out.as_mut_ptr(), room) };
+        checked(returned, "encode a frame").map(|bytes| bytes as usize)
+    }
+}
+
 /// `Ok` if a whole frame was written.
 fn whole(returned: c_int, doing: &'static str) -> Result<(), OpusError> {
     if checked(returned, doing)? == SAMPLES {

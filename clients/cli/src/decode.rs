@@ -4,17 +4,15 @@ use std::{io::Read, ops::ControlFlow, path::Path};
 
 use anyhow::{Context, bail};
 use parlo_archive::{Archive, ArchiveError, Coder, State, TimedFrame};
+use parlo_audio_io::AudioWriter;
 use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
 use parlo_protocol::file::{Block, FileError, Header, Item, Reader};
 use parlo_tokens::TokenFrame;
-use parlod::{
-    audio::{Format, WavWriter},
-    recordings::{self, Side},
-};
+use parlod::recordings::{self, Side};
 
 use crate::{
     codec,
-    place::{Anywhere, Place},
+    place::{Anywhere, Claim, Place},
     tokens::Stretch,
 };
 
@@ -25,7 +23,7 @@ const WARM_MS: u64 = 1_000;
 struct Task<'a> {
     input: &'a Place,
     name: String,
-    output: &'a Place,
+    output: Claim<'a>,
     bundle: Option<&'a Path>,
     keep_going: bool,
 }
@@ -36,7 +34,9 @@ pub(crate) fn run(
     bundle: Option<&Path>,
     keep_going: bool,
     stretch: Stretch,
+    force: bool,
 ) -> anyhow::Result<()> {
+    let output = output.claim_sound(&[input], force)?;
     let task = Task { input, name: input.name("standard input"), output, bundle, keep_going };
     if !stretch.is_all() {
         return task.stretch(stretch);
@@ -193,9 +193,9 @@ impl Task<'_> {
     }
 
     fn write(&self, sound: &[f32], rate: u32) -> anyhow::Result<()> {
-        let mut wav = self.output.write_wav(Format { rate, channels: 1 })?;
-        wav.write(sound)?;
-        Ok(wav.finish()?)
+        let mut out = self.output.sound(rate)?;
+        out.write(sound)?;
+        Ok(out.finish()?)
     }
 
     fn fault(&self, error: &ArchiveError) -> anyhow::Error {
@@ -239,11 +239,11 @@ enum Voice {
     Whole(Runtime, Box<Bundle>),
 }
 
-/// Decodes frames into a WAV file of just the length of the original.
+/// Decodes frames into a sound file of just the length of the original.
 struct Player {
     voice: Voice,
     coder: Coder,
-    wav: WavWriter,
+    out: AudioWriter,
     depth: usize,
     /// Samples at the start that are the decoder's delay, still to be left out.
     skip: usize,
@@ -259,14 +259,13 @@ impl Player {
         let bundle = codec::bundle_of(tokens, &task.name, task.bundle)?;
         let runtime = Runtime::load(None)?;
         let audio = &bundle.manifest().audio;
-        let format = Format { rate: audio.sample_rate, channels: 1 };
         Ok(Self {
             voice: match bundle.whole() {
                 None => Voice::Streaming(Box::new(Decoder::new(&runtime, &bundle)?)),
                 Some(_) => Voice::Whole(runtime, Box::new(bundle.clone())),
             },
             coder: parlo_archive::coder(&bundle, tokens.coding)?,
-            wav: task.output.write_wav(format)?,
+            out: task.output.sound(audio.sample_rate)?,
             depth: usize::from(tokens.depth),
             skip: audio.delay_samples,
             tokens: Vec::new(),
@@ -287,7 +286,7 @@ impl Player {
 
     /// How much was written so far.
     fn seconds(&self) -> f64 {
-        self.wav.frames() as f64 / f64::from(self.wav.format().rate)
+        self.out.frames() as f64 / f64::from(self.out.format().rate)
     }
 
     /// Plays the frames that were unpacked last.
@@ -298,7 +297,7 @@ impl Player {
         self.skip -= skipped;
         self.held.drain(..skipped);
         let ready = self.held.len().saturating_sub(self.hold);
-        self.wav.write(&self.held[..ready])?;
+        self.out.write(&self.held[..ready])?;
         self.held.drain(..ready);
         Ok(())
     }
@@ -306,7 +305,7 @@ impl Player {
     /// The original had so many samples: what is held beyond them is padding.
     fn trim(&mut self, samples: u64) -> anyhow::Result<()> {
         self.render()?;
-        let left = usize::try_from(samples.saturating_sub(self.wav.frames()))?;
+        let left = usize::try_from(samples.saturating_sub(self.out.frames()))?;
         if let Voice::Streaming(decoder) = &mut self.voice {
             // Made with a decoder of less delay, a file ends before this one has put out its end.
             let mut missing = (left + self.skip).saturating_sub(self.held.len()).min(self.hold);
@@ -335,7 +334,7 @@ impl Player {
 
     fn finish(mut self) -> anyhow::Result<()> {
         self.render()?;
-        self.wav.write(&self.held)?;
-        Ok(self.wav.finish()?)
+        self.out.write(&self.held)?;
+        Ok(self.out.finish()?)
     }
 }

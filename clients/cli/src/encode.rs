@@ -4,12 +4,12 @@ use std::{io::Write, num::NonZero, path::PathBuf, thread};
 
 use anyhow::bail;
 use parlo_archive::Options;
+use parlo_audio_io::{Channel, Faults, MonoReader, output::Kind};
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Encoder, EncoderConfig, ModelError, Runtime, WholeEncoder};
 use parlo_tokens::TokenFrame;
-use parlod::audio::AudioReader;
 
-use crate::{codec, corpus, place::Place};
+use crate::{Incomplete, codec, corpus, place::Place};
 
 /// Frames in a block on its way through a pipe: 240 ms, so that the other end can play while this one runs.
 const PIPE_BLOCK_FRAMES: usize = 12;
@@ -41,6 +41,12 @@ pub(crate) struct EncodeOptions {
     /// Encode all sound in a folder. What is there already is left alone, so that the same command goes on where it was ended
     #[arg(long, short)]
     recursive: bool,
+    /// Of a sound with several channels: auto (by what is in them), mix (their mean), left, right, or a number from 1 on
+    #[arg(long, value_name = "CHANNEL", default_value_t)]
+    channel: Channel,
+    /// Replace a token file that is there. With --recursive token files of other sounds are replaced without it
+    #[arg(long, short)]
+    force: bool,
     /// Files to encode at the same time; by default one for each core
     #[arg(long, short, value_name = "N", requires = "recursive", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -93,7 +99,7 @@ impl Model {
 }
 
 /// What became of a file.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Summary {
     /// Length of the sound.
     pub(crate) seconds: f64,
@@ -101,8 +107,8 @@ pub(crate) struct Summary {
     pub(crate) frames: u64,
     /// Bytes of the token file.
     pub(crate) bytes: u64,
-    /// Packets of the sound file that were damaged and left out.
-    pub(crate) damaged: u64,
+    /// What of the sound file was damaged or missing.
+    pub(crate) faults: Faults,
     /// Samples that were no numbers, and became silence.
     pub(crate) repaired: u64,
 }
@@ -139,37 +145,43 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
             let bundle = model.bundle().clone();
             drop(model);
             let again = || Model::new(&runtime, bundle.clone(), Some(depth), usize::from(*beam));
-            return corpus::run(found, sounds, tokens, jobs, &options, &bundle, &again);
+            return corpus::run(found, sounds, tokens, jobs, asked.channel, &options, &bundle, &again);
         }
     };
-    // The input first: a mistyped name should not wait for the model.
-    let mut reader = input.read_audio()?;
+    // Both names first: a mistyped one should not wait for the model.
+    let mut reader = input.read_audio(asked.channel)?;
+    let claim = output.claim(Kind::Tokens, &[input], asked.force)?;
     let (_, mut model) = load()?;
     let mut options = options(&model);
     if output.is_standard() {
         options.block_frames = PIPE_BLOCK_FRAMES;
     }
-    let seconds = reader.total_frames().map(|frames| frames as f64 / f64::from(reader.format().rate));
+    let seconds = reader.total_frames().map(|frames| frames as f64 / f64::from(reader.rate()));
     let bar = codec::progress("encoding", seconds);
-    let mut out = output.write_bytes()?;
+    let mut out = claim.bytes()?;
     let summary = encode_file(&mut reader, &mut out, &mut model, &options, &mut |seconds| {
         bar.set_position(seconds as u64);
     })
     .map_err(|error| codec::named(error, output))?;
     out.finish()?;
     bar.finish_and_clear();
-    if summary.damaged > 0 {
-        eprintln!("parlo: {} damaged packets of {} were left out", summary.damaged, reader.name());
+    if summary.tell(reader.name()) { Ok(()) } else { Err(Incomplete.into()) }
+}
+
+impl Summary {
+    /// Says what was wrong with the sound of this name; gives whether nothing was.
+    pub(crate) fn tell(&self, name: &str) -> bool {
+        self.faults.sentences().for_each(|sentence| eprintln!("parlo: {name}: {sentence}"));
+        if self.repaired > 0 {
+            eprintln!("parlo: {} samples of {name} were no numbers, and became silence", self.repaired);
+        }
+        self.faults.is_empty()
     }
-    if summary.repaired > 0 {
-        eprintln!("parlo: {} samples of {} were no numbers, and became silence", summary.repaired, reader.name());
-    }
-    Ok(())
 }
 
 /// Encodes a sound as a token file. Prints nothing; tells `progress` how many seconds were read so far.
 pub(crate) fn encode_file(
-    reader: &mut AudioReader,
+    reader: &mut MonoReader,
     out: impl Write,
     model: &mut Model,
     options: &Options,
@@ -181,30 +193,30 @@ pub(crate) fn encode_file(
         encoder.set_depth(*depth)?;
     }
     let audio = bundle.manifest().audio.clone();
-    let format = reader.format();
-    let mut intake = Intake::new(format.rate, format.channels, audio.sample_rate, audio.frame_samples)?;
+    let rate = reader.rate();
+    let mut intake = Intake::new(rate, 1, audio.sample_rate, audio.frame_samples)?;
     let mut writer = parlo_archive::Writer::begin(out, bundle, options)?;
     let run = options.block_frames.min(RUN_FRAMES) * audio.frame_samples;
     let (mut waiting, mut tokens) = (Vec::with_capacity(run), Vec::<TokenFrame>::new());
-    let (mut buffer, mut heard, mut frames) = (vec![0.0; 4096 * usize::from(format.channels)], 0_u64, 0_u64);
+    let (mut samples, mut heard, mut frames) = (Vec::new(), 0_u64, 0_u64);
     let mut pass_on = |tokens: &mut Vec<TokenFrame>| -> anyhow::Result<()> {
         frames += tokens.len() as u64;
         tokens.drain(..).try_for_each(|frame| Ok(writer.push(&frame)?))
     };
     loop {
-        let samples = reader.read(&mut buffer)?;
-        if samples == 0 {
+        samples.clear();
+        if !reader.read(&mut samples)? {
             break;
         }
-        heard += (samples / usize::from(format.channels)) as u64;
-        intake.push(&buffer[..samples], |frame| waiting.extend_from_slice(frame));
+        heard += samples.len() as u64;
+        intake.push(&samples, |frame| waiting.extend_from_slice(frame));
         if let Voice::Streaming(encoder) = voice {
             let ready = waiting.len() / run * run;
             encoder.push_many(&waiting[..ready], &mut tokens)?;
             waiting.drain(..ready);
             pass_on(&mut tokens)?;
         }
-        progress(heard as f64 / f64::from(format.rate));
+        progress(heard as f64 / f64::from(rate));
     }
     intake.finish(|frame| waiting.extend_from_slice(frame));
     // The decoder renders the last frame's end only when it has what comes after.
@@ -215,14 +227,14 @@ pub(crate) fn encode_file(
         Voice::Whole(encoder) => tokens = encoder.encode(&waiting)?,
     }
     pass_on(&mut tokens)?;
-    let samples = (heard * u64::from(audio.sample_rate)).div_ceil(u64::from(format.rate));
+    let samples = (heard * u64::from(audio.sample_rate)).div_ceil(u64::from(rate));
     let bytes = writer.end(Some(samples))?;
     Ok(Summary {
-        seconds: heard as f64 / f64::from(format.rate),
+        seconds: heard as f64 / f64::from(rate),
         frames,
         bytes,
-        damaged: reader.damaged().into(),
-        repaired: intake.repaired(),
+        faults: reader.faults().clone(),
+        repaired: reader.repaired() + intake.repaired(),
     })
 }
 

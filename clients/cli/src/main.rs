@@ -1,5 +1,8 @@
 //! `parlo`: the command that people type.
 
+#[macro_use]
+mod out;
+
 mod address;
 mod call;
 mod codec;
@@ -28,7 +31,7 @@ mod words;
 #[path = "../../../control/tests/support/samples.rs"]
 mod samples;
 
-use std::{io, path::PathBuf, process::ExitCode, time::Instant};
+use std::{fmt, io, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -47,7 +50,9 @@ Examples:
   parlo answer                              answer the one that rings
   parlo encode talk.flac talk.ptk           keep a minute of speech in 23 kB
   parlo decode talk.ptk talk.wav            hear it again
-  ffmpeg -i talk.m4a -f wav - | parlo encode - - | ssh host 'parlo decode - - | aplay'"
+  ffmpeg -i talk.m4a -f wav - | parlo encode - - | ssh host 'parlo decode - - | aplay'
+
+Exit codes: 0 done; 1 not done, and why; 2 not a command; 3 done as far as possible: something of the input was damaged or missing"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -58,11 +63,11 @@ struct Arguments {
 enum Command {
     /// Turn speech into tokens: WAV, FLAC, MP3 or Ogg to .ptk
     Encode(Box<encode::EncodeOptions>),
-    /// Turn tokens into speech: .ptk to WAV (16-bit, mono)
+    /// Turn tokens into speech: .ptk to WAV, FLAC (16-bit, mono) or Opus
     Decode {
         /// Token file; - is standard input
         input: Place,
-        /// WAV file; - is standard output
+        /// Sound file, .wav, .flac, .opus or .ogg; - is WAV on standard output
         output: Place,
         /// Model bundle, a folder or a name; by default the one that the file was made with
         #[arg(long, value_name = "DIR")]
@@ -72,6 +77,9 @@ enum Command {
         keep_going: bool,
         #[command(flatten)]
         stretch: tokens::Stretch,
+        /// Replace a sound file that is there
+        #[arg(long, short)]
+        force: bool,
     },
     #[command(flatten)]
     Tokens(tokens::Verb),
@@ -126,6 +134,29 @@ enum Command {
     Impair(Box<impair::ImpairOptions>),
 }
 
+impl Command {
+    /// Whether it writes files that are nothing before they are whole.
+    fn writes(&self) -> bool {
+        matches!(self, Self::Encode(_) | Self::Decode { .. } | Self::Tokens(_) | Self::Import(_))
+            || matches!(self, Self::Control(verb) if verb.writes())
+    }
+}
+
+/// Exit code of what was done as far as it could be: something of the input was damaged or missing.
+const INCOMPLETE: u8 = 3;
+
+/// All was done that could be, and told; something of the input was damaged or missing.
+#[derive(Debug)]
+pub(crate) struct Incomplete;
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("something of the input was damaged or missing")
+    }
+}
+
+impl std::error::Error for Incomplete {}
+
 /// Commands in groups, for the help.
 const GROUPS: [(&str, &[&str]); 7] = [
     ("Calls", &["call", "answer", "refuse", "hangup", "hold", "resume", "set", "conference", "calls", "screen"]),
@@ -163,14 +194,21 @@ fn main() -> ExitCode {
     // SAFETY: the first thing that this program does: no other thread runs yet.
     unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
-    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+    let parsed = command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => error.exit(),
+        Err(error) => {
+            let shown = error.print().is_ok();
+            return ExitCode::from(if shown { error.exit_code() as u8 } else { 1 });
+        }
     };
+    if arguments.command.writes() {
+        stop::watch();
+    }
     let result = match arguments.command {
         Command::Encode(options) => encode::run(&options),
-        Command::Decode { input, output, bundle, keep_going, stretch } => {
-            decode::run(&input, &output, bundle.as_deref(), keep_going, stretch)
+        Command::Decode { input, output, bundle, keep_going, stretch, force } => {
+            decode::run(&input, &output, bundle.as_deref(), keep_going, stretch, force)
         }
         Command::Tokens(verb) => verb.run(),
         Command::Import(options) => import::run(&options),
@@ -190,6 +228,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // What it was about was told where it was found.
+        Err(error) if error.is::<Incomplete>() => ExitCode::from(INCOMPLETE),
         Err(error) => {
             // Whoever read our output has had enough; that is for them to say, not for us.
             if !is_broken_pipe(&error) {

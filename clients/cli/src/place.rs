@@ -1,16 +1,18 @@
 //! Files, or standard input and output, by the name `-`.
 
 use std::{
-    convert::Infallible,
+    ffi::OsString,
     fmt,
     fs::File,
     io::{self, IsTerminal, Read, Seek, Write},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use anyhow::{Context, bail};
-use parlod::audio::{AtomicFile, AudioReader, Format, WavWriter};
+use parlo_audio_io::{
+    AtomicFile, AudioReader, AudioWriter, Channel, Format, MonoReader, WavWriter,
+    output::{self, Kind, Replace},
+};
 
 /// What can be read and sought.
 pub(crate) trait Anywhere: Read + Seek {}
@@ -26,11 +28,9 @@ pub(crate) enum Place {
     File(PathBuf),
 }
 
-impl FromStr for Place {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "-" { Self::Standard } else { Self::File(text.into()) })
+impl From<OsString> for Place {
+    fn from(text: OsString) -> Self {
+        if text == "-" { Self::Standard } else { Self::File(text.into()) }
     }
 }
 
@@ -49,15 +49,16 @@ impl Place {
         *self == Self::Standard
     }
 
-    /// Sound from here.
-    pub(crate) fn read_audio(&self) -> anyhow::Result<AudioReader> {
-        Ok(match self {
+    /// Sound from here, one channel of it.
+    pub(crate) fn read_audio(&self, channel: Channel) -> anyhow::Result<MonoReader> {
+        let reader = match self {
             Self::Standard => {
                 refuse_terminal(&io::stdin(), "sound", "standard input")?;
                 AudioReader::from_stream(io::stdin(), "standard input")?
             }
             Self::File(path) => AudioReader::open(path)?,
-        })
+        };
+        Ok(MonoReader::new(reader, channel)?)
     }
 
     /// Bytes from here.
@@ -95,25 +96,70 @@ impl Place {
         if self.is_standard() { standard.to_owned() } else { self.to_string() }
     }
 
-    /// WAV to here.
-    pub(crate) fn write_wav(&self, format: Format) -> anyhow::Result<WavWriter> {
-        Ok(match self {
-            Self::Standard => {
-                refuse_terminal(&io::stdout(), "sound", "the terminal")?;
-                WavWriter::stream(io::stdout(), "standard output", format)?
+    /// The right to write a file of this kind here, made from `inputs`. Asked for before anything that takes long.
+    ///
+    /// # Errors
+    /// If it is one of the inputs, its name says something else, or there is a file that is to be kept: one of another kind, and any
+    /// without `force`.
+    pub(crate) fn claim(&self, kind: Kind, inputs: &[&Self], force: bool) -> anyhow::Result<Claim<'_>> {
+        let inputs: Vec<&Path> = inputs.iter().map(|input| input.path("/dev/stdin")).collect();
+        match self {
+            Self::Standard => output::apart(self.path("/dev/stdout"), &inputs)?,
+            Self::File(path) => {
+                let replace = if force { Replace::OwnKind } else { Replace::No };
+                output::check(path, kind, &inputs, replace)?;
             }
-            Self::File(path) => WavWriter::create(path, format)?,
+        }
+        Ok(Claim(self))
+    }
+
+    /// The same for a file that is read itself, by whoever keeps what it was.
+    pub(crate) fn claim_in_place(&self) -> Claim<'_> {
+        Claim(self)
+    }
+
+    /// The same for sound of the kind that its name says.
+    pub(crate) fn claim_sound(&self, inputs: &[&Self], force: bool) -> anyhow::Result<Claim<'_>> {
+        let kind = match self {
+            Self::Standard => Kind::Wav,
+            Self::File(path) => Kind::of_sound(path)?,
+        };
+        self.claim(kind, inputs, force)
+    }
+
+    fn path<'a>(&'a self, standard: &'static str) -> &'a Path {
+        match self {
+            Self::Standard => Path::new(standard),
+            Self::File(path) => path,
+        }
+    }
+}
+
+/// A place that may be written to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a>(&'a Place);
+
+impl Claim<'_> {
+    /// Sound to there, of one channel.
+    pub(crate) fn sound(&self, rate: u32) -> anyhow::Result<AudioWriter> {
+        let format = Format { rate, channels: 1 };
+        Ok(match self.0 {
+            Place::Standard => {
+                refuse_terminal(&io::stdout(), "sound", "the terminal")?;
+                AudioWriter::Wav(WavWriter::stream(io::stdout(), "standard output", format)?)
+            }
+            Place::File(path) => AudioWriter::create(path, format)?,
         })
     }
 
-    /// Bytes to here.
-    pub(crate) fn write_bytes(&self) -> anyhow::Result<Output> {
-        Ok(match self {
-            Self::Standard => {
+    /// Bytes to there.
+    pub(crate) fn bytes(&self) -> anyhow::Result<Output> {
+        Ok(match self.0 {
+            Place::Standard => {
                 refuse_terminal(&io::stdout(), "a file like this", "the terminal")?;
                 Output::Standard(io::stdout())
             }
-            Self::File(path) => Output::File(AtomicFile::create(path).with_context(|| unwritable(path))?),
+            Place::File(path) => Output::File(AtomicFile::create(path).with_context(|| unwritable(path))?),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
+use parlo_audio_io::output::{self, Kind, Replace};
 use parlod::{
     audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
@@ -15,7 +16,18 @@ use parlod::{
 
 use crate::words::can_draw;
 
+/// Refuses to write over what is no report or timeline, before the call rather than after it.
+fn check(options: &CallOptions) -> anyhow::Result<()> {
+    for (file, kind) in [(&options.report, Kind::Json), (&options.timeline, Kind::Csv)] {
+        if let Some(file) = file {
+            output::check(file, kind, &[], Replace::OwnKind)?;
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn place(peer: &str, options: &CallOptions, started: Instant) -> anyhow::Result<()> {
+    check(options)?;
     let engine = Engine::new(options.resolve()?, started, options.timeline.is_some())?;
     let mut teller = Teller::new(options);
     engine.call(peer, &Stop::default(), &mut |event| teller.tell(event))?;
@@ -28,6 +40,7 @@ pub(crate) fn listen(
     options: &CallOptions,
     started: Instant,
 ) -> anyhow::Result<()> {
+    check(options)?;
     let mut config = options.resolve()?;
     if let Some(address) = address {
         config.call.listen = address;

@@ -1,6 +1,9 @@
 //! When someone wants the program to end.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,12 +31,76 @@ impl Signals {
 
     /// Waits for the next request. Safe to cancel.
     pub(crate) async fn next(&mut self) {
+        self.which().await;
+    }
+
+    /// The same; gives the signal's number.
+    async fn which(&mut self) -> i32 {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => libc::SIGINT,
+            _ = self.terminate.recv() => libc::SIGTERM,
+            _ = self.hang_up.recv() => libc::SIGHUP,
         }
     }
+}
+
+/// Whether the first request is somebody's who ends by and by; the next one, or any without that, ends the program.
+static PATIENT: AtomicBool = AtomicBool::new(false);
+/// Whether there was such a request.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// From now on a request to end removes files that are not whole, and ends the program at once.
+#[cfg(unix)]
+pub(crate) fn watch() {
+    let (ready, listens) = std::sync::mpsc::channel();
+    let listen = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            let Ok(mut signals) = Signals::new() else { return };
+            let _ = ready.send(());
+            loop {
+                let signal = signals.which().await;
+                if !PATIENT.swap(false, Ordering::AcqRel) {
+                    end(signal);
+                }
+                ASKED.store(true, Ordering::Release);
+                eprintln!(
+                    "parlo: ending what has begun, and going on with the same command later; once more ends at once"
+                );
+            }
+        });
+    };
+    // Without the thread a request ends the program as it would any other, and may leave a file that is not whole.
+    if std::thread::Builder::new().name("parlo-stop".to_owned()).spawn(listen).is_ok() {
+        let _ = listens.recv();
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn watch() {}
+
+/// Takes the first request for itself, from now on: [`is_asked`] tells of it.
+pub(crate) fn be_patient() {
+    PATIENT.store(true, Ordering::Release);
+}
+
+/// Whether there was a request since [`be_patient`].
+pub(crate) fn is_asked() -> bool {
+    ASKED.load(Ordering::Acquire)
+}
+
+/// Ends the program as this signal ends any other.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "the C library's signals")]
+fn end(signal: i32) -> ! {
+    parlo_audio_io::remove_temporary();
+    // SAFETY: both take a signal's number, which it is; the default action needs no handler of ours.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    // Only if it is blocked.
+    std::process::exit(128 + signal)
 }
 
 /// Waits for a request to end.

@@ -76,8 +76,8 @@ fn speech_survives_a_file_at_every_depth_with_its_length_and_its_place() {
     let mut sizes = Vec::new();
     let mut scores = Vec::new();
     for depth in ["1", "6", "12"] {
-        works(&folder, &["encode", "--depth", depth, "talk.flac", "talk.ptk"]);
-        works(&folder, &["decode", "talk.ptk", "back.wav"]);
+        works(&folder, &["encode", "--force", "--depth", depth, "talk.flac", "talk.ptk"]);
+        works(&folder, &["decode", "--force", "talk.ptk", "back.wav"]);
         sizes.push(fs::metadata(folder.path().join("talk.ptk")).unwrap().len());
         let (heard, spec) = read(&folder.path().join("back.wav"));
         // The clip's 162958 samples at 24 kHz, at the bundle's 16 kHz.
@@ -110,15 +110,15 @@ fn odd_but_whole_sound_is_taken() {
     wav(&path("clipped.wav"), 1, 24_000, tone(24_000, 0.5).into_iter().map(|sample| 20.0 * sample));
     wav(&path("one.wav"), 1, 16_000, [0.5]);
     for (name, samples) in [("eight", 8_000), ("slow", 8_000), ("fast", 8_000), ("clipped", 8_000), ("one", 1)] {
-        works(&folder, &["encode", &format!("{name}.wav"), "out.ptk"]);
-        works(&folder, &["decode", "out.ptk", "back.wav"]);
+        works(&folder, &["encode", "-f", &format!("{name}.wav"), "out.ptk"]);
+        works(&folder, &["decode", "-f", "out.ptk", "back.wav"]);
         let (heard, _) = read(&path("back.wav"));
         assert_eq!(heard.len(), samples, "{name}");
     }
     // Half of these are no numbers: they become silence, and the user is told how many.
     let holes = tone(24_000, 0.5).into_iter().enumerate().map(|(n, s)| if n % 2 == 0 { f32::NAN } else { s });
     wav(&path("holes.wav"), 1, 24_000, holes);
-    let output = works(&folder, &["encode", "holes.wav", "out.ptk"]);
+    let output = works(&folder, &["encode", "-f", "holes.wav", "out.ptk"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("6000 samples of holes.wav"));
 }
 
@@ -147,7 +147,6 @@ fn what_cannot_be_gets_one_sentence_and_leaves_nothing_behind() {
         (&["encode", "empty.wav", "x.ptk"], &["empty.wav", "is empty"]),
         (&["encode", "none.wav", "x.ptk"], &["none.wav", "not a single sample"]),
         (&["encode", "noise.mp3", "x.ptk"], &["noise.mp3", "is not sound"]),
-        (&["encode", "cut.wav", "x.ptk"], &["cut.wav", "breaks off after 0.5 s"]),
         (&["encode", "whole.wav", "no/x.ptk"], &["no/x.ptk", "cannot write"]),
         (&["encode", "--depth", "13", "whole.wav", "x.ptk"], &["depth 13", "1 to 12"]),
         (&["encode", "--depth", "0", "whole.wav", "x.ptk"], &["depth 0"]),
@@ -172,9 +171,16 @@ fn what_cannot_be_gets_one_sentence_and_leaves_nothing_behind() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before, "{arguments:?} leaves something behind");
     }
     // What was there before a failure is untouched by it.
-    fs::write(path("x.wav"), "older").unwrap();
-    fails(&folder, &["decode", "flipped.ptk", "x.wav"]);
-    assert_eq!(fs::read(path("x.wav")).unwrap(), b"older");
+    let older = fs::read(path("whole.wav")).unwrap();
+    fs::write(path("x.wav"), &older).unwrap();
+    fails(&folder, &["decode", "--force", "flipped.ptk", "x.wav"]);
+    assert_eq!(fs::read(path("x.wav")).unwrap(), older);
+    // Of sound that breaks off what is there is taken, and it is said; the exit code too.
+    let output = run(&folder, &["encode", "cut.wav", "y.ptk"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("cut.wav: 0.5 s in: it breaks off") && output.status.code() == Some(3), "{said}");
+    works(&folder, &["decode", "y.ptk", "y.wav"]);
+    assert!((7_400..7_500).contains(&read(&path("y.wav")).0.len()));
 }
 
 #[test]

@@ -117,6 +117,58 @@ fn a_run_that_is_killed_is_gone_on_with_and_one_that_is_asked_to_end_says_how() 
     assert_eq!(finished(&tokens), 12);
 }
 
+#[test]
+fn every_sound_has_its_tokens_whatever_it_is_called_and_whenever_it_was_made() {
+    let home = tempfile::tempdir().unwrap();
+    let (sounds, tokens) = (home.path().join("in"), home.path().join("out"));
+    fs::create_dir(&sounds).unwrap();
+    let short = home.path().join("short.wav");
+    let sound = |path: &Path, frames: u32| {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        (0..frames).for_each(|n| writer.write_sample((n * 321 % 4_000) as i16).unwrap());
+        writer.finalize().unwrap();
+    };
+    sound(&short, 4_000);
+    for name in ["a.wav", "a.wav.wav", "a.flac"] {
+        fs::copy(&short, sounds.join(name)).unwrap();
+    }
+    let mut count = 3;
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        sound(&sounds.join(std::ffi::OsStr::from_bytes(b"M\xFCnchen.wav")), 5_000);
+        count += 1;
+    }
+    let first = encode(&sounds, &tokens, &[]);
+    assert!(first.status.success(), "{}", said(&first));
+    let manifest = lines(&tokens.join("manifest.jsonl"));
+    let names: std::collections::BTreeSet<_> = manifest.iter().map(|line| line["tokens"].as_str().unwrap()).collect();
+    assert_eq!((manifest.len(), names.len()), (count, count), "{names:?}");
+    assert!(names.iter().all(|name| tokens.join(name).exists()), "{names:?}");
+    #[cfg(unix)]
+    assert!(names.contains("M%FCnchen.ptk"), "{names:?}");
+    // Nothing has changed; not even where the times of the token files are lost, or the manifest.
+    let second = encode(&sounds, &tokens, &[]);
+    assert!(said(&second).contains(&format!("{count} were there already")), "{}", said(&second));
+    fs::remove_file(tokens.join("manifest.jsonl")).unwrap();
+    let third = encode(&sounds, &tokens, &[]);
+    assert!(said(&third).contains(&format!("{count} were there already")), "{}", said(&third));
+    // Another sound takes the place of one, made long before it.
+    sound(&sounds.join("a.wav"), 7_000);
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(sounds.join("a.wav")).unwrap().set_modified(old).unwrap();
+    let fourth = encode(&sounds, &tokens, &[]);
+    assert!(said(&fourth).contains("1 files, "), "{}", said(&fourth));
+    let line = lines(&tokens.join("manifest.jsonl")).into_iter().find(|line| line["sound"] == "a.wav").unwrap();
+    assert!((line["seconds"].as_f64().unwrap() - 7_000.0 / 16_000.0).abs() < 1e-6, "{line}");
+}
+
 /// Token files that have their names.
 fn finished(folder: &Path) -> usize {
     let inside = |folder: &Path| {

@@ -54,6 +54,13 @@ impl Folder {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What a command prints that does what it can, and of which something is lost.
+    fn incomplete(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The lines that a command says which must fail.
     fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -228,10 +235,19 @@ fn damage_is_found_and_what_is_whole_is_saved() {
     assert!(folder.works(&["info", "bad.ptk"]).contains("DAMAGED"));
     assert!(folder.fails(&["cut", "bad.ptk", "cut.ptk", "--to", "9"]).contains("--keep-going"));
 
+    // Of one bit nothing is lost.
     let said = folder.works(&["repair", "bad.ptk", "--output", "saved.ptk"]);
+    assert!(said.contains("(1023 frames") && said.contains("1 damaged blocks are again as they were"), "{said}");
+    let all = folder.frames(&["three.ptk"]);
+    assert_eq!(folder.frames(&["saved.ptk"]), all);
+    // Of more than that, in places nobody knows, a block.
+    (0..5).for_each(|n| damaged[place + 300 + 7 * n] ^= 0x5A);
+    fs::write(folder.path("bad.ptk"), &damaged).unwrap();
+    assert!(folder.fails(&["repair", "bad.ptk", "--output", "saved.ptk"]).contains("--force"));
+    let said = folder.incomplete(&["repair", "bad.ptk", "--force", "--output", "saved.ptk"]);
     assert!(said.contains("saved 00:20 of speech (682 frames") && said.contains("6.8 s in (341 frames)"), "{said}");
     folder.works(&["verify", "saved.ptk"]);
-    let (all, saved) = (folder.frames(&["three.ptk"]), folder.frames(&["saved.ptk"]));
+    let saved = folder.frames(&["saved.ptk"]);
     for (saved, frame) in saved.iter().zip(all[..341].iter().chain(&all[682..])) {
         assert_eq!((&saved["codes"], &saved["time"]), (&frame["codes"], &frame["time"]));
     }
@@ -239,9 +255,29 @@ fn damage_is_found_and_what_is_whole_is_saved() {
     // One that broke off, in its place; and then there is nothing to do.
     fs::write(folder.path("bad.ptk"), &bytes[..bytes.len() - 30]).unwrap();
     assert!(folder.fails(&["verify", "bad.ptk"]).contains("breaks off"));
-    assert!(folder.works(&["repair", "bad.ptk"]).contains("saved 00:13 of speech (682 frames"));
+    let broken = fs::read(folder.path("bad.ptk")).unwrap();
+    let said = folder.incomplete(&["repair", "bad.ptk"]);
+    assert!(said.contains("bad.damaged.ptk"), "{said}");
+    assert_eq!(fs::read(folder.path("bad.damaged.ptk")).unwrap(), broken, "it stays beside what was saved");
     assert!(folder.works(&["repair", "bad.ptk"]).contains("bad.ptk is whole: nothing to repair"));
-    assert_eq!(folder.frames(&["bad.ptk"]), all[..682]);
+    // What lies before the break of the last block is the same whatever followed: nearly all of it.
+    let saved = folder.frames(&["bad.ptk"]);
+    assert!((1_000..1_023).contains(&saved.len()), "{}", saved.len());
+    assert_eq!(saved, all[..saved.len()]);
+    // A second one is kept too.
+    fs::write(folder.path("bad.ptk"), &broken).unwrap();
+    assert!(folder.incomplete(&["repair", "bad.ptk"]).contains("bad.damaged-2.ptk"));
+    // A stretch that was written over with nothing: what lies before it in the block.
+    let mut blank = bytes.clone();
+    blank[place + 900..place + 1000].fill(0);
+    fs::write(folder.path("blank.ptk"), &blank).unwrap();
+    let said = folder.incomplete(&["repair", "blank.ptk"]);
+    let saved = folder.frames(&["blank.ptk"]);
+    assert!(said.contains("frames before it are saved") && saved.len() > 682 + 100, "{} {said}", saved.len());
+    for frame in &saved {
+        let at = (frame["time"].as_f64().unwrap() / 0.02).round() as usize;
+        assert_eq!(frame["codes"], all[at]["codes"], "frame {at}");
+    }
 }
 
 #[test]

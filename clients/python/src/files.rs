@@ -1,17 +1,23 @@
 //! Token files.
 
 use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
+    fs::File,
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
 use parlo_archive::{ArchiveError, Coder, Options, State, TimedFrame, Writer};
+use parlo_audio_io::{
+    AtomicFile,
+    output::{self, Kind, OutputError, Replace},
+};
 use parlo_model::Bundle;
 use parlo_tokens::TokenFrame;
-use pyo3::{exceptions::PyValueError, prelude::*};
+use pyo3::{
+    exceptions::{PyFileExistsError, PyValueError},
+    prelude::*,
+};
 
 use crate::{
     bundles,
@@ -190,16 +196,15 @@ pub(crate) fn write(
         )));
     }
     py.detach(|| {
-        let mut unfinished = path.clone().into_os_string();
-        unfinished.push(format!(".{}.part", std::process::id()));
-        let unfinished = PathBuf::from(unfinished);
-        let written = write_to(&unfinished, bundle, &options, &frames, samples)
-            .and_then(|()| fs::rename(&unfinished, &path).map_err(ArchiveError::Write));
-        written.map_err(|error| {
-            // It may never have been there.
-            let _ = fs::remove_file(&unfinished);
-            of_writing(&path, error)
-        })
+        output::check(&path, Kind::Tokens, &[], Replace::OwnKind).map_err(|error| match error {
+            error @ OutputError::Other { .. } => PyFileExistsError::new_err(error.to_string()),
+            error => PyValueError::new_err(error.to_string()),
+        })?;
+        let written = AtomicFile::create(&path).map_err(ArchiveError::Write).and_then(|mut file| {
+            write_to(&mut file, bundle, &options, &frames, samples)?;
+            file.commit().map_err(ArchiveError::Write)
+        });
+        written.map_err(|error| of_writing(&path, error))
     })
 }
 
@@ -220,17 +225,15 @@ fn whole(frames: Vec<Option<TokenFrame>>, depth: usize) -> PyResult<Vec<TokenFra
 }
 
 fn write_to(
-    path: &Path,
+    file: &mut AtomicFile,
     bundle: &Bundle,
     options: &Options,
     frames: &[TokenFrame],
     samples: Option<u64>,
 ) -> Result<(), ArchiveError> {
-    let file = File::create(path).map_err(ArchiveError::Write)?;
-    let mut writer = Writer::begin(BufWriter::new(file), bundle, options)?;
+    let mut writer = Writer::begin(file, bundle, options)?;
     for frame in frames {
         writer.push(frame)?;
     }
-    let mut file = writer.finish(samples)?;
-    file.flush().and_then(|()| file.get_ref().sync_all()).map_err(ArchiveError::Write)
+    writer.finish(samples).map(drop)
 }

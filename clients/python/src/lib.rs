@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod frames;
 mod lines;
+mod sound;
 mod spread;
 mod streams;
 
@@ -26,5 +27,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<streams::Encoder>()?;
     module.add_class::<streams::Decoder>()?;
     module.add_class::<files::Archive>()?;
+    module.add_function(wrap_pyfunction!(sound::read_audio, module)?)?;
     module.add_function(wrap_pyfunction!(files::write, module)?)
 }

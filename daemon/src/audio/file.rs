@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{AudioError, AudioReader, Captured, Format, Played, Sink, Source, WavWriter};
+use parlo_audio_io::{AudioWriter, Channel, MonoReader, output};
+
+use super::{AudioError, AudioReader, Captured, Format, Played, Sink, Source};
 use crate::clock::Clock;
 
 /// Samples become available in steps of so much time, as a sound card's periods.
@@ -36,9 +38,12 @@ impl Pace {
     }
 }
 
-/// A sound file that speaks at the pace of a microphone.
+/// A sound file that speaks at the pace of a microphone, its channels as one.
 pub struct FileSource {
-    reader: AudioReader,
+    reader: MonoReader,
+    /// What was read, of which so much was given.
+    waiting: Vec<f32>,
+    taken: usize,
     clock: Arc<dyn Clock>,
     pace: Option<Pace>,
     given: u64,
@@ -50,26 +55,33 @@ impl FileSource {
     /// # Errors
     /// If it cannot be read, or is no sound file.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, AudioError> {
-        Ok(Self { reader: AudioReader::open(path)?, clock, pace: None, given: 0 })
+        let reader = MonoReader::new(AudioReader::open(path)?, Channel::Auto)?;
+        Ok(Self { reader, waiting: Vec::new(), taken: 0, clock, pace: None, given: 0 })
     }
 }
 
 impl Source for FileSource {
     fn format(&self) -> Format {
-        self.reader.format()
+        Format { rate: self.reader.rate(), channels: 1 }
     }
 
     fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError> {
-        let format = self.reader.format();
-        let channels = usize::from(format.channels.max(1));
+        let format = self.format();
         let pace = *self.pace.get_or_insert(Pace { start: self.clock.now(), rate: format.rate.max(1) });
-        let period = (PERIOD.as_secs_f64() * f64::from(format.rate)).ceil().max(1.0) as usize * channels;
-        let length = buffer.len().min(period);
-        let samples = self.reader.read(&mut buffer[..length])?;
-        if samples == 0 {
-            return Ok(Captured::End);
+        let period = (PERIOD.as_secs_f64() * f64::from(format.rate)).ceil().max(1.0) as usize;
+        if self.taken == self.waiting.len() {
+            self.taken = 0;
+            self.waiting.clear();
+            while self.waiting.is_empty() {
+                if !self.reader.read(&mut self.waiting)? && self.waiting.is_empty() {
+                    return Ok(Captured::End);
+                }
+            }
         }
-        self.given += (samples / channels) as u64;
+        let samples = buffer.len().min(period).min(self.waiting.len() - self.taken);
+        buffer[..samples].copy_from_slice(&self.waiting[self.taken..self.taken + samples]);
+        self.taken += samples;
+        self.given += samples as u64;
         // A sample is there when it is over.
         let at = pace.at(self.given);
         self.clock.sleep_until(at);
@@ -142,21 +154,22 @@ impl Playing {
     }
 }
 
-/// A WAV file that is written at the pace of a loudspeaker: its time is the clock's. Where its writer was late there is
+/// A sound file that is written at the pace of a loudspeaker: its time is the clock's. Where its writer was late there is
 /// silence, as there would be from a loudspeaker.
 pub struct FileSink {
-    writer: WavWriter,
+    writer: AudioWriter,
     playing: Playing,
     silence: Vec<f32>,
 }
 
 impl FileSink {
-    /// Begins the file, of one channel at `rate` Hz.
+    /// Begins the file, of one channel at `rate` Hz: WAV, FLAC or Opus, as its name says.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or there is something else than such sound.
     pub fn create(path: &Path, rate: u32, clock: Arc<dyn Clock>) -> Result<Self, AudioError> {
-        let writer = WavWriter::create(path, Format { rate, channels: 1 })?;
+        output::check(path, output::Kind::of_sound(path)?, &[], output::Replace::OwnKind)?;
+        let writer = AudioWriter::create(path, Format { rate, channels: 1 })?;
         Ok(Self { writer, playing: Playing::new(clock), silence: vec![0.0; 4096] })
     }
 }

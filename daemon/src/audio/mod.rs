@@ -1,37 +1,23 @@
 //! Where sound comes from and goes to. Sound cards, files and silence stand behind the same two traits, so a codec
 //! thread cannot tell a microphone from a recording.
 
-mod atomic;
-mod decode;
 pub mod device;
-mod error;
 mod file;
-mod wav;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-pub use atomic::AtomicFile;
-pub use decode::AudioReader;
-pub use error::AudioError;
 pub use file::{FileSink, FileSource, SilentSink, SilentSource};
-pub use wav::WavWriter;
+pub use parlo_audio_io::{AtomicFile, AudioError, AudioReader, Format, WavWriter};
+
+use parlo_audio_io::output;
 
 use crate::{
     clock::SystemClock,
     config::{AudioConfig, Endpoint},
 };
-
-/// How samples are laid out: interleaved 32-bit floats, nominally -1 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Format {
-    /// Sample rate in Hz.
-    pub rate: u32,
-    /// Channels in each sample frame.
-    pub channels: u16,
-}
 
 /// What a call to [`Source::read`] brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -246,6 +232,12 @@ pub fn check(config: &AudioConfig) -> Result<(), AudioError> {
     match &config.sink {
         Endpoint::None => {}
         Endpoint::File(path) => {
+            let source = match &config.source {
+                Endpoint::File(source) => Some(source.as_path()),
+                _ => None,
+            };
+            // A call is not recorded over the file that is played into it, nor over what is no sound.
+            output::check(path, output::Kind::of_sound(path)?, source.as_slice(), output::Replace::OwnKind)?;
             let error = |error| AudioError::Unwritable { name: path.display().to_string(), error };
             drop(AtomicFile::create(path).map_err(error)?);
         }

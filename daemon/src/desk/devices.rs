@@ -364,9 +364,8 @@ pub(super) fn again(error: &AudioError) -> AudioError {
         E::Empty(name) => E::Empty(name.clone()),
         E::NotAudio { name, reason } => E::NotAudio { name: name.clone(), reason: reason.clone() },
         E::NoSamples(name) => E::NoSamples(name.clone()),
-        E::Truncated { name, seconds, reason } => {
-            E::Truncated { name: name.clone(), seconds: *seconds, reason: reason.clone() }
-        }
+        E::Unusable { name, reason } => E::Unusable { name: name.clone(), reason: reason.clone() },
+        E::Output(error) => E::Output(error.clone()),
         E::NoDevice { direction, reason } => E::NoDevice { direction, reason: reason.clone() },
         E::UnknownDevice { direction, name, near, all } => {
             E::UnknownDevice { direction, name: name.clone(), near: near.clone(), all: all.clone() }
@@ -374,5 +373,7 @@ pub(super) fn again(error: &AudioError) -> AudioError {
         E::Device { direction, name, reason } => E::Device { direction, name: name.clone(), reason: reason.clone() },
         E::Unwritable { name, error } => E::Unwritable { name: name.clone(), error: io(error) },
         E::TooLong(path) => E::TooLong(path.clone()),
+        // Another crate may have more kinds one day.
+        error => E::Unusable { name: "sound".to_owned(), reason: error.to_string() },
     }
 }

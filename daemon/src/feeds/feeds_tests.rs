@@ -186,3 +186,35 @@ fn whoever_listens_to_all_hears_of_those_that_have_begun_and_of_those_that_will(
     );
     assert_eq!(dropped.load(Relaxed), 0);
 }
+
+proptest::proptest! {
+    #[test]
+    fn times_only_rise_whatever_devices_say(steps in proptest::collection::vec((proptest::bool::ANY, -3_000_i64..3_000), 1..200)) {
+        let feeds = Arc::new(Feeds::default());
+        let zero = Instant::now() + Duration::from_secs(10_000);
+        feeds.begin(zero, start(1));
+        let mut listening = feeds.listen(1, Wanted::BOTH).unwrap();
+        let (mut at, mut found) = (0_i64, Vec::new());
+        for (number, (is_said, step)) in steps.iter().enumerate() {
+            at = (at + step).clamp(-5_000, 1_000_000);
+            let away = Duration::from_millis(at.unsigned_abs());
+            let instant = if at < 0 { zero - away } else { zero + away };
+            let mut tell = if *is_said { said(1, number as u64, false, zero) } else { heard(1, number as u64, zero) };
+            match &mut tell {
+                Tell::Said { at, .. } | Tell::Heard { at, .. } => *at = instant,
+            }
+            feeds.take(&tell);
+            found.extend(read(&mut listening));
+        }
+        for stream in [FeedStream::Said, FeedStream::Heard] {
+            let times: Vec<u64> = found
+                .iter()
+                .filter_map(|message| match message {
+                    FeedMessage::Frame(frame) if frame.stream == stream => Some(frame.time_ms),
+                    _ => None,
+                })
+                .collect();
+            proptest::prop_assert!(times.is_sorted(), "{times:?}");
+        }
+    }
+}

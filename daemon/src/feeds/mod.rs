@@ -94,9 +94,20 @@ struct Clock {
     zero: Instant,
     frame: Duration,
     sizes: Vec<u32>,
+    /// The latest times of what was said and heard, ms.
+    latest: [u64; 2],
 }
 
 impl Clock {
+    /// A frame whose time is no earlier than that of the one before in its stream: a device's clock may step back.
+    fn rising(&mut self, tell: &Tell) -> Option<FeedFrame> {
+        let mut frame = self.frame(tell)?;
+        let latest = &mut self.latest[usize::from(frame.stream == FeedStream::Heard)];
+        *latest = frame.time_ms.max(*latest);
+        frame.time_ms = *latest;
+        Some(frame)
+    }
+
     fn ms(&self, at: Instant) -> u64 {
         let at = at.saturating_duration_since(self.zero).as_micros().saturating_add(500) / 1000;
         u64::try_from(at).unwrap_or(u64::MAX)
@@ -245,7 +256,7 @@ impl Feeds {
     pub fn begin(&self, zero: Instant, start: FeedStart) {
         let rate = start.sample_rate.max(1);
         let frame = Duration::from_secs(1).mul_f64(f64::from(start.frame_samples) / f64::from(rate));
-        let clock = Clock { zero, frame, sizes: start.sizes.clone() };
+        let clock = Clock { zero, frame, sizes: start.sizes.clone(), latest: [0; 2] };
         self.change(Change::Begin(start.call, message(&FeedMessage::Start(start)), clock));
     }
 
@@ -274,9 +285,9 @@ impl Feeds {
         let call = match *tell {
             Tell::Said { call, .. } | Tell::Heard { call, .. } => call,
         };
-        let state = self.lock();
-        let Some(Some((_, clock))) = state.calls.get(&call) else { return };
-        if let Some(frame) = clock.frame(tell) {
+        let mut state = self.lock();
+        let Some(Some((_, clock))) = state.calls.get_mut(&call) else { return };
+        if let Some(frame) = clock.rising(tell) {
             give(&state, call, frame);
         }
     }

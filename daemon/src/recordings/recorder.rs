@@ -302,7 +302,7 @@ struct Whole {
 #[derive(Default)]
 struct Pending {
     frames: Vec<Frame>,
-    /// When the first of them began, microseconds after the start.
+    /// When the first of them began, microseconds after the start; without any, when the last one written ended.
     at_us: u64,
     /// When they must be written; none if there are none.
     due: Option<Instant>,
@@ -376,14 +376,15 @@ impl Writing {
 
     fn put(&mut self, side: usize, frame: Frame, at_us: u64) -> io::Result<()> {
         let pending = &self.sides[side];
+        // A device's clock may step back: its sound server stood still, or another device took over. Frames come one after another all
+        // the same: until the clock has caught up, they follow upon each other.
         let expected = pending.at_us.saturating_add(pending.frames.len() as u64 * self.frame_us);
-        let astray = !pending.frames.is_empty() && expected.abs_diff(at_us) > ASTRAY_US;
-        if astray {
+        if !pending.frames.is_empty() && at_us > expected.saturating_add(ASTRAY_US) {
             self.flush(side)?;
         }
         let pending = &mut self.sides[side];
         if pending.frames.is_empty() {
-            pending.at_us = at_us;
+            pending.at_us = at_us.max(pending.at_us);
             pending.due = Some(Instant::now() + BLOCK);
         }
         pending.frames.push(frame);
@@ -400,6 +401,7 @@ impl Writing {
             .map_err(|_| io::Error::other("a recording cannot be longer than 49 days; begin another"))?;
         let runs = self.coder.runs(&pending.frames, &mut self.payloads).map_err(io::Error::other)?;
         let made = self.writer.block(side as u8, time_ms, &runs, &mut self.bytes);
+        pending.at_us = pending.at_us.saturating_add(pending.frames.len() as u64 * self.frame_us);
         pending.frames.clear();
         made.map_err(io::Error::other)?;
         self.write()

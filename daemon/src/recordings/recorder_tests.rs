@@ -91,6 +91,66 @@ fn codes_that_are_none_are_left_out() {
     assert_eq!(runs(&std::fs::read(path).unwrap()), [(0, Mark::Real, 1)]);
 }
 
+/// A side, and how its device's clock goes on from frame to frame, in milliseconds.
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<(bool, i64)>> {
+    use proptest::prelude::*;
+    // Mostly a frame, with jitter; now and then a stall, a step back, or a hold.
+    let step = prop_oneof![20 => 15_i64..25, 2 => -700_i64..700, 1 => -20_000_i64..60_000];
+    prop::collection::vec((any::<bool>(), step), 1..400)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn times_only_rise_whatever_devices_say(steps in steps()) {
+        let folder = tempfile::tempdir().unwrap();
+        let recordings = Recordings::new(folder.path());
+        let bundle = shipped();
+        let start = Instant::now() + Duration::from_secs(100_000);
+        let recorder = recordings.begin_at("clock", &bundle, SystemTime::UNIX_EPOCH, start).unwrap();
+        let (mut at, mut told) = ([0_i64; 2], [0_u64; 2]);
+        for (heard, step) in steps {
+            let side = usize::from(heard);
+            at[side] = (at[side] + step).max(-5_000);
+            let instant = if at[side] < 0 {
+                start - Duration::from_millis(at[side].unsigned_abs())
+            } else {
+                start + Duration::from_millis(at[side].unsigned_abs())
+            };
+            let unit = Unit::Tokens(TokenFrame::new(&[told[side] as u16 % 200, 7, 9]).unwrap());
+            recorder.take(&if heard {
+                let slot = Slot::Frame(unit);
+                Tell::Heard { call: 3, number: Some(told[side]), kind: Kind::Real, slot, at: instant, level: 0.0 }
+            } else {
+                let frame = Captured { number: told[side], unit: Some(unit), silence: None, place: Place::Alone };
+                Tell::Said { call: 3, frame, at: instant + FRAME }
+            });
+            told[side] += 1;
+            // So that none is left out.
+            while recorder.notes.as_ref().unwrap().len() > 100 {
+                thread::yield_now();
+            }
+        }
+        let path = recordings.tokens(recorder.name()).unwrap();
+        drop(recorder);
+        recordings.list();
+        recordings.making.settle(Instant::now() + Duration::from_secs(10));
+        let mut archive = parlo_archive::Archive::open(File::open(path).unwrap()).unwrap();
+        let mut coder = parlo_archive::coder(&bundle, archive.header().tokens.coding).unwrap();
+        let survey = parlo_archive::survey(&mut archive, Some(&mut coder)).unwrap();
+        proptest::prop_assert_eq!(survey.faults, Vec::<String>::new());
+        for (side, &count) in told.iter().enumerate() {
+            let mut frames = Vec::new();
+            archive.read(&mut coder, side as u8, 0, u64::MAX, &mut frames).unwrap();
+            let codes: Vec<u16> = frames.iter().map(|frame| frame.codes.unwrap().codes()[0]).collect();
+            proptest::prop_assert_eq!(codes, (0..count).map(|n| n as u16 % 200).collect::<Vec<_>>());
+            // To the millisecond that blocks have.
+            proptest::prop_assert!(frames.windows(2).all(|pair| pair[1].time_ms > pair[0].time_ms + 18.9));
+        }
+    }
+}
+
 /// What the thread writes into: a pipe, whose end closes while it runs.
 #[cfg(target_os = "linux")]
 #[test]

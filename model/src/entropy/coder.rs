@@ -192,6 +192,30 @@ impl EntropyCoder {
         self.read(&Place { first, copies, context, keep: true }, payload, [(copies, copy_depth), (count, depth)], out)
     }
 
+    /// Appends the frames to `out` that a payload begins with of which only the `beginning` is there. Whatever follows it, the number that
+    /// a payload is lies between the beginning with zeros behind it and with ones; what is the same in both is so in all between.
+    pub(crate) fn decode_beginning(&mut self, shape: &Shape, beginning: &[u8], out: &mut Vec<TokenFrame>) {
+        let model = self.model.clone();
+        let weights = model.weights();
+        let most = MOST_FRAMES.min(shape.count);
+        if check_depth(weights, shape.depth).is_err() || check_count(0, most).is_err() {
+            return;
+        }
+        let mut both = [Vec::new(), Vec::new()];
+        for (frames, fill) in both.iter_mut().zip([0_u8, 0xFF]) {
+            let mut payload = beginning.to_vec();
+            // Beyond any payload of so many frames.
+            payload.resize(beginning.len() + most * shape.depth * PRECISION / 8 + 16, fill);
+            let Ok(view) = view(0, &FrameSet::EMPTY, weights, &self.kept) else { return };
+            self.asked = None;
+            // An error only ends it: what was read before stays.
+            let _ = self.read_frames(weights, &Place::ALONE, view, &payload, [(0, 0), (most, shape.depth)], frames);
+            self.writer.clear();
+        }
+        let [low, high] = both;
+        out.extend(low.iter().zip(&high).take_while(|(low, high)| low == high).map(|(frame, _)| *frame));
+    }
+
     /// Remembers a frame that did not come, or go, by way of this coder.
     ///
     /// # Errors

@@ -83,6 +83,13 @@ impl Claim {
         [KIND_FRAMES, KIND_END, KIND_INDEX, KIND_WHOLE].contains(&self.kind)
     }
 
+    /// Of a block of whole frames: how many it has, and their codes, as far as these bytes go, which may break off.
+    pub fn whole_part<'b>(&self, block: &'b [u8]) -> Option<(usize, &'b [u8])> {
+        let end = (self.head + self.payload).min(block.len());
+        let (count, codes) = split_small::<u16>(block.get(self.head..end)?).filter(|_| self.kind == KIND_WHOLE)?;
+        Some((count.into(), codes))
+    }
+
     /// How many frames it seems to have, by its bytes, some of which may have changed.
     pub fn frames(&self, block: &[u8]) -> Option<u64> {
         let payload = block.get(self.head..self.head + self.payload)?;

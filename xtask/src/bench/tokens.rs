@@ -116,8 +116,8 @@ fn speed(out: &Path) -> anyhow::Result<Map<String, Value>> {
     }
     let (mut encode, mut decode, mut folder) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        encode.push(seconds / took(parlo()?.arg("encode").args([&long, &tokens]))?);
-        decode.push(seconds / took(parlo()?.arg("decode").args([&tokens, &back]))?);
+        encode.push(seconds / took(parlo()?.args(["encode", "--force"]).args([&long, &tokens]))?);
+        decode.push(seconds / took(parlo()?.args(["decode", "--force"]).args([&tokens, &back]))?);
         let made = out.join("tokens");
         let _ = fs::remove_dir_all(&made);
         let mut recursive = shell::program("parlo")?;

@@ -140,9 +140,12 @@ fn attempt(clip: &Path, options: &Options, out: &Path) -> anyhow::Result<Figures
 fn offline(clip: &Path, depth: usize, out: &Path) -> anyhow::Result<()> {
     let tokens = out.join("offline.ptk");
     run_command(
-        program_of(Build::Dist, "parlo")?.args(["encode", "--depth", &depth.to_string()]).arg(clip).arg(&tokens),
+        program_of(Build::Dist, "parlo")?
+            .args(["encode", "--force", "--depth", &depth.to_string()])
+            .arg(clip)
+            .arg(&tokens),
     )?;
-    run_command(program_of(Build::Dist, "parlo")?.arg("decode").arg(&tokens).arg(out.join("offline.wav")))
+    run_command(program_of(Build::Dist, "parlo")?.args(["decode", "--force"]).arg(&tokens).arg(out.join("offline.wav")))
 }
 
 /// A call from one daemon to another; both write what they found into `out`.

@@ -59,6 +59,11 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// Whether it writes a file.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self, Self::Recordings(verb) if verb.writes())
+    }
+
     pub(crate) fn run(self) -> anyhow::Result<()> {
         crate::reach::block_on(async {
             match self {
@@ -100,7 +105,7 @@ impl Switch {
     }
 }
 
-/// Prints on standard output. Unlike `println!`, a reader who has had enough is an error, not a panic.
+/// Prints on standard output. Unlike for `println!`, a reader who has had enough is an error, which ends the verb.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;

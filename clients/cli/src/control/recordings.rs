@@ -1,11 +1,13 @@
 //! `parlo record` and `parlo recordings`.
 
 use std::{
+    ffi::OsString,
     io,
     time::{Duration, SystemTime},
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::OsStringValueParser};
+use parlo_audio_io::output::Kind;
 use parlo_control::{Client, Recording, client::Side};
 
 use super::{
@@ -40,14 +42,17 @@ Examples:
   parlo recordings --remove NAME")]
 pub(crate) struct Recordings {
     /// Fetch a recording as sound; - is standard output
-    #[arg(long, value_names = ["NAME", "FILE"], num_args = 2)]
-    wav: Option<Vec<String>>,
+    #[arg(long, value_names = ["NAME", "FILE"], num_args = 2, value_parser = OsStringValueParser::new())]
+    wav: Option<Vec<OsString>>,
     /// Which side of it
     #[arg(long, value_name = "SIDE", default_value = "both", requires = "wav")]
     side: Which,
     /// Fetch a recording as tokens; - is standard output
-    #[arg(long, value_names = ["NAME", "FILE"], num_args = 2, conflicts_with = "wav")]
-    tokens: Option<Vec<String>>,
+    #[arg(long, value_names = ["NAME", "FILE"], num_args = 2, conflicts_with = "wav", value_parser = OsStringValueParser::new())]
+    tokens: Option<Vec<OsString>>,
+    /// Replace a file of the same kind that is there
+    #[arg(long, short)]
+    force: bool,
     /// Remove a recording for good
     #[arg(long, value_name = "NAME", conflicts_with_all = ["wav", "tokens"])]
     remove: Option<String>,
@@ -82,6 +87,11 @@ impl Record {
 }
 
 impl Recordings {
+    /// Whether it writes a file.
+    pub(super) fn writes(&self) -> bool {
+        self.wav.is_some() || self.tokens.is_some()
+    }
+
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
         let client = self.reach.started().await?;
         let side = match self.side {
@@ -90,8 +100,8 @@ impl Recordings {
             Which::Both => Side::Both,
         };
         match (&self.wav, &self.tokens, &self.remove) {
-            (Some(names), _, _) => fetch(&client, names, Some(side)).await,
-            (_, Some(names), _) => fetch(&client, names, None).await,
+            (Some(names), _, _) => fetch(&client, names, Some(side), self.force).await,
+            (_, Some(names), _) => fetch(&client, names, None, self.force).await,
             (_, _, Some(name)) => Ok(client.remove_recording(name).await?),
             _ => {
                 let recordings = client.recordings().await?;
@@ -102,14 +112,15 @@ impl Recordings {
 }
 
 /// Fetches a recording: as sound if a side is wanted, else as tokens.
-async fn fetch(client: &Client, names: &[String], side: Option<Side>) -> anyhow::Result<()> {
+async fn fetch(client: &Client, names: &[OsString], side: Option<Side>, force: bool) -> anyhow::Result<()> {
     let [name, file] = names else { anyhow::bail!("say which recording, and where it shall go: NAME FILE") };
-    // It never fails: any text names a place.
-    let Ok(place) = file.parse::<Place>();
-    let mut writer = Writer { output: place.write_bytes()?, failure: None };
+    let name = name.to_string_lossy();
+    let place = Place::from(file.clone());
+    let kind = if side.is_some() { Kind::Wav } else { Kind::Tokens };
+    let mut writer = Writer { output: place.claim(kind, &[], force)?.bytes()?, failure: None };
     let fetched = match side {
-        Some(side) => client.recording_wav(name, side, &mut writer).await,
-        None => client.recording_tokens(name, &mut writer).await,
+        Some(side) => client.recording_wav(&name, side, &mut writer).await,
+        None => client.recording_tokens(&name, &mut writer).await,
     };
     if let Some(failure) = writer.failure {
         return Err(failure);
@@ -117,7 +128,7 @@ async fn fetch(client: &Client, names: &[String], side: Option<Side>) -> anyhow:
     let length = fetched?;
     writer.output.finish()?;
     if !place.is_standard() {
-        print(&format!("{file}: {}\n", bytes(length)))?;
+        print(&format!("{place}: {}\n", bytes(length)))?;
     }
     Ok(())
 }

@@ -5,20 +5,25 @@ mod pool;
 mod walk;
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::BufReader,
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::Instant,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parlo_archive::{Archive, Coding, Options, State};
+use parlo_audio_io::{
+    AtomicFile, Channel,
+    output::{self, Kind, Replace},
+};
 use parlo_model::{Bundle, ModelError};
 
 use crate::{
+    Incomplete,
     encode::{Model, encode_file},
     place::Place,
     stop,
@@ -51,25 +56,30 @@ pub(crate) fn find(sounds: &Path) -> anyhow::Result<Walk> {
 /// Encodes the sound that was found under `sounds` into `tokens`, a folder that becomes like it, on `jobs` threads. `load` makes what
 /// each of them works with.
 ///
-/// What is there, whole, of this model and depth, and newer than its sound, is left alone: so a run that was ended or killed is gone
-/// on with by the next.
+/// What is there, whole, of this model and depth, and of just this sound, is left alone: so a run that was ended or killed is gone on
+/// with by the next. That it is of this sound is known by the time that the sound was changed, which its token file is given, and by
+/// the manifest.
 ///
 /// # Errors
-/// If the folder cannot be written, the model cannot be loaded, or a file failed; the others are encoded then.
+/// If the folder cannot be written, the model cannot be loaded, or a file failed; the others are encoded then. [`Incomplete`] if
+/// something was missing of a sound.
 pub(crate) fn run(
     found: Walk,
     sounds: &Path,
     tokens: &Path,
     jobs: usize,
+    channel: Channel,
     options: &Options,
     bundle: &Bundle,
     load: &(dyn Fn() -> Result<Model, ModelError> + Sync),
 ) -> anyhow::Result<()> {
     fs::create_dir_all(tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
-    let mut report = Report { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0 };
+    let mut report = Report { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0, damaged: 0 };
+    let known: HashMap<PathBuf, Entry> =
+        manifest::read(tokens).into_iter().map(|entry| (entry.tokens.clone(), entry)).collect();
     let mut open = Vec::new();
     for task in found.tasks {
-        match there(&task, sounds, tokens, bundle, options) {
+        match there(&task, sounds, tokens, bundle, options, &known) {
             Some(entry) => {
                 report.there += 1;
                 report.entries.push(entry);
@@ -77,34 +87,33 @@ pub(crate) fn run(
             None => open.push(task),
         }
     }
-    let stop = AtomicBool::new(false);
+    stop::be_patient();
     let started = Instant::now();
     let bar = progress(open.len() as u64);
     let centiseconds = AtomicU64::new(0);
-    listen(&stop, || {
-        pool::run(
-            &open,
-            jobs,
-            &stop,
-            || Ok(load()?),
-            |model, task| {
-                let entry = encode(model, task, sounds, tokens, options)?;
-                centiseconds.fetch_add((entry.seconds * 100.0) as u64, Ordering::Relaxed);
-                Ok(entry)
-            },
-            |task, result| {
-                let speech = centiseconds.load(Ordering::Relaxed) as f64 / 100.0;
-                bar.set_message(format!("{:.0} x real time", speech / started.elapsed().as_secs_f64().max(0.01)));
-                bar.inc(1);
-                report.take(task, result);
-            },
-        )
-    })?;
+    pool::run(
+        &open,
+        jobs,
+        &stop::is_asked,
+        || Ok(load()?),
+        |model, task| {
+            let made = encode(model, task, sounds, tokens, channel, options)?;
+            centiseconds.fetch_add((made.0.seconds * 100.0) as u64, Ordering::Relaxed);
+            Ok(made)
+        },
+        |task, result| {
+            let speech = centiseconds.load(Ordering::Relaxed) as f64 / 100.0;
+            bar.set_message(format!("{:.0} x real time", speech / started.elapsed().as_secs_f64().max(0.01)));
+            bar.inc(1);
+            report.take(task, result);
+        },
+    )?;
     bar.finish_and_clear();
     let left = open.len() - report.done(&open);
     report.write()?;
     report.tell(started.elapsed().as_secs_f64(), jobs, left);
     match (report.failures.len() + found.unread.len(), left) {
+        (0, 0) if report.damaged > 0 => Err(Incomplete.into()),
         (0, 0) => Ok(()),
         (0, _) => bail!("ended before all was done; the same command goes on"),
         (failed, _) => {
@@ -113,59 +122,70 @@ pub(crate) fn run(
     }
 }
 
-/// Runs `work` while requests to end set `stop`.
-fn listen<T>(stop: &AtomicBool, work: impl FnOnce() -> T) -> T {
-    let ended = tokio::sync::Notify::new();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            // Without one, a request to end ends the program at once, which loses nothing that is finished.
-            let Ok(runtime) = runtime else { return };
-            runtime.block_on(async {
-                tokio::select! {
-                    asked = stop::asked() => if asked.is_ok() {
-                        eprintln!("parlo: ending what has begun; the same command goes on later");
-                        stop.store(true, Ordering::Relaxed);
-                    },
-                    () = ended.notified() => {}
-                }
-            });
-        });
-        let result = work();
-        ended.notify_one();
-        result
-    })
-}
-
-fn encode(model: &mut Model, task: &Task, sounds: &Path, tokens: &Path, options: &Options) -> anyhow::Result<Entry> {
-    let output = tokens.join(&task.tokens);
+/// Encodes a sound; gives whether all of it was there.
+fn encode(
+    model: &mut Model,
+    task: &Task,
+    sounds: &Path,
+    tokens: &Path,
+    channel: Channel,
+    options: &Options,
+) -> anyhow::Result<(Entry, bool)> {
+    let (sound, output) = (sounds.join(&task.sound), tokens.join(&task.tokens));
     if let Some(folder) = output.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let mut reader = Place::File(sounds.join(&task.sound)).read_audio()?;
-    let mut out = Place::File(output).write_bytes()?;
+    output::check(&output, Kind::Tokens, &[&sound], Replace::OwnKind)?;
+    // Before it is read: what is changed meanwhile is encoded again by the next run.
+    let (sound_bytes, changed) = about(&sound)?;
+    let mut reader = Place::File(sound.clone()).read_audio(channel)?;
+    let unwritable = || format!("cannot write {}", output.display());
+    let mut out = AtomicFile::create(&output).with_context(unwritable)?;
     let summary = encode_file(&mut reader, &mut out, model, options, &mut |_| {})?;
-    out.finish()?;
-    if summary.damaged > 0 {
-        eprintln!("parlo: {} damaged packets of {} were left out", summary.damaged, sounds.join(&task.sound).display());
-    }
-    Ok(Entry {
-        sound: task.sound.clone(),
+    out.set_modified(changed).and_then(|()| out.commit()).with_context(unwritable)?;
+    let whole = summary.tell(&sound.display().to_string());
+    let entry = Entry {
+        sound: manifest::text(&task.sound),
         tokens: task.tokens.clone(),
         seconds: summary.seconds,
         frames: summary.frames,
         depth: options.depth,
         bytes: summary.bytes,
         tokens_id: model.bundle().tokens().to_string(),
-    })
+        sound_bytes,
+        sound_changed_us: manifest::time(changed),
+    };
+    Ok((entry, whole))
+}
+
+/// Length of a file, and when it was changed.
+fn about(file: &Path) -> anyhow::Result<(u64, SystemTime)> {
+    let unread = || format!("cannot read {}", file.display());
+    let metadata = fs::metadata(file).with_context(unread)?;
+    Ok((metadata.len(), metadata.modified().with_context(unread)?))
 }
 
 /// The entry of what an earlier run has made, if it is as this one would make it.
-fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &Options) -> Option<Entry> {
+fn there(
+    task: &Task,
+    sounds: &Path,
+    tokens: &Path,
+    bundle: &Bundle,
+    options: &Options,
+    known: &HashMap<PathBuf, Entry>,
+) -> Option<Entry> {
     let output = tokens.join(&task.tokens);
-    let about = fs::metadata(&output).ok()?;
-    let changed = fs::metadata(sounds.join(&task.sound)).and_then(|sound| sound.modified()).ok()?;
-    if about.modified().ok()? < changed {
+    let (bytes, written) = about(&output).ok()?;
+    let (sound_bytes, changed) = about(&sounds.join(&task.sound)).ok()?;
+    let (sound, sound_changed_us) = (manifest::text(&task.sound), manifest::time(changed));
+    // Newer or older: a sound that has another time is another sound. Where files were copied without their times, the manifest tells;
+    // where a run was killed before it wrote that, their times do.
+    let same_time = manifest::time(written) == sound_changed_us;
+    let of_this = known.get(&task.tokens).map_or(same_time, |entry| {
+        entry.sound == sound
+            && (same_time || (entry.sound_bytes, entry.sound_changed_us) == (sound_bytes, sound_changed_us))
+    });
+    if !of_this {
         return None;
     }
     let archive = Archive::open(BufReader::new(File::open(&output).ok()?)).ok()?;
@@ -176,13 +196,15 @@ fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &O
         return None;
     }
     Some(Entry {
-        sound: task.sound.clone(),
+        sound,
         tokens: task.tokens.clone(),
         seconds: archive.samples()? as f64 / f64::from(header.sample_rate),
         frames: archive.frames(archive.header().streams.first()?.number),
         depth: options.depth,
-        bytes: about.len(),
+        bytes,
         tokens_id: bundle.tokens().to_string(),
+        sound_bytes,
+        sound_changed_us,
     })
 }
 
@@ -194,17 +216,20 @@ struct Report<'a> {
     there: usize,
     /// Speech that this run has encoded, s.
     fresh_s: f64,
+    /// Sounds of which something was missing.
+    damaged: usize,
 }
 
 impl Report<'_> {
-    fn take(&mut self, task: &Task, result: anyhow::Result<Entry>) {
+    fn take(&mut self, task: &Task, result: anyhow::Result<(Entry, bool)>) {
         match result {
-            Ok(entry) => {
+            Ok((entry, whole)) => {
+                self.damaged += usize::from(!whole);
                 self.fresh_s += entry.seconds;
                 self.entries.push(entry);
             }
             Err(error) => {
-                self.failures.push(Failure { sound: task.sound.clone(), reason: format!("{error:#}") });
+                self.failures.push(Failure { sound: manifest::text(&task.sound), reason: format!("{error:#}") });
             }
         }
     }
@@ -238,11 +263,14 @@ impl Report<'_> {
         if self.there > 0 {
             eprintln!("{} were there already", self.there);
         }
+        if self.damaged > 0 {
+            eprintln!("{} are damaged: what was there of them is encoded", self.damaged);
+        }
         if left > 0 {
             eprintln!("{left} are still to be done");
         }
         for failure in self.failures.iter().take(SHOWN) {
-            eprintln!("failed: {}: {}", failure.sound.display(), failure.reason);
+            eprintln!("failed: {}: {}", failure.sound, failure.reason);
         }
         if self.failures.len() > SHOWN {
             eprintln!("... and {} more", self.failures.len() - SHOWN);

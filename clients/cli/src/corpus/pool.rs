@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::anyhow;
 
-/// Does `tasks` on `jobs` threads, in their order, until `stop` is set; then those that have begun are ended and no more begin.
+/// Does `tasks` on `jobs` threads, in their order, until `stop` says so; then those that have begun are ended and no more begin.
 /// `worker` makes what each thread works with, once. `done` is told on this thread, in the order in which they end.
 ///
 /// A worker that panics fails its task and is made anew: one strange file must not end a night's work.
@@ -21,26 +21,26 @@ use anyhow::anyhow;
 pub(super) fn run<T: Sync, W, D: Send>(
     tasks: &[T],
     jobs: usize,
-    stop: &AtomicBool,
+    stop: &(dyn Fn() -> bool + Sync),
     worker: impl Fn() -> anyhow::Result<W> + Sync,
     work: impl Fn(&mut W, &T) -> anyhow::Result<D> + Sync,
     mut done: impl FnMut(&T, anyhow::Result<D>),
 ) -> anyhow::Result<()> {
-    let next = AtomicUsize::new(0);
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (send, results) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, tasks.len().max(1)) {
-            let (send, next, worker, work) = (send.clone(), &next, &worker, &work);
+            let (send, next, failed, worker, work) = (send.clone(), &next, &failed, &worker, &work);
             scope.spawn(move || {
                 let mut own = None;
-                while !stop.load(Ordering::Relaxed) {
+                while !stop() && !failed.load(Ordering::Relaxed) {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(task) = tasks.get(place) else { return };
                     if own.is_none() {
                         match worker() {
                             Ok(made) => own = Some(made),
                             Err(error) => {
-                                stop.store(true, Ordering::Relaxed);
+                                failed.store(true, Ordering::Relaxed);
                                 let _ = send.send(Err(error));
                                 return;
                             }
@@ -80,7 +80,7 @@ mod tests {
         let result = run(
             &tasks,
             jobs,
-            stop,
+            &|| stop.load(Ordering::Relaxed),
             || Ok(0_usize),
             |_, &task| match task {
                 _ if Some(task) == until => {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_cannot_be_made_ends_all() {
-        let (tasks, stop) = ([1, 2, 3], AtomicBool::new(false));
+        let (tasks, stop) = ([1, 2, 3], || false);
         let none = || -> anyhow::Result<()> { bail!("no model") };
         let result = run(&tasks, 2, &stop, none, |(), _| Ok(()), |_, _| panic!("nothing can be done"));
         assert_eq!(result.unwrap_err().to_string(), "no model");

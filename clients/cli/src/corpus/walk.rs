@@ -1,11 +1,13 @@
 //! Which files of a folder hold sound, and what their token files shall be called.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
+
+use super::manifest::text;
 
 /// What the names of sound files end in, without regard to case.
 const ENDINGS: [&str; 7] = ["wav", "flac", "mp3", "ogg", "oga", "opus", "wave"];
@@ -62,24 +64,39 @@ fn is_sound(path: &Path) -> bool {
     !hidden && ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// `a.wav` becomes `a.ptk`; where `a.flac` lies beside it, `a.wav.ptk` and `a.flac.ptk`.
+/// `a.wav` becomes `a.ptk`; where `a.flac` lies beside it, `a.wav.ptk` and `a.flac.ptk`. No two have the same name, whatever lies
+/// there, nor names that differ in the case of letters only. Names are UTF-8, so that lists can hold them: other bytes become `%`
+/// and two digits.
 fn named(sounds: Vec<PathBuf>) -> Vec<Task> {
-    let mut claims: HashMap<PathBuf, usize> = HashMap::new();
-    for sound in &sounds {
-        *claims.entry(sound.with_extension("ptk")).or_default() += 1;
+    let short: Vec<PathBuf> = sounds.iter().map(|sound| text(sound.with_extension("ptk")).into()).collect();
+    let whole: Vec<PathBuf> = sounds.iter().map(|sound| format!("{}.ptk", text(sound)).into()).collect();
+    let folded = |name: &PathBuf| name.to_string_lossy().to_lowercase();
+    let mut is_short = vec![true; sounds.len()];
+    // Each round makes at least one name longer, or is the last.
+    loop {
+        let mut claims: HashMap<String, Vec<usize>> = HashMap::new();
+        for n in 0..sounds.len() {
+            claims.entry(folded(if is_short[n] { &short[n] } else { &whole[n] })).or_default().push(n);
+        }
+        let clashes = claims.values().filter(|names| names.len() > 1).flatten().copied();
+        let longer: Vec<usize> = clashes.filter(|&n| is_short[n]).collect();
+        if longer.is_empty() {
+            break;
+        }
+        longer.into_iter().for_each(|n| is_short[n] = false);
     }
-    let task = |sound: PathBuf| {
-        let short = sound.with_extension("ptk");
-        let tokens = if claims[&short] == 1 {
-            short
-        } else {
-            let mut whole = sound.clone().into_os_string();
-            whole.push(".ptk");
-            whole.into()
-        };
+    let mut taken = HashSet::new();
+    let task = |(n, sound): (usize, PathBuf)| {
+        let mut tokens = if is_short[n] { short[n].clone() } else { whole[n].clone() };
+        // Of names that differ in case only, or in what `%` stands for, the later ones are numbered.
+        let mut number = 2;
+        while !taken.insert(folded(&tokens)) {
+            tokens = format!("{}.{number}.ptk", text(&sound)).into();
+            number += 1;
+        }
         Task { sound, tokens }
     };
-    sounds.into_iter().map(task).collect()
+    sounds.into_iter().enumerate().map(task).collect()
 }
 
 #[cfg(test)]
@@ -108,6 +125,36 @@ mod tests {
             ]
         );
         assert!(found.unread.is_empty());
+    }
+
+    #[test]
+    fn every_sound_has_a_name_of_its_own() {
+        let names = |sounds: &[&str]| -> Vec<String> {
+            let tasks = named(sounds.iter().map(PathBuf::from).collect());
+            tasks.iter().map(|task| task.tokens.to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&["a.flac", "a.wav", "a.wav.wav"]), ["a.flac.ptk", "a.wav.ptk", "a.wav.wav.ptk"]);
+        assert_eq!(names(&["a.wav", "a.wav.wav"]), ["a.ptk", "a.wav.ptk"]);
+        assert_eq!(names(&["A.wav", "a.wav"]), ["A.wav.ptk", "a.wav.2.ptk"]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let odd = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+            let tasks = named(vec![odd(b"M\xFCn/a.wav"), odd(b"M\xFCn.wav"), odd(b"M%FCn.wav")]);
+            let tokens: Vec<_> = tasks.iter().map(|task| task.tokens.to_str().unwrap()).collect();
+            assert_eq!(tokens, ["M%FCn/a.ptk", "M%FCn.wav.ptk", "M%FCn.wav.2.ptk"]);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_two_sounds_share_a_name(
+            stems in proptest::collection::btree_set("[abA%]{1,2}(\\.(wav|flac|ptk|2)){0,2}\\.(wav|mp3|WAV)", 1..12),
+        ) {
+            let tasks = named(stems.iter().map(PathBuf::from).collect());
+            let names: HashSet<String> = tasks.iter().map(|task| task.tokens.to_string_lossy().to_lowercase()).collect();
+            proptest::prop_assert_eq!(names.len(), stems.len());
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use parlo_archive::{Archive, ArchiveError};
+use parlo_audio_io::output::Kind;
 
 use super::{Opened, Stretch};
 use crate::{
@@ -17,7 +18,9 @@ pub(super) fn cut(
     stretch: Stretch,
     bundle: Option<&Path>,
     keep_going: bool,
+    force: bool,
 ) -> anyhow::Result<()> {
+    let claim = output.claim(Kind::Tokens, &[input], force)?;
     let mut opened = Opened::new(input)?;
     opened.check(keep_going)?;
     stretch.check(opened.archive.duration_ms())?;
@@ -25,7 +28,7 @@ pub(super) fn cut(
     let tokens = archive.header().tokens.clone();
     // Without the model, blocks can still be taken whole.
     let found = codec::bundle_of(&tokens, name, bundle);
-    let mut out = output.write_bytes()?;
+    let mut out = claim.bytes()?;
     let made = match &found {
         Ok(bundle) => {
             let mut coder = parlo_archive::coder(bundle, tokens.coding)?;
@@ -42,14 +45,15 @@ pub(super) fn cut(
     }
 }
 
-pub(super) fn cat(inputs: &[Place], output: &Place, keep_going: bool) -> anyhow::Result<()> {
+pub(super) fn cat(inputs: &[Place], output: &Place, keep_going: bool, force: bool) -> anyhow::Result<()> {
+    let claim = output.claim(Kind::Tokens, &inputs.iter().collect::<Vec<_>>(), force)?;
     let mut archives: Vec<Archive<Box<dyn Anywhere>>> = Vec::new();
     for input in inputs {
         let opened = Opened::new(input)?;
         opened.check(keep_going)?;
         archives.push(opened.archive);
     }
-    let mut out = output.write_bytes()?;
+    let mut out = claim.bytes()?;
     match parlo_archive::join(&mut archives, &mut out) {
         Ok(_) => out.finish(),
         Err(error @ ArchiveError::Write(_)) => Err(codec::named(error.into(), output)),

@@ -5,6 +5,7 @@ use std::{io::Write, ops::ControlFlow, path::PathBuf};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use parlo_archive::{Archive, ArchiveError, Coder, TimedFrame};
+use parlo_audio_io::output::Kind;
 use serde_json::json;
 
 use super::{Opened, Stretch, info::mark, npz::Zip};
@@ -20,7 +21,7 @@ npz    for each stream the arrays NAME.codes (int16 or int32 [K, T]; -1 where a 
        and NAME.marks (uint8 [T], as in docs/file.md); and sample_rate, frame_samples, sizes
 jsonl  one object a line: {\"stream\": \"said\", \"time\": 1.5, \"mark\": \"real\", \"codes\": [1, 2]}, times in seconds
 csv    stream, time, mark, code_1, ..., code_K
-wav    the sound, as parlo decode makes it")]
+wav    the sound, as parlo decode makes it; flac and opus likewise")]
 pub(crate) struct Export {
     /// Token file; - is standard input
     input: Place,
@@ -37,6 +38,9 @@ pub(crate) struct Export {
     /// Of a damaged or unfinished file, take what lies before the damage
     #[arg(long)]
     keep_going: bool,
+    /// Replace a file of the same kind that is there
+    #[arg(long, short)]
+    force: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,13 +53,39 @@ enum Form {
     Csv,
     /// Sound
     Wav,
+    /// Sound
+    Flac,
+    /// Sound
+    #[value(alias = "ogg")]
+    Opus,
+}
+
+impl Form {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Npz => Kind::Npz,
+            Self::Jsonl => Kind::Json,
+            Self::Csv => Kind::Csv,
+            Self::Wav => Kind::Wav,
+            Self::Flac => Kind::Flac,
+            Self::Opus => Kind::Opus,
+        }
+    }
 }
 
 impl Export {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let form = self.form()?;
-        if form == Form::Wav {
-            return decode::run(&self.input, &self.output, self.bundle.as_deref(), self.keep_going, self.stretch);
+        let claim = self.output.claim(form.kind(), &[&self.input], self.force)?;
+        if matches!(form, Form::Wav | Form::Flac | Form::Opus) {
+            // Sound is written as the name says; WAV where it says nothing.
+            if form != Form::Wav
+                && !matches!(&self.output, Place::File(path) if Kind::of_suffix(path) == Some(form.kind()))
+            {
+                bail!("{} can only be written to a file that is called so", form.kind());
+            }
+            let bundle = self.bundle.as_deref();
+            return decode::run(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
         }
         let Opened { name, mut archive } = {
             let opened = Opened::new(&self.input)?;
@@ -65,7 +95,7 @@ impl Export {
         let tokens = archive.header().tokens.clone();
         let bundle = codec::bundle_of(&tokens, &name, self.bundle.as_deref())?;
         let mut coder = parlo_archive::coder(&bundle, tokens.coding)?;
-        let mut out = self.output.write_bytes()?;
+        let mut out = claim.bytes()?;
         let written = match form {
             Form::Npz => self.npz(&mut archive, &mut coder, &mut out),
             _ => self.lines(&mut archive, &mut coder, form, &mut out),
@@ -86,7 +116,9 @@ impl Export {
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
         match Form::from_str(ending, true) {
             Ok(form) => Ok(form),
-            Err(_) => bail!("{name} does not tell in which form it shall be; say --as npz, jsonl, csv or wav"),
+            Err(_) => {
+                bail!("{name} does not tell in which form it shall be; say --as npz, jsonl, csv, wav, flac or opus")
+            }
         }
     }
 

@@ -1,11 +1,17 @@
 //! `parlo verify` and `parlo repair`.
 
-use anyhow::bail;
-use parlo_archive::{Loss, survey};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use parlo_archive::{Archive, Coder, Loss, survey};
+use parlo_audio_io::output::{self, Kind, Replace};
 
 use super::Opened;
 use crate::{
-    codec,
+    Incomplete, codec,
     control::print,
     place::Place,
     words::{bytes, clock},
@@ -50,33 +56,115 @@ pub(super) fn verify(inputs: &[Place]) -> anyhow::Result<()> {
     }
 }
 
-pub(super) fn repair(input: &Place, output: Option<&Place>) -> anyhow::Result<()> {
+pub(super) fn repair(input: &Place, output: Option<&Place>, force: bool) -> anyhow::Result<()> {
     let mut opened = Opened::new(input)?;
     let Some(output) = output.or_else(|| (!input.is_standard()).then_some(input)) else {
         bail!("standard input cannot be mended in its place; name a file with --output, or - for standard output");
     };
-    let name = &opened.name;
+    let in_place = match (input, output) {
+        (Place::File(input), Place::File(output)) => input == output || output::is_same(input, output),
+        _ => false,
+    };
+    // The damaged file is kept under another name.
+    let claim = match (in_place, output) {
+        (true, Place::File(path)) => {
+            output::check(path, Kind::Tokens, &[], Replace::OwnKind)?;
+            output.claim_in_place()
+        }
+        _ => output.claim(Kind::Tokens, &[input], force)?,
+    };
+    let name = opened.name.clone();
     // Damage behind an index shows only when all is read.
     let whole = opened.archive.has_end_mark() && survey(&mut opened.archive, None)?.faults.is_empty();
-    if whole && output == input {
+    if whole && in_place {
         return print(&format!("{name} is whole: nothing to repair\n"));
     }
-    let mut out = output.write_bytes()?;
-    let repair = parlo_archive::repair(&mut opened.archive, &mut out);
+    let tokens = opened.archive.header().tokens.clone();
+    let bundle = codec::bundle_of(&tokens, &name, None);
+    let coder = bundle.map_err(|error| error.to_string());
+    let coder =
+        coder.and_then(|bundle| parlo_archive::coder(&bundle, tokens.coding).map_err(|error| error.to_string()));
+    let (mut coder, without) = match coder {
+        Ok(coder) => (Some(coder), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    // Held until it is known to be right: a token file is small.
+    let mut made = Vec::new();
+    let repair = parlo_archive::repair(&mut opened.archive, coder.as_mut(), &mut made);
     let repair = repair.map_err(|error| codec::named(error.into(), output))?;
+    verified(&name, &made, coder.as_mut())?;
+    let mut out = claim.bytes()?;
+    out.put(&made)?;
+    let kept = match input {
+        Place::File(path) if in_place => Some(keep(path)?),
+        _ => None,
+    };
     out.finish()?;
-    let saved = format!(
+    let mut said = format!(
         "{name}: saved {} of speech ({} frames, {})\n",
         clock(repair.made.duration_ms as f64 / 1000.0),
         repair.made.frames,
         bytes(repair.made.bytes)
     );
-    let losses: String = repair.losses.iter().map(|loss| format!("{name}: {}\n", told(loss))).collect();
-    if output.is_standard() {
-        eprint!("{saved}{losses}");
-        return Ok(());
+    if repair.mended > 0 {
+        said.push_str(&format!("{name}: {} damaged blocks are again as they were\n", repair.mended));
     }
-    print(&(saved + &losses))
+    repair.losses.iter().for_each(|loss| said.push_str(&format!("{name}: {}\n", told(loss))));
+    if let (Some(reason), false) = (without, repair.losses.is_empty()) {
+        said.push_str(&format!("{name}: more could be saved with its model: {reason}\n"));
+    }
+    if let Some(kept) = kept {
+        said.push_str(&format!("{name}: the damaged file is kept as {}\n", kept.display()));
+    }
+    if output.is_standard() {
+        eprint!("{said}");
+    } else {
+        print(&said)?;
+    }
+    if repair.losses.is_empty() { Ok(()) } else { Err(Incomplete.into()) }
+}
+
+/// Reads what was made, before anything is replaced by it.
+fn verified(name: &str, made: &[u8], coder: Option<&mut Coder>) -> anyhow::Result<()> {
+    let mut archive = Archive::open(io::Cursor::new(made)).context("what was saved cannot be read")?;
+    match &survey(&mut archive, coder)?.faults[..] {
+        [] => Ok(()),
+        [fault, ..] => bail!("{name}: what was saved of it is not whole ({fault}), so that nothing was written"),
+    }
+}
+
+/// Gives a file another name beside its own, which no other file has: `talk.damaged.ptk`.
+fn keep(file: &Path) -> anyhow::Result<PathBuf> {
+    // What a link points to is what is replaced.
+    let own = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
+    for number in 1..10_000 {
+        let mut name = own.file_stem().unwrap_or_default().to_owned();
+        name.push(if number == 1 { ".damaged".to_owned() } else { format!(".damaged-{number}") });
+        if let Some(suffix) = own.extension() {
+            name.push(".");
+            name.push(suffix);
+        }
+        let kept = own.with_file_name(name);
+        let done = match fs::hard_link(&own, &kept) {
+            // Some file systems have no links.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => copy_new(&own, &kept),
+            done => done,
+        };
+        match done {
+            Ok(()) => return Ok(kept),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot keep the damaged file as {}", kept.display()));
+            }
+        }
+    }
+    bail!("there are too many damaged files beside {}", file.display())
+}
+
+fn copy_new(from: &Path, to: &Path) -> io::Result<()> {
+    let mut to = fs::File::create_new(to)?;
+    io::copy(&mut fs::File::open(from)?, &mut to)?;
+    to.sync_all()
 }
 
 fn told(loss: &Loss) -> String {
@@ -85,5 +173,6 @@ fn told(loss: &Loss) -> String {
         Some(frames) => format!("{frames} frames"),
         None => "it is not known how much".to_owned(),
     };
-    format!("lost {} at byte {}, {:.1} s in ({frames})", bytes(loss.bytes), loss.at, loss.seconds)
+    let saved = if loss.saved > 0 { format!("; {} frames before it are saved", loss.saved) } else { String::new() };
+    format!("lost {} at byte {}, {:.1} s in ({frames}{saved})", bytes(loss.bytes), loss.at, loss.seconds)
 }

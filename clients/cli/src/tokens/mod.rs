@@ -36,13 +36,16 @@ pub(crate) enum Verb {
         #[arg(required = true)]
         inputs: Vec<Place>,
     },
-    /// Save what is whole of a damaged or unfinished token file
+    /// Save what is whole of a damaged or unfinished token file; exit code 3 if something is lost
     Repair {
         /// Token file; - is standard input
         input: Place,
-        /// Where to; - is standard output. By default in place of the damaged one, once all is saved
+        /// Where to; - is standard output. By default in place of the damaged one, which is kept beside it as NAME.damaged.ptk
         #[arg(long, short, value_name = "FILE")]
         output: Option<Place>,
+        /// Replace a token file that is there, of the name that --output says
+        #[arg(long, short, requires = "output")]
+        force: bool,
     },
     /// Keep a part of a token file. Sound is not decoded
     Cut {
@@ -58,6 +61,9 @@ pub(crate) enum Verb {
         /// Of a damaged or unfinished file, take what lies before the damage
         #[arg(long)]
         keep_going: bool,
+        /// Replace a token file that is there
+        #[arg(long, short)]
+        force: bool,
     },
     /// Join token files, one after another. Sound is not decoded
     Cat {
@@ -70,6 +76,9 @@ pub(crate) enum Verb {
         /// Of damaged or unfinished files, take what lies before the damage
         #[arg(long)]
         keep_going: bool,
+        /// Replace a token file that is there
+        #[arg(long, short)]
+        force: bool,
     },
     /// Write the codes of a token file for other programs: NumPy, JSON lines, CSV; or its sound
     Export(export::Export),
@@ -80,11 +89,11 @@ impl Verb {
         match self {
             Self::Info { input, bundle, json } => info::run(&input, bundle.as_deref(), json),
             Self::Verify { inputs } => mend::verify(&inputs),
-            Self::Repair { input, output } => mend::repair(&input, output.as_ref()),
-            Self::Cut { input, output, stretch, bundle, keep_going } => {
-                edit::cut(&input, &output, stretch, bundle.as_deref(), keep_going)
+            Self::Repair { input, output, force } => mend::repair(&input, output.as_ref(), force),
+            Self::Cut { input, output, stretch, bundle, keep_going, force } => {
+                edit::cut(&input, &output, stretch, bundle.as_deref(), keep_going, force)
             }
-            Self::Cat { inputs, output, keep_going } => edit::cat(&inputs, &output, keep_going),
+            Self::Cat { inputs, output, keep_going, force } => edit::cat(&inputs, &output, keep_going, force),
             Self::Export(export) => export.run(),
         }
     }

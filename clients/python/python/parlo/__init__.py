@@ -20,6 +20,7 @@ if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from parlo._native import BundleError, FileError, ParloError, __version__
+from parlo.audio import AudioWarning, Sound, read_audio
 from parlo.codec import Codec, Decoder, Encoder
 from parlo.files import Mark, Stream, TokenFile, Tokens, open, write
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from parlo.feed import Frame, feed  # type: ignore[import-not-found, unused-ignore]
 
 __all__ = [
+    "AudioWarning",
     "BundleError",
     "Codec",
     "Decoder",
@@ -35,12 +37,14 @@ __all__ = [
     "Frame",
     "Mark",
     "ParloError",
+    "Sound",
     "Stream",
     "TokenFile",
     "Tokens",
     "__version__",
     "feed",
     "open",
+    "read_audio",
     "write",
 ]
 

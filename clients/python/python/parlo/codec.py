@@ -412,6 +412,10 @@ def _threads(threads: int | None) -> int:
     return number
 
 
+# A recording shorter than this, beside more of them than this, is meant to be samples by channels.
+MOST_CHANNELS = 64
+
+
 def _mono(wave: NDArray[np.float32], what: str) -> NDArray[np.float32]:
     """One recording, [N], of [N], [1, N] or [1, 1, N]."""
     if wave.ndim in (1, 2, 3) and all(size == 1 for size in wave.shape[:-1]):
@@ -431,6 +435,13 @@ def _batch(wav: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ValueError(f"wav has shape {list(wav.shape)}, {wav.shape[1]} channels: mix them to one first, wav.mean(1)")
     if wav.ndim not in (1, 2, 3):
         raise ValueError(f"wav has shape {list(wav.shape)}; [B, 1, N], [B, N] or [N] is expected")
+    if wav.ndim == 2 and wav.shape[1] <= MOST_CHANNELS < wav.shape[0]:
+        raise ValueError(
+            f"wav has shape {list(wav.shape)}, which would be {wav.shape[0]} recordings of {wav.shape[1]} samples; if it is one "
+            f"recording, [samples, channels], choose a channel, wav[:, 0], or mix them, wav.mean(1)"
+        )
+    if wav.ndim == 3 and wav.shape[2] <= MOST_CHANNELS < wav.shape[0]:
+        raise ValueError(f"wav has shape {list(wav.shape)}; [B, 1, N], [B, N] or [N] is expected, samples last")
     if wav.size == 0:
         raise ValueError(f"wav is empty, it has shape {list(wav.shape)}: there is nothing to encode")
     return wav.reshape(-1, wav.shape[-1])

@@ -276,7 +276,7 @@ def write(
     Parameters
     ----------
     path
-        The file; one that is there is replaced.
+        The file. A token file that is there is replaced; anything else is left as it is.
     codes
         [K, T] or [1, K, T], any integers, all there (no -1).
     codec
@@ -294,7 +294,9 @@ def write(
     Raises
     ------
     TypeError, ValueError
-        If codes, samples or metadata are not possible.
+        If codes, samples or metadata are not possible, or the path's suffix is that of sound or of something else.
+    FileExistsError
+        If there is a file that is no token file.
     OSError
         If the file cannot be written. What was there is as before.
     """

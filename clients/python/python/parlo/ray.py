@@ -105,7 +105,7 @@ def encode(
     batch
         Recordings that a worker takes at once, and does again if it dies meanwhile (those that are written are not).
     read
-        How sound is read, for what `soundfile` does not read. It runs in the workers.
+        How sound is read, for what `parlo.read_audio` does not read. It runs in the workers.
     progress
         Called with how many recordings are done, and how many there are.
 
@@ -194,12 +194,9 @@ def encode(
 
 
 def read_sound(path: Path) -> Sound:
-    """Sound of a file that libsndfile reads: WAV, FLAC, Ogg (Vorbis, Opus), MP3. Float32 [N], channels mixed, and its rate."""
-    soundfile = need("soundfile", "soundfile>=0.12", "reading sound")
-    with soundfile.SoundFile(path) as file:
-        # Mixed piece by piece, so that only one channel is held.
-        parts = [block.mean(axis=1) for block in file.blocks(1 << 20, dtype="float32", always_2d=True)]
-        return np.concatenate(parts or [np.zeros(0, np.float32)]), int(file.samplerate)
+    """Sound of a file as `parlo.read_audio` reads it: float32 [N], and its rate."""
+    samples, rate = parlo.read_audio(path)
+    return samples, rate
 
 
 def _recordings(source: Any) -> Iterator[tuple[str, str]]:

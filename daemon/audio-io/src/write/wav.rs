@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{AtomicFile, AudioError, Format};
+use super::sixteen;
+use crate::{AtomicFile, AudioError, Format};
 
 /// Bytes before the samples.
 const HEADER: usize = 44;
@@ -67,11 +68,7 @@ impl WavWriter {
     /// If they cannot be written, or a file has reached 4 GiB.
     pub fn write(&mut self, samples: &[f32]) -> Result<(), AudioError> {
         self.block.clear();
-        self.block.extend(samples.iter().flat_map(|&sample| {
-            // A cast of NaN gives 0, and the clamp keeps the rest in range.
-            let scaled = (sample * 32768.0).round().clamp(-32768.0, 32767.0);
-            (scaled as i16).to_le_bytes()
-        }));
+        self.block.extend(samples.iter().flat_map(|&sample| sixteen(sample).to_le_bytes()));
         let length = self.block.len() as u64;
         if let Out::File(file) = &self.out
             && self.bytes + length > MAX_DATA

@@ -4,9 +4,25 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tempfile::NamedTempFile;
+
+/// Temporary files of this process that have no name of their own yet; none once they were removed for good.
+static TEMPORARY: Mutex<Option<Vec<PathBuf>>> = Mutex::new(Some(Vec::new()));
+
+fn temporary() -> MutexGuard<'static, Option<Vec<PathBuf>>> {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all files that are not whole, and lets no more begin: the program is about to end, without unwinding its threads.
+pub fn remove_temporary() {
+    for file in temporary().take().unwrap_or_default() {
+        // What cannot be removed stays; nobody is left to be told.
+        let _ = std::fs::remove_file(file);
+    }
+}
 
 /// A file that is written under a temporary name in the same folder, and takes its own name when it is whole. Dropped
 /// before that, it leaves nothing behind, and whatever had the name before is untouched.
@@ -51,7 +67,12 @@ impl AtomicFile {
         let created = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
         builder.permissions(created);
+        // Known before anybody can ask for its removal.
+        let mut all = temporary();
+        let Some(names) = &mut *all else { return Err(io::ErrorKind::Interrupted.into()) };
         let file = builder.tempfile_in(folder)?;
+        names.push(file.path().to_owned());
+        drop(all);
         if let Ok(metadata) = present {
             file.as_file().set_permissions(metadata.permissions())?;
         }
@@ -61,6 +82,16 @@ impl AtomicFile {
     /// The name that it will have.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Sets the time at which it was changed last. Of devices and pipes there is none.
+    ///
+    /// # Errors
+    /// If what was written cannot be brought out, or its folder keeps no times.
+    pub fn set_modified(&mut self, time: std::time::SystemTime) -> io::Result<()> {
+        let Out::Temporary { file, .. } = &mut self.out else { return Ok(()) };
+        file.flush()?;
+        file.get_ref().as_file().set_modified(time)
     }
 
     /// Writes over the first bytes, and goes back to the end. Devices and pipes have no start to go back to: they are left.
@@ -78,13 +109,32 @@ impl AtomicFile {
     ///
     /// # Errors
     /// If the rest cannot be written or the file not be renamed; it is gone then.
-    pub fn commit(self) -> io::Result<()> {
-        match self.out {
-            Out::InPlace(mut file) => file.flush(),
+    pub fn commit(mut self) -> io::Result<()> {
+        match &mut self.out {
+            Out::InPlace(file) => file.flush(),
             Out::Temporary { file, target } => {
-                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.persist(target).map(drop).map_err(|error| error.error)
+                file.flush()?;
+                // Under the lock: it is either still to be removed, or has its name.
+                let mut all = temporary();
+                let Some(names) = &mut *all else { return Err(io::ErrorKind::Interrupted.into()) };
+                let from = file.get_ref().path().to_owned();
+                std::fs::rename(&from, target)?;
+                names.retain(|name| *name != from);
+                file.get_mut().disable_cleanup(true);
+                Ok(())
             }
+        }
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Out::Temporary { file, .. } = &mut self.out
+            && let Some(names) = &mut *temporary()
+        {
+            let own = file.get_ref().path();
+            // It is removed itself when its field is dropped; it may not be there to be removed twice.
+            names.retain(|name| name != own);
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use crate::output::OutputError;
+
 /// Why sound cannot be had, or cannot be kept. One sentence each: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,16 +28,17 @@ pub enum AudioError {
     /// A sound file without a single sample.
     #[error("{0} holds no sound: not a single sample")]
     NoSamples(String),
-    /// It ends before its own header says it would, or in the middle of a packet.
-    #[error("{name} breaks off after {seconds:.1} s: {reason}; it is not whole, or not in one piece")]
-    Truncated {
+    /// Sound that cannot be taken as it is, or not written as asked.
+    #[error("{name}: {reason}")]
+    Unusable {
         /// File, or "standard input".
         name: String,
-        /// How much there was.
-        seconds: f64,
-        /// How it is known.
+        /// Why, and what is possible.
         reason: String,
     },
+    /// A file that is not to be written there.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// No device at all.
     #[error(
         "there is no sound {direction} here ({reason}); plug one in, start the sound server, or use file:PATH or none"
