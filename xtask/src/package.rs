@@ -118,7 +118,7 @@ fn deb(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
     remove(out, "deb")?;
     let file = out.join(format!("parlo_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
     let mut build = Command::new("dpkg-deb");
-    build.env("SOURCE_DATE_EPOCH", epoch.to_string()).args(["--root-owner-group", "-Zxz", "--build"]);
+    build.env("SOURCE_DATE_EPOCH", epoch.to_string()).args(["--root-owner-group", "-Zxz", "-z2", "--build"]);
     run_quietly("packing the .deb", build.arg(&staged).arg(&file))?;
     Ok(file)
 }
@@ -141,7 +141,7 @@ fn dependencies(staged: &Path) -> anyhow::Result<String> {
     fs::create_dir_all(scratch.join("debian"))?;
     fs::write(scratch.join("debian/control"), "Source: parlo\n\nPackage: parlo\nArchitecture: any\n")?;
     let mut look = Command::new("dpkg-shlibdeps");
-    look.current_dir(&scratch).args(["-O", "--ignore-missing-info"]);
+    look.current_dir(&scratch).args(["-O", "--ignore-missing-info", "--warnings=0"]);
     for name in install::PROGRAMS {
         look.arg("-e").arg(staged.join("usr/bin").join(name));
     }
