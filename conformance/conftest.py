@@ -9,8 +9,11 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from ptk import TokenFile
-from reference import Bundle
+# Before the library is loaded, by `reference`: it reports to its vendor otherwise.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+from ptk import TokenFile  # noqa: E402
+from reference import Bundle  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLES = sorted(path.parent for path in ROOT.glob("model/bundles/*/manifest.toml"))

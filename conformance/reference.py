@@ -1,6 +1,7 @@
 """A bundle run by its manifest alone: one frame a call, the greedy walk over the codebooks, numpy and ONNX Runtime."""
 
 import hashlib
+import shutil
 import tomllib
 from functools import cached_property
 
@@ -21,8 +22,19 @@ class Bundle:
         self.manifest = manifest = tomllib.loads(text.decode())
         self.sample_rate = manifest["audio"]["sample_rate"]
         self.frame_samples = manifest["audio"]["frame_samples"]
-        self.delay_samples = manifest["audio"]["delay_samples"]
+        if manifest["format"] == 1:
+            self.delay_samples = manifest["audio"]["delay_samples"]
+        else:
+            self.delay_samples = sum(manifest[graph]["delay_samples"] for graph in ("encoder", "decoder"))
         self.sizes = manifest["quantizer"]["sizes"]
+
+    @property
+    def tokens(self):
+        """What files and calls name: the earliest identity of the tokens."""
+        if self.manifest["format"] == 1:
+            return self.id
+        stated = self.manifest["tokens"]
+        return bytes.fromhex([*stated.get("serves", []), stated["id"]][0])
 
     @property
     def delay_frames(self):
@@ -101,6 +113,72 @@ class Bundle:
         """What the original's listener should hear of a token file: without the delay, and just as long."""
         audio = self.decode(np.array(self.frames(file)))
         return audio[self.delay_samples :][: file.samples]
+
+
+def shared(manifest):
+    """The text that the tokens' identity is the SHA-256 of, for a residual quantizer."""
+    audio, quantizer, files = manifest["audio"], manifest["quantizer"], manifest["files"]
+    assert quantizer["kind"] == "residual"
+    entropy = manifest.get("entropy")
+    coded = f"{entropy['kind']} {files[entropy['file']]['sha256']}" if entropy else "none"
+    return (
+        f"parlo tokens\nsample_rate {audio['sample_rate']}\nframe_samples {audio['frame_samples']}\nquantizer residual\n"
+        f"dimension {quantizer['dimension']}\nsizes {' '.join(map(str, quantizer['sizes']))}\n"
+        f"codebooks {files[quantizer['file']]['sha256']}\nentropy {coded}\ntensor {quantizer['tensor']}\n"
+    )
+
+
+def first(bundle, folder):
+    """The bundle itself if it is of format 1, else one of format 1 with the same graphs and tokens."""
+    if bundle.manifest["format"] == 1:
+        return bundle
+    shutil.copytree(bundle.folder, folder)
+    kept, section = [], ""
+    for line in (folder / "manifest.toml").read_text().splitlines():
+        section = line if line.startswith("[") else section
+        own = section in ("[encoder]", "[decoder]") and line.startswith(("sha256 =", "delay_samples ="))
+        if section != "[tokens]" and not own and not line.startswith('"served-'):
+            kept.append("format = 1" if line == "format = 2" else line)
+        if line == "[audio]":
+            kept.append(f"delay_samples = {bundle.delay_samples}")
+    (folder / "manifest.toml").write_text("\n".join(kept) + "\n")
+    return Bundle(folder)
+
+
+def newer(first, folder):
+    """Writes a bundle of format 2 that serves `first`, a bundle of format 1: its decoder is of another producer."""
+    shutil.copytree(first.folder, folder)
+    (folder / "manifest.toml").rename(folder / "first.toml")
+    # Of two producers' names (field 2 of a model) the last holds.
+    with open(folder / "decoder.onnx", "ab") as file:
+        file.write(b"\x12\x05newer")
+    text, manifest = (folder / "first.toml").read_text(), tomllib.loads((folder / "first.toml").read_text())
+
+    def digest(name):
+        return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+    def graph(name, delay):
+        file = f'file = "{manifest[name]["file"]}"'
+        more = f'sha256 = "{digest(manifest[name]["file"])}"\ndelay_samples = {delay}'
+        return file, f"{file}\n{more}"
+
+    tokens = hashlib.sha256(shared(manifest).encode()).hexdigest()
+    was = manifest["files"]["decoder.onnx"]
+    changes = [
+        ("format = 1\n", "format = 2\n"),
+        (f"delay_samples = {first.delay_samples}\n", ""),
+        ("[audio]\n", f'[tokens]\nid = "{tokens}"\nserves = ["{first.id.hex()}"]\n\n[audio]\n'),
+        (was["sha256"], digest("decoder.onnx")),
+        (f"bytes = {was['bytes']}", f"bytes = {was['bytes'] + 7}"),
+        ("[files]\n", f'[files]\n"first.toml" = {{ bytes = {len(text.encode())}, sha256 = "{digest("first.toml")}" }}\n'),
+        graph("encoder", 0),
+        graph("decoder", first.delay_samples),
+    ]
+    for before, after in changes:
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    (folder / "manifest.toml").write_text(text)
+    return Bundle(folder)
 
 
 class _Stream:

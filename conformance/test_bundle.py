@@ -1,7 +1,9 @@
 """The models that ship, run a second time by an independent hand."""
 
+import copy
 import hashlib
 import shutil
+import tomllib
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from pystoi import stoi
 
 from conftest import BUNDLES, CLIP
 from ptk import TokenFile, pack
+from reference import Bundle, first, newer, shared
 
 # Half a step of 16-bit samples, and what two ways of running the same graph may differ by.
 CLOSE = 0.5 / 32768 + 1e-4
@@ -26,6 +29,106 @@ def test_every_file_has_the_length_and_hash_that_the_manifest_states(bundle):
     for name, stated in bundle.manifest["files"].items():
         data = (bundle.folder / name).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (stated["bytes"], stated["sha256"]), name
+
+
+def test_the_tokens_identity_is_that_of_what_two_sides_must_share(bundle):
+    if bundle.manifest["format"] == 1:
+        assert bundle.tokens == bundle.id
+        return
+    stated, files = bundle.manifest["tokens"], bundle.manifest["files"]
+    assert stated["id"] == hashlib.sha256(shared(bundle.manifest).encode()).hexdigest()
+    for served in stated.get("serves", []):
+        (name,) = [name for name, file in files.items() if file["sha256"] == served]
+        earlier = tomllib.loads((bundle.folder / name).read_text())
+        assert earlier["format"] == 1 and shared(earlier) == shared(bundle.manifest)
+
+
+@pytest.fixture(scope="module")
+def decoders(bundle, tmp_path_factory):
+    """A bundle of the first format, and one with a newer decoder that serves it."""
+    folder = tmp_path_factory.mktemp("decoders")
+    earlier = first(bundle, folder / "first")
+    return earlier, newer(earlier, folder / "newer")
+
+
+def test_a_newer_decoder_plays_the_files_of_the_first_bundle_and_the_other_way_round(parlo, decoders, clip, tmp_path):
+    earlier, later = decoders
+    assert later.tokens == earlier.tokens == earlier.id != later.id
+    files, heard = [], []
+    for encoder in decoders:
+        path = tmp_path / f"{len(files)}.ptk"
+        parlo.run("encode", "--bundle", encoder.folder, "--depth", 6, clip[0], path)
+        files.append(TokenFile.parse(path.read_bytes()))
+        for decoder in decoders:
+            out = tmp_path / f"{len(heard)}.wav"
+            parlo.run("decode", "--bundle", decoder.folder, path, out)
+            heard.append(soundfile.read(out, dtype="float32")[0])
+    # The encoder is the same, and so is what a file says of its tokens.
+    assert files[0].bundle == files[1].bundle == earlier.tokens[:16]
+    assert files[0].blocks == files[1].blocks
+    assert len(heard) == 4 and all(np.array_equal(one, heard[0]) for one in heard)
+    parlo.run("cat", tmp_path / "0.ptk", tmp_path / "1.ptk", tmp_path / "both.ptk")
+    parlo.run("verify", tmp_path / "both.ptk")
+
+
+@pytest.mark.parametrize("delay", [0, 100, 319, 321, 480, 700])
+@pytest.mark.parametrize("samples", [1, 200, 320, 12345])
+def test_sound_is_as_long_whatever_the_decoders_delay(parlo, decoders, clip, tmp_path, delay, samples):
+    earlier, later = decoders
+    other = tmp_path / "other"
+    shutil.copytree(later.folder, other)
+    text = (other / "manifest.toml").read_text()
+    before = f"delay_samples = {later.delay_samples}\n"
+    assert text.count(before) == 1
+    (other / "manifest.toml").write_text(text.replace(before, f"delay_samples = {delay}\n"))
+    soundfile.write(tmp_path / "short.wav", clip[1][:samples], earlier.sample_rate, subtype="PCM_16")
+    parlo.run("encode", "--bundle", earlier.folder, tmp_path / "short.wav", tmp_path / "short.ptk")
+    parlo.run("decode", "--bundle", other, tmp_path / "short.ptk", tmp_path / "heard.wav")
+    heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+    assert len(heard) == samples
+    # It is the same sound, as much later as that decoder says that it is not.
+    whole, _ = soundfile.read(_decoded(parlo, earlier, tmp_path), dtype="float32")
+    late = delay - earlier.delay_samples
+    ours, theirs = (heard[: max(0, samples - late)], whole[late:]) if late > 0 else (heard[-late:], whole[: max(0, samples + late)])
+    flush = earlier.delay_samples
+    assert np.abs(ours[: len(ours) - flush] - theirs[: len(theirs) - flush]).max(initial=0) < CLOSE
+
+
+def _decoded(parlo, bundle, folder):
+    parlo.run("decode", "--bundle", bundle.folder, folder / "short.ptk", folder / "whole.wav")
+    return folder / "whole.wav"
+
+
+def test_a_file_finds_a_bundle_by_its_tokens(parlo, decoders, clip, tmp_path):
+    """One that names no earlier bundle: what ships does not know its tokens by that name."""
+    folder = tmp_path / "data/parlo/bundles/own"
+    shutil.copytree(decoders[1].folder, folder)
+    lines = (folder / "manifest.toml").read_text().splitlines(keepends=True)
+    (folder / "manifest.toml").write_text("".join(line for line in lines if not line.startswith("serves =")))
+    own = Bundle(folder)
+    assert own.tokens.hex() == own.manifest["tokens"]["id"]
+    parlo.run("encode", "--bundle", folder, clip[0], tmp_path / "own.ptk")
+    assert TokenFile.parse((tmp_path / "own.ptk").read_bytes()).bundle == own.tokens[:16]
+    there = copy.copy(parlo)
+    there.environment = {**parlo.environment, "XDG_DATA_HOME": str(tmp_path / "data")}
+    there.run("decode", tmp_path / "own.ptk", tmp_path / "own.wav")
+    assert own.tokens.hex()[:32] in there.run("info", tmp_path / "own.ptk").decode()
+    assert own.manifest["name"] in parlo.refuses("decode", "--bundle", decoders[0].folder, tmp_path / "own.ptk", tmp_path / "x.wav")
+
+
+def test_a_bundle_that_claims_tokens_that_are_not_its_own_is_refused(parlo, decoders, clip, tmp_path):
+    folder = tmp_path / "newer"
+    shutil.copytree(decoders[1].folder, folder)
+    text = (folder / "manifest.toml").read_text()
+    own = tomllib.loads(text)["tokens"]
+    for change, said in [
+        ((own["id"], "0" * 64), "claims tokens that are not its own"),
+        ((f'serves = ["{own["serves"][0]}"]', f'serves = ["{"0" * 64}"]'), "no file under [files] has that hash"),
+        ((f"sample_rate = {decoders[1].sample_rate}", "sample_rate = 8000"), "claims tokens that are not its own"),
+    ]:
+        assert text.count(change[0]) == 1
+        (folder / "manifest.toml").write_text(text.replace(*change))
+        assert said in parlo.refuses("encode", "--bundle", folder, clip[0], tmp_path / "out")
 
 
 def shapes(tensors):
@@ -108,7 +211,7 @@ def test_any_codes_decode_as_the_graph_has_it(parlo, bundle, tokens, tmp_path):
     depth, count = len(bundle.sizes), 97
     codes = np.stack([random.integers(0, size, count) for size in bundle.sizes], 1)
     name = bundle.manifest["name"]
-    file = TokenFile(bundle.id, bundle.sample_rate, bundle.frame_samples, depth, name)
+    file = TokenFile(bundle.tokens, bundle.sample_rate, bundle.frame_samples, depth, name)
     file.samples = count * bundle.frame_samples - bundle.delay_samples - 7
     for part in np.split(codes, [1, 40, 41]):
         file.blocks.append((len(part), pack(part.tolist(), bundle.sizes)))

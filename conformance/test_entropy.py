@@ -79,7 +79,7 @@ def test_packets_that_begin_with_copies_have_the_same_bytes(coder):
 
 def both_codings(bundle, coder, codes, counts):
     """Files of these codes in blocks of these lengths, in either coding."""
-    head = (bundle.id, bundle.sample_rate, bundle.frame_samples, codes.shape[1], bundle.manifest["name"])
+    head = (bundle.tokens, bundle.sample_rate, bundle.frame_samples, codes.shape[1], bundle.manifest["name"])
     parts = np.split(codes, np.cumsum(counts)[:-1])
     for coding in (ptk.PLAIN, ptk.TRANSFORMER):
         file = TokenFile(*head, coding, samples=(len(codes) - bundle.delay_frames) * bundle.frame_samples)

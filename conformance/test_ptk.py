@@ -126,7 +126,7 @@ def test_what_encode_writes(request, bundle, clip, coding):
     if coding == ptk.TRANSFORMER:
         request.getfixturevalue("coder")
     path, file = request.getfixturevalue("tokens" if coding == ptk.TRANSFORMER else "plain")
-    assert file.bundle == bundle.id[:16]
+    assert file.bundle == bundle.tokens[:16]
     assert file.name == bundle.manifest["name"]
     assert (file.sample_rate, file.frame_samples) == (bundle.sample_rate, bundle.frame_samples)
     assert (file.depth, file.coding, file.samples) == (6, coding, len(clip[1]))

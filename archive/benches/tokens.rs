@@ -125,7 +125,7 @@ fn a_day(file: &Path, bundle: &Bundle) -> Result<Times, Failure> {
 fn record(file: &Path, bundle: &Bundle) -> Result<Coder, Failure> {
     let (manifest, layout) = (bundle.manifest(), *bundle.layout());
     let tokens = Tokens {
-        bundle: bundle.id().prefix(),
+        id: bundle.tokens().prefix(),
         bundle_name: manifest.name.clone(),
         sample_rate: manifest.audio.sample_rate,
         frame_samples: u32::try_from(manifest.audio.frame_samples)?,

@@ -107,12 +107,12 @@ pub fn join<S: Read + Seek, W: Write>(archives: &mut [Archive<S>], out: W) -> Re
     let mut header = first.raw().clone();
     for other in others {
         let found = &other.header().tokens;
-        if found.bundle != tokens.bundle {
+        if found.id != tokens.id {
             return Err(ArchiveError::OtherModel {
                 made: found.bundle_name.clone(),
-                made_id: found.bundle.short(),
+                made_id: found.id.short(),
                 given: tokens.bundle_name.clone(),
-                given_id: tokens.bundle.short(),
+                given_id: tokens.id.short(),
             });
         }
         if found.coding != tokens.coding {

@@ -65,7 +65,7 @@ impl<W: Write> Writer<W> {
             return Err(ModelError::Depth { asked: options.depth, most }.into());
         }
         let tokens = Tokens {
-            bundle: bundle.id().prefix(),
+            id: bundle.tokens().prefix(),
             bundle_name: manifest.name.clone(),
             sample_rate: manifest.audio.sample_rate,
             frame_samples: u32::try_from(manifest.audio.frame_samples).unwrap_or(u32::MAX),

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use parlo_archive::{Archive, Coder, Coding, Mark, State, TimedFrame, cut, join, repair, survey};
 use parlo_protocol::file::{Header, Stream, Tokens, Writer};
-use parlo_tokens::{BundlePrefix, CodeLayout, ComfortNoise, TokenFrame};
+use parlo_tokens::{CodeLayout, ComfortNoise, TokenFrame, TokensPrefix};
 use proptest::prelude::*;
 
 const FRAME_MS: f64 = 20.0;
@@ -17,7 +17,7 @@ fn layout() -> CodeLayout {
 
 fn header(streams: &[(u8, &str)]) -> Header {
     let tokens = Tokens {
-        bundle: BundlePrefix::from_bytes([9; 16]),
+        id: TokensPrefix::from_bytes([9; 16]),
         bundle_name: "test".into(),
         sample_rate: 16_000,
         frame_samples: 320,
@@ -313,7 +313,7 @@ fn a_survey_counts() {
 fn what_does_not_go_together_is_refused() {
     let (bytes, _) = whole(&[100, 100], 5);
     let mut other = header(&[]);
-    other.tokens.bundle = BundlePrefix::from_bytes([1; 16]);
+    other.tokens.id = TokensPrefix::from_bytes([1; 16]);
     let mut others = Vec::new();
     Writer::begin(&other, &mut others).unwrap().end(Some(0), &mut others);
     let error = join(&mut [open(&bytes), open(&others)], Vec::new()).unwrap_err();

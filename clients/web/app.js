@@ -90,9 +90,10 @@ function choose(calls) {
 }
 
 function render() {
-  const { calls, audio, bundle } = status;
+  const { calls, audio } = status;
   const call = choose(calls);
   selected = call?.id ?? null;
+  const bundle = bundleInUse();
   show(byId("empty"), call === null);
   cards.update(calls, selected);
   panel.update(call, audio, bundle);
@@ -114,12 +115,18 @@ function render() {
   title();
 }
 
+/** The bundle of the call that is shown, which may be another than the preferred one. */
+function bundleInUse() {
+  const call = status.calls.find((call) => call.id === selected);
+  return status.others?.find((other) => other.tokens === call?.tokens) ?? status.bundle;
+}
+
 /** Time goes on between two messages. */
 function foot() {
   if (!status) return;
-  const { bundle } = status;
+  const bundle = bundleInUse();
   const since = link === "connected" ? (performance.now() - heardAt) / 1000 : 0;
-  write(byId("foot"), `Parlo ${status.version} · model ${bundle.name} (${bundle.id.slice(0, 8)}), ${bundle.sample_rate / 1000} kHz · running for ${clock(status.uptime_s + since)} · ${status.resident_mib.toFixed(0)} MiB of memory`);
+  write(byId("foot"), `Parlo ${status.version} · model ${bundle.name} (bundle ${bundle.id.slice(0, 8)}, tokens ${bundle.tokens.slice(0, 8)}), ${bundle.sample_rate / 1000} kHz · running for ${clock(status.uptime_s + since)} · ${status.resident_mib.toFixed(0)} MiB of memory`);
 }
 
 /** Who can call here, by the address that the daemon listens at. */

@@ -165,8 +165,11 @@ pub struct Call {
     pub conference: bool,
     /// How loud it is heard, dB, -60 to 12.
     pub volume_db: f32,
-    /// "tokens" of the bundle, or "opus", where the peers share none; none until it is known.
+    /// "tokens" of a bundle, or "opus", where the peers share none; none until it is known.
     pub codec: Option<String>,
+    /// Identity of the tokens, that of one of the daemon's bundles; none in Opus, and until it is known.
+    #[serde(default)]
+    pub tokens: Option<String>,
     /// What it may send.
     pub settings: CallSettings,
     /// Name of the recording that is being made of it, if one is.

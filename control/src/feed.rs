@@ -29,10 +29,13 @@ pub struct FeedStart {
     pub call: u64,
     /// The peer's name among the contacts, else its address.
     pub peer: String,
-    /// Identity of the model that the codes are of: a hash, 64 digits of hexadecimal.
+    /// Identity of the bundle that the call is made with: a hash, 64 digits of hexadecimal.
     pub bundle: String,
     /// Its name.
     pub bundle_name: String,
+    /// Identity of the tokens, which other bundles may understand too: 64 digits of hexadecimal.
+    #[serde(default)]
+    pub tokens: String,
     /// Its sample rate, Hz.
     pub sample_rate: u32,
     /// Samples of a frame at that rate.
@@ -145,6 +148,7 @@ mod tests {
             peer: "ada".into(),
             bundle: "ab".repeat(32),
             bundle_name: "small".into(),
+            tokens: "cd".repeat(32),
             sample_rate: 16_000,
             frame_samples: 320,
             sizes: vec![1024, 1024],

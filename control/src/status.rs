@@ -5,13 +5,16 @@ use utoipa::ToSchema;
 
 use crate::{audio::Audio, calls::Call};
 
-/// The model in use.
+/// A model that calls can be made with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Bundle {
     /// Its name.
     pub name: String,
     /// Its identity: a hash of its bytes, in hexadecimal.
     pub id: String,
+    /// Identity of its tokens, in hexadecimal: peers of the same tokens understand each other, whatever bundles they have.
+    #[serde(default)]
+    pub tokens: String,
     /// Sample rate, Hz.
     pub sample_rate: u32,
     /// Length of a frame, ms.
@@ -48,8 +51,11 @@ pub struct Status {
     pub page: Option<String>,
     /// Whether calls are wanted.
     pub presence: Presence,
-    /// The model.
+    /// The model that calls are made with, where the peer has its tokens.
     pub bundle: Bundle,
+    /// More models, for peers who have other tokens, best first.
+    #[serde(default)]
+    pub others: Vec<Bundle>,
     /// Sound.
     pub audio: Audio,
     /// Calls, oldest first, those that ended within the last minute among them.

@@ -23,6 +23,8 @@ const ROUNDS: usize = 7;
 const CONFIG: EncoderConfig = EncoderConfig { depth: 6, beam: 4 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let runtime = Runtime::load(None)?;
     let bundle = Bundle::open(&parlo_model::locate_bundle(None)?)?;
     let frames = frames(&bundle)?;

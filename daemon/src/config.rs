@@ -137,6 +137,8 @@ pub struct NatsConfig {
 pub struct ModelConfig {
     /// Folder or name of the bundle; empty for the one that ships.
     pub bundle: PathBuf,
+    /// More bundles to speak with those who do not have the first, best first. Without any, and if none is named, all that are here.
+    pub bundles: Vec<PathBuf>,
     /// The ONNX Runtime library; empty to look for it.
     pub library: PathBuf,
     /// Candidates of the search for codes.
@@ -243,7 +245,7 @@ impl Default for NatsConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { bundle: PathBuf::new(), library: PathBuf::new(), beam: 4 }
+        Self { bundle: PathBuf::new(), bundles: Vec::new(), library: PathBuf::new(), beam: 4 }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod desk;
 pub mod feeds;
+pub mod generate;
 pub mod hub;
 pub mod keys;
 pub mod logging;

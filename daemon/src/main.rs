@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use parlod::{
     audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
     config::{self, Config},
-    control,
+    control, generate,
     hub::Service,
     logging,
     nats::Nats,
@@ -62,11 +62,16 @@ struct Arguments {
     /// Print the configuration with every setting at its default, documented, and end
     #[arg(long)]
     print_config: bool,
+    /// Write the manual page and the shells' completions into this folder, laid out as /usr/share, and end
+    #[arg(long, value_name = "DIR", hide = true)]
+    generate: Option<PathBuf>,
     #[command(flatten)]
     options: CallOptions,
 }
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
     // Before anything leads the error stream elsewhere.
     drop(errors());
@@ -89,6 +94,10 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     if arguments.print_config {
         print!("{}", config::DEFAULTS);
         return Ok(());
+    }
+    if let Some(folder) = &arguments.generate {
+        return generate::write(&Arguments::command(), folder)
+            .with_context(|| format!("cannot write {}", folder.display()));
     }
     let options = &arguments.options;
     let config = configuration(arguments)?;
@@ -115,6 +124,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             engine.known().clone(),
             engine.runtime().clone(),
             engine.bundle().clone(),
+            engine.bundles().skip(1).cloned().collect(),
             backend_of_devices,
         );
         if !published.url.is_empty() {

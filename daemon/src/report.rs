@@ -100,6 +100,8 @@ pub struct Junk {
 pub struct Report {
     /// Id of the bundle in use.
     pub bundle: String,
+    /// Id of its tokens.
+    pub tokens: String,
     /// What was spoken: "tokens" of the bundle, or "opus", if the peer does not hold it.
     pub codec: &'static str,
     /// Its sample rate, Hz.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../../model/tests/support/formats.rs"]
+#[allow(dead_code, reason = "the model's tests use all of it")]
+mod formats;
 mod support;
 
 use std::{
@@ -373,6 +376,52 @@ fn peers_with_different_bundles_speak_opus() {
     let (said, came) = overlap(&speech, &heard, alignment);
     let score = estoi(said, came, rate).unwrap();
     assert!(score > 0.6, "ESTOI {score:.3} ({alignment:?}) {report}");
+}
+
+/// A bundle of the first version, and one with a newer decoder that serves it.
+fn two_decoders() -> [tempfile::TempDir; 2] {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    formats::first(&parlo_model::locate_bundle(None).unwrap(), folders[0].path());
+    formats::newer(folders[0].path(), folders[1].path());
+    folders
+}
+
+#[test]
+fn bundles_of_other_decoders_call_each_other_in_the_tokens_that_they_share() {
+    let bundles = two_decoders();
+    let bundles = [&bundles[0], &bundles[1]].map(|bundle| Bundle::open(bundle.path()).unwrap());
+    let source = format!("file:{}", clip().display());
+    // Who calls, and what each side has: both speak, so that packets build upon what has arrived.
+    for sides in [[&bundles[0], &bundles[1]], [&bundles[1], &bundles[0]]] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let side = |role: &[&str], name: &str, bundle: &Bundle| {
+            let bundle = bundle.folder().display().to_string();
+            let (sink, report) = (format!("file:{}", path(&format!("{name}.wav"))), path(&format!("{name}.json")));
+            let words =
+                ["--source", &source, "--sink", &sink, "--report", &report, "--jitter-ms", "300", "--bundle", &bundle];
+            Daemon::start(&mut parlod(&[role, &words].concat()))
+        };
+        let mut listener = side(&["--listen", "127.0.0.1:0", "--once"], "listener", sides[1]);
+        let address = listener.address();
+        let caller = side(&["--call", &address], "caller", sides[0]);
+        assert!(!caller.ends_well().contains("Opus"));
+        listener.ends_well();
+        for (name, bundle) in [("caller", sides[0]), ("listener", sides[1])] {
+            let report = json(Path::new(&path(&format!("{name}.json"))));
+            assert_eq!(report["codec"], "tokens", "{report}");
+            assert_eq!(report["unknown_context"], 0, "{report}");
+            assert_eq!(report["bundle"], bundle.id().to_string());
+            assert_eq!(report["tokens"], bundles[0].tokens().to_string());
+            // Every packet was understood, in fewer bits than a packet alone takes, let alone plain codes.
+            assert_eq!(report["junk"]["other"], 0, "{report}");
+            assert!(report["bits_per_frame"].as_f64().unwrap() < 45.0, "of 60: {report}");
+            let (heard, rate) = read(Path::new(&path(&format!("{name}.wav"))));
+            let offline = offline(6);
+            let alignment = align(&offline, &heard, rate, 2.0).unwrap();
+            assert!(alignment.correlation > 0.8, "{alignment:?} {report}");
+        }
+    }
 }
 
 #[test]

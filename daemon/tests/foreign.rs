@@ -4,6 +4,9 @@
 
 #[path = "../../model/tests/support/foreign.rs"]
 mod foreign;
+#[path = "../../model/tests/support/formats.rs"]
+#[allow(dead_code, reason = "the model's tests use all of it")]
+mod formats;
 #[path = "../../model/tests/support/onnx.rs"]
 mod onnx;
 mod support;
@@ -18,7 +21,7 @@ use std::{
 
 use foreign::{Coded, Latents, Way};
 use parlo_archive::{Archive, Options, State, Writer, coder};
-use parlo_control::{Call as CallStatus, CallState, Dial, Status};
+use parlo_control::{Call as CallStatus, CallState, Dial, FeedMessage, Status};
 use parlo_model::{
     Bundle, Decoder, Encoder, EncoderConfig, ModelError, PacketCoder, Runtime, decode_recording, encode_recording,
 };
@@ -32,6 +35,7 @@ use parlo_tokens::TokenFrame;
 use parlod::{
     call::{CallError, Captured, Engine, Kind, Listener, Packing, Place, Stop, Unit},
     config::{AutoAnswer, Config, Endpoint},
+    feeds::{Taken, Wanted},
     hub::{Handle, Reply, Request, Service},
     recordings::Recordings,
 };
@@ -103,7 +107,7 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
     let packing = || Packing::Tokens(PacketCoder::new(layout, None));
     let depth = codec.books as u8;
     let mut script = Script {
-        codec: Codec::Tokens(bundle.id()),
+        codec: Codec::Tokens(bundle.tokens()),
         speech: &speech,
         samples: &samples,
         packing: &packing,
@@ -402,6 +406,89 @@ fn who_holds_another_model_is_spoken_to_in_opus() {
     assert!(heard.iter().map(|sample| sample * sample).sum::<f32>() / heard.len() as f32 > 0.01);
 }
 
+/// A bundle of the first version, and one with a newer decoder that serves it.
+fn two_decoders() -> [(tempfile::TempDir, Bundle); 2] {
+    let first = made(|folder| formats::first(&parlo_model::locate_bundle(None).unwrap(), folder));
+    let newer = made(|folder| formats::newer(first.0.path(), folder));
+    [first, newer]
+}
+
+#[test]
+fn the_best_that_both_sides_have_is_spoken_whichever_calls() {
+    let [(first, tokens), (newer, _)] = two_decoders();
+    let (foreign, others) = made(|folder| CODECS[2].write(folder));
+    let files = tempfile::tempdir().unwrap();
+    let said = files.path().join("said.wav");
+    write_wav(&said, 24_000, &sweep(24_000, 4));
+    let folder = |folder: &tempfile::TempDir| folder.path().to_owned();
+    // What is offered, best first, by each side; and what is spoken.
+    let cases = [
+        (vec![folder(&foreign), folder(&newer)], vec![folder(&first)], Some(tokens.tokens())),
+        (vec![folder(&foreign), folder(&first)], vec![folder(&newer), folder(&foreign)], Some(others.tokens())),
+        (vec![folder(&newer)], vec![folder(&foreign), folder(&first)], Some(tokens.tokens())),
+        (vec![folder(&newer)], vec![folder(&foreign)], None),
+    ];
+    for (callers, listeners, spoken) in cases {
+        let config = |bundles: &[std::path::PathBuf], source| {
+            let mut config = config(Some(&bundles[0]), source, Endpoint::None);
+            config.model.bundles = bundles[1..].to_vec();
+            config
+        };
+        let alice = Side::new(config(&callers, Endpoint::File(said.clone())));
+        let bob = Side::new(config(&listeners, Endpoint::None));
+        let what = format!("{callers:?} calls {listeners:?}");
+        assert_eq!(alice.handle.status().others.len(), callers.len() - 1);
+        alice.dial(&bob);
+        for side in [&bob, &alice] {
+            let call = side.call_is("what is spoken", |call| call.codec.is_some());
+            assert_eq!(call.codec.as_deref() == Some("opus"), spoken.is_none(), "{what}");
+            assert_eq!(call.tokens, spoken.map(|tokens| tokens.to_string()), "{what}");
+        }
+        let call = bob.call_is("frames", |call| call.figures.is_some_and(|figures| figures.frames.real > 10));
+        let (depth, length) = match spoken {
+            Some(id) if id == others.tokens() => (CODECS[2].books, 80.0),
+            Some(_) => (tokens.layout().depth(), 20.0),
+            None => (8, 20.0),
+        };
+        assert!(usize::from(call.settings.depth) <= depth, "{what}: {:?}", call.settings);
+        // A packet lasts no longer than was asked for, however long the frames of what is spoken.
+        let call = alice.call_is("figures", |call| call.figures.is_some_and(|figures| figures.elapsed_s > 0.5));
+        assert!(f64::from(call.settings.frames_per_packet) * length <= 80.0, "{what}: {:?}", call.settings);
+        alice.call_is("the end", |call| call.state == CallState::Ended);
+    }
+}
+
+#[test]
+fn recordings_and_feeds_name_the_tokens_and_are_heard_with_either_decoder() {
+    let bundles = two_decoders();
+    let files = tempfile::tempdir().unwrap();
+    let said = files.path().join("said.wav");
+    write_wav(&said, 16_000, &sweep(16_000, 4));
+    let runtime = Runtime::load(None).unwrap();
+    for [(caller, _), (listener, theirs)] in [[&bundles[0], &bundles[1]], [&bundles[1], &bundles[0]]] {
+        let alice = Side::new(config(Some(caller.path()), Endpoint::File(said.clone()), Endpoint::None));
+        let bob = Side::new(config(Some(listener.path()), Endpoint::None, Endpoint::None));
+        alice.dial(&bob);
+        let there = bob.call_is("talk", |call| call.figures.is_some());
+        let mut feed = bob.handle.feeds().listen(there.id, Wanted::BOTH).unwrap();
+        bob.ask(Request::Record(there.id));
+        bob.call_is("frames", |call| call.figures.is_some_and(|figures| figures.frames.real > 60));
+        let Some(Taken::Item(told)) = feed.take() else { panic!("the feed has begun") };
+        let FeedMessage::Start(start) = serde_json::from_str(&told.text).unwrap() else { panic!("{}", told.text) };
+        let first = bundles[0].1.tokens();
+        assert_eq!((&start.tokens, &start.bundle), (&first.to_string(), &theirs.id().to_string()));
+        bob.call_is("the end", |call| call.state == CallState::Ended);
+        drop((alice, feed));
+        let recordings = Recordings::new(bob.recordings.path());
+        let name = recordings.list()[0].name.clone();
+        let archive = Archive::open(std::fs::File::open(recordings.tokens(&name).unwrap()).unwrap()).unwrap();
+        assert_eq!(archive.header().tokens.id, first.prefix());
+        let sounds = [&bundles[0], &bundles[1]]
+            .map(|(_, bundle)| recordings.wav(&name, parlod::recordings::Side::Heard, &runtime, bundle).unwrap());
+        assert!(sounds[0] == sounds[1] && sounds[0].len() > 16_000);
+    }
+}
+
 #[test]
 fn a_model_for_whole_recordings_makes_no_calls_and_says_why() {
     let whole = Some("its decoder looks ahead");
@@ -452,7 +539,7 @@ fn files_hold_the_tokens_of_every_kind_of_codec() {
 
         let mut archive = Archive::open(file).unwrap();
         let found = archive.header().tokens.clone();
-        assert_eq!((found.bundle, found.coding), (bundle.id().prefix(), Coding::Plain), "{manifest:?}");
+        assert_eq!((found.id, found.coding), (bundle.tokens().prefix(), Coding::Plain), "{manifest:?}");
         assert_eq!((archive.state().clone(), archive.samples()), (State::Whole, Some(signal.len() as u64)));
         let (mut coder, mut timed) = (coder(bundle, found.coding).unwrap(), Vec::new());
         archive.read(&mut coder, 0, 0, u64::MAX, &mut timed).unwrap();

@@ -19,7 +19,7 @@ use parlo_protocol::{
     file::{Header, Item, Mark, Reader, Run, Writer},
     jitter::JitterConfig,
 };
-use parlo_tokens::{BundlePrefix, ComfortNoise, Slot};
+use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
     call::{Captured, Kind, Listener, Player, Unit},
     desk::Tell,
@@ -382,13 +382,13 @@ fn recordings_of_another_model_are_refused_with_both_names() {
     reader.push(&fs::read(&path).unwrap());
     let Some(Item::Header(header)) = reader.next_item().unwrap() else { panic!("a file begins with its header") };
     let mut tokens = header.tokens.clone();
-    (tokens.bundle, tokens.bundle_name) = (BundlePrefix::from_bytes([0xAB; 16]), "other".to_owned());
+    (tokens.id, tokens.bundle_name) = (TokensPrefix::from_bytes([0xAB; 16]), "other".to_owned());
     let mut bytes = Vec::new();
     Writer::begin(&Header { tokens, ..header }, &mut bytes).unwrap().end(None, &mut bytes);
     fs::write(&path, &bytes).unwrap();
     let error = recordings.wav(&name, Side::Both, &runtime(), &bundle()).unwrap_err().to_string();
     let ours = bundle();
-    for part in [&name[..], "other (abababab)", &ours.manifest().name, &ours.id().short()] {
+    for part in [&name[..], "other (abababab)", &ours.manifest().name, &ours.tokens().short()] {
         assert!(error.contains(part), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use parlo_protocol::{
     packet::{Goodbye, MAX_DATAGRAM, Presence},
     session::{Destination, Reason, destination},
 };
-use parlo_tokens::{BundleId, ComfortNoise, FrameSet};
+use parlo_tokens::{ComfortNoise, FrameSet, TokensId};
 
 use crate::{
     input::Input,
@@ -46,7 +46,7 @@ struct World {
 }
 
 fn offer() -> Offer {
-    Offer { bundles: vec![BundleId::from_bytes([9; 32])], opus: true, depth: 6, frames_per_packet: 3 }
+    Offer { tokens: vec![TokensId::from_bytes([9; 32])], opus: true, depth: 6, frames_per_packet: 3 }
 }
 
 impl World {

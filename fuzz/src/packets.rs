@@ -35,7 +35,7 @@ pub(crate) fn offer(bytes: &[u8]) {
         assert!(offer.to_bytes().len() <= Offer::MAX_BYTES);
         assert_eq!(Offer::parse(&offer.to_bytes()).as_ref(), Ok(offer));
         let shared = offer.shared(offer);
-        assert_eq!(shared.is_some(), offer.opus || !offer.bundles.is_empty());
+        assert_eq!(shared.is_some(), offer.opus || !offer.tokens.is_empty());
         assert!(shared.is_none_or(|answer| offer.codec(&answer).is_some()), "what is shared was offered");
         if let Ok(answer) = &answer {
             let _ = offer.codec(answer);

@@ -8,7 +8,7 @@ use parlo_protocol::{
     offer::{Answer, Offer},
     packet::{Control, Frames, Goodbye, Media, News, Presence},
 };
-use parlo_tokens::{BundleId, BundlePrefix, ComfortNoise, FrameSet};
+use parlo_tokens::{ComfortNoise, FrameSet, TokensId, TokensPrefix};
 
 use crate::{
     models::small,
@@ -25,9 +25,9 @@ fn vectors() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
 }
 
 /// A recording of both sides of a call, with a frame of each kind.
-fn streams(bundle: BundlePrefix) -> Vec<u8> {
+fn streams(id: TokensPrefix) -> Vec<u8> {
     let tokens = Tokens {
-        bundle,
+        id,
         bundle_name: "x".into(),
         sample_rate: 16_000,
         frame_samples: 320,
@@ -59,7 +59,7 @@ fn streams(bundle: BundlePrefix) -> Vec<u8> {
 /// A file of whole frames that is long enough to have an index: 140 s in seven blocks.
 pub(crate) fn long_file() -> Vec<u8> {
     let tokens = Tokens {
-        bundle: BundlePrefix::from_bytes([5; 16]),
+        id: TokensPrefix::from_bytes([5; 16]),
         bundle_name: "x".into(),
         sample_rate: 16_000,
         // 100 ms.
@@ -135,10 +135,10 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         }
         "offer" => {
             for count in [0, 1, 4] {
-                let bundles = (0..count).map(|n| BundleId::from_bytes([n; 32])).collect();
-                let offer = Offer { bundles, opus: true, depth: 6, frames_per_packet: 3 };
+                let tokens = (0..count).map(|n| TokensId::from_bytes([n; 32])).collect();
+                let offer = Offer { tokens, opus: true, depth: 6, frames_per_packet: 3 };
                 let answer =
-                    Answer { bundle: count.checked_sub(1), depth: 4, frames_per_packet: 12, ringing: count == 4 };
+                    Answer { tokens: count.checked_sub(1), depth: 4, frames_per_packet: 12, ringing: count == 4 };
                 add(&format!("{count}-bundles"), [&[4], &answer.to_bytes()[..], &offer.to_bytes()].concat());
             }
         }
@@ -201,16 +201,10 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             add("quiet", [&[0][..], &[8, 255, 0, 0x80].repeat(40)].concat());
         }
         "file" => {
-            let bundle = BundlePrefix::from_bytes([5; 16]);
+            let id = TokensPrefix::from_bytes([5; 16]);
             for coding in [Coding::Plain, Coding::Transformer] {
-                let tokens = Tokens {
-                    bundle,
-                    bundle_name: "x".into(),
-                    sample_rate: 16_000,
-                    frame_samples: 320,
-                    depth: 4,
-                    coding,
-                };
+                let tokens =
+                    Tokens { id, bundle_name: "x".into(), sample_rate: 16_000, frame_samples: 320, depth: 4, coding };
                 let header = Header { tokens, created_ms: None, streams: Vec::new(), metadata: Vec::new() };
                 let mut bytes = vec![50];
                 let mut writer = Writer::begin(&header, &mut bytes).expect("a small header");
@@ -223,11 +217,11 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 writer.end(Some(12 * 320), &mut bytes);
                 add(&format!("{coding:?}").to_lowercase(), bytes);
             }
-            add("streams", streams(bundle));
+            add("streams", streams(id));
             add("whole", [&[50], &long_file()[..]].concat());
         }
         "archive" => {
-            let mut recording = streams(BundlePrefix::from_bytes([5; 16]));
+            let mut recording = streams(TokensPrefix::from_bytes([5; 16]));
             recording[0] = 8;
             add("streams", recording);
             add("whole", [&[200], &long_file()[..]].concat());

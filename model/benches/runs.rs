@@ -15,6 +15,8 @@ const ROUNDS: usize = 200;
 const FLOOD: usize = 48 << 20;
 
 fn main() -> Result<(), ModelError> {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let runtime = Runtime::load(None)?;
     let bundle = Bundle::open(&locate_bundle(None)?)?;
     let audio = &bundle.manifest().audio;

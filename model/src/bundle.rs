@@ -4,14 +4,15 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use parlo_tokens::{BundleId, CodeLayout, TokenFrame};
+use parlo_tokens::{BundleId, CodeLayout, TokenFrame, TokensId, TokensPrefix};
 use sha2::{Digest, Sha256};
 
 use crate::{
     check::check,
     entropy::EntropyModel,
     error::ModelError,
-    manifest::{Entropy, FORMAT, Manifest},
+    identity::identities,
+    manifest::{Entropy, Manifest},
     quantizer::Books,
 };
 
@@ -28,6 +29,7 @@ pub(crate) const MANIFEST: &str = "manifest.toml";
 pub struct Bundle {
     folder: PathBuf,
     id: BundleId,
+    tokens: Arc<[TokensId]>,
     manifest: Arc<Manifest>,
     layout: CodeLayout,
     books: Books,
@@ -38,7 +40,7 @@ impl Bundle {
     /// Opens the bundle in `folder`.
     ///
     /// # Errors
-    /// If the manifest or the codebooks are missing, damaged, or do not belong together.
+    /// If the manifest or the codebooks are missing, damaged, or do not belong together, or the tokens are not those that it claims.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         let file = folder.join(MANIFEST);
         let text = std::fs::read(&file).map_err(|error| ModelError::Unreadable { file: file.clone(), error })?;
@@ -46,19 +48,59 @@ impl Bundle {
         let wrong = |reason: String| ModelError::Manifest { file: file.clone(), reason };
         let text = str::from_utf8(&text).map_err(|error| wrong(error.to_string()))?;
         let manifest = Manifest::parse(text).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
-        if manifest.format != FORMAT {
-            return Err(wrong(format!("it has format {}, and this program reads format {FORMAT}", manifest.format)));
-        }
         check(&manifest).map_err(wrong)?;
+        let tokens = identities(&manifest, id, |name| read_verified(folder, &manifest, name))
+            .map_err(|error| error.map_or_else(|error| error, wrong))?
+            .into();
         let layout = CodeLayout::new(&manifest.quantizer.sizes()).map_err(|error| wrong(error.to_string()))?;
         let books =
             Books::load(&manifest.quantizer, |name| Ok((folder.join(name), read_verified(folder, &manifest, name)?)))?;
-        Ok(Self { folder: folder.to_owned(), id, layout, books, entropy: Arc::default(), manifest: Arc::new(manifest) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            id,
+            tokens,
+            layout,
+            books,
+            entropy: Arc::default(),
+            manifest: Arc::new(manifest),
+        })
     }
 
-    /// Which model this is. Peers with equal ids hold the same bytes.
+    /// Which bundle this is, byte by byte.
     pub fn id(&self) -> BundleId {
         self.id
+    }
+
+    /// Which tokens it speaks, as files, feeds and calls name them: by the earliest identity that it serves, which the most
+    /// programs know.
+    pub fn tokens(&self) -> TokensId {
+        self.identities()[0]
+    }
+
+    /// All identities of its tokens, one at least, [`tokens`](Self::tokens) first.
+    pub fn identities(&self) -> &[TokensId] {
+        &self.tokens
+    }
+
+    /// Whether it understands tokens of this identity.
+    pub fn speaks(&self, tokens: TokensId) -> bool {
+        self.tokens.contains(&tokens)
+    }
+
+    /// Whether it understands the tokens of a file that names them so.
+    pub fn reads(&self, tokens: TokensPrefix) -> bool {
+        self.tokens.iter().any(|&id| tokens.begins(id))
+    }
+
+    /// Name and identities for people, who are shown the first eight digits: `parlo-16k (tokens 12345678, bundle 9abcdef0)`, or
+    /// `parlo-16k (12345678)` where they are the same.
+    pub fn title(&self) -> String {
+        let (name, tokens, bundle) = (&self.manifest.name, self.tokens().short(), self.id.short());
+        if tokens == bundle {
+            format!("{name} ({tokens})")
+        } else {
+            format!("{name} (tokens {tokens}, bundle {bundle})")
+        }
     }
 
     /// What the manifest says.

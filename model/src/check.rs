@@ -2,7 +2,7 @@
 
 use crate::{
     bundle::MANIFEST,
-    manifest::{Entropy, Manifest, Quantizer, Tensor},
+    manifest::{Entropy, FIRST, FORMAT, Manifest, Quantizer, Tensor},
 };
 
 /// The longest reason that a bundle may give, bytes: it is shown in a sentence.
@@ -10,11 +10,37 @@ const MAX_REASON_BYTES: usize = 300;
 
 /// `Err` is a sentence about what is wrong.
 pub(crate) fn check(manifest: &Manifest) -> Result<(), String> {
+    format(manifest)?;
     audio(manifest)?;
     files(manifest)?;
     quantizer(&manifest.quantizer)?;
     graphs(manifest)?;
     states(manifest)
+}
+
+/// Whether it has the fields of its format, and no other format's.
+fn format(manifest: &Manifest) -> Result<(), String> {
+    let format = manifest.format;
+    if !(FIRST..=FORMAT).contains(&format) {
+        return Err(format!("it has format {format}, and this program reads formats {FIRST} to {FORMAT}"));
+    }
+    let Manifest { tokens, audio, encoder, decoder, .. } = manifest;
+    let fields = [
+        ("[tokens]", tokens.is_some(), FORMAT),
+        ("audio.delay_samples", audio.stated_delay.is_some(), FIRST),
+        ("encoder.sha256", encoder.sha256.is_some(), FORMAT),
+        ("encoder.delay_samples", encoder.delay_samples.is_some(), FORMAT),
+        ("decoder.sha256", decoder.sha256.is_some(), FORMAT),
+        ("decoder.delay_samples", decoder.delay_samples.is_some(), FORMAT),
+    ];
+    for (field, is_there, of) in fields {
+        match (is_there, of == format) {
+            (false, true) => return Err(format!("{field} is missing, which format {format} needs")),
+            (true, false) => return Err(format!("{field} is of format {of}, and this manifest has format {format}")),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn audio(manifest: &Manifest) -> Result<(), String> {
@@ -26,7 +52,9 @@ fn audio(manifest: &Manifest) -> Result<(), String> {
         return Err(format!("audio.frame_samples is {}; a frame lasts up to a second", audio.frame_samples));
     }
     if audio.delay_samples > audio.sample_rate as usize {
-        return Err(format!("audio.delay_samples is {}; up to a second is possible", audio.delay_samples));
+        let field =
+            if audio.stated_delay.is_some() { "audio.delay_samples" } else { "encoder.delay_samples and decoder's" };
+        return Err(format!("{field} is {}; up to a second is possible", audio.delay_samples));
     }
     let reason = audio.whole.as_deref();
     if reason.is_some_and(|reason| reason.trim().is_empty() || reason.len() > MAX_REASON_BYTES || reason.contains('\n'))
@@ -50,6 +78,24 @@ fn files(manifest: &Manifest) -> Result<(), String> {
         // A bundle is one folder: its manifest must not make a program read elsewhere.
         if name.is_empty() || name.contains(['/', '\\']) || name == ".." || name == MANIFEST {
             return Err(format!("\"{name}\" under [files] is not the name of a file in the bundle's folder"));
+        }
+    }
+    // The tokens' identity is made of these: they must have one form.
+    let digits = |text: &str| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if let Some((name, entry)) = manifest.files.iter().find(|(_, entry)| !digits(&entry.sha256)) {
+        return Err(format!(
+            "{name} under [files] has sha256 \"{}\", which is not 64 hexadecimal digits",
+            entry.sha256
+        ));
+    }
+    let graphs = [
+        ("encoder", &manifest.encoder.file, &manifest.encoder.sha256),
+        ("decoder", &manifest.decoder.file, &manifest.decoder.sha256),
+    ];
+    for (graph, file, stated) in graphs {
+        let listed = manifest.files.get(file).map(|entry| entry.sha256.as_str()).unwrap_or_default();
+        if let Some(stated) = stated.as_deref().filter(|stated| !stated.eq_ignore_ascii_case(listed)) {
+            return Err(format!("{graph}.sha256 is {stated}, but under [files] {file} has {listed}"));
         }
     }
     Ok(())
@@ -189,11 +235,18 @@ mod tests {
     #[test]
     fn the_documented_manifests_are_some() {
         let manifests = examples("toml");
-        assert_eq!(manifests.len(), 2);
+        assert_eq!(manifests.len(), 3);
         for text in manifests {
             let manifest = Manifest::parse(text).unwrap();
             assert_eq!(check(&manifest), Ok(()), "{text}");
+            let id = parlo_tokens::BundleId::from_bytes([0; 32]);
+            let tokens = crate::identity::identities(&manifest, id, |_| Err(())).unwrap();
+            let stated = manifest.tokens.map_or_else(|| id.to_string(), |tokens| tokens.id);
+            assert_eq!(tokens.iter().map(ToString::to_string).collect::<Vec<_>>(), [stated]);
         }
+        let shared = examples("text");
+        let example = Manifest::parse(examples("toml")[0]).unwrap();
+        assert_eq!(shared, [crate::identity::shared(&example)]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 pub enum ModelError {
     /// No bundle in any of the usual places.
     #[error(
-        "no model bundle found (looked in {}); name one with --bundle DIR or the environment variable PARLO_BUNDLE",
+        "no model bundle found (looked in {}); name one with --bundle DIR or the environment variable PARLO_BUNDLE, or \
+         set PARLO_HOME to the folder that Parlo was installed to",
         list(.looked)
     )]
     NoBundle {
@@ -53,12 +54,19 @@ pub enum ModelError {
     },
     /// The ONNX Runtime library cannot be loaded.
     #[error(
-        "cannot load the ONNX Runtime library: {reason}; `cargo xtask setup` fetches it, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.29 or later"
+        "cannot load the ONNX Runtime library: {reason}; set PARLO_HOME to the folder that Parlo was installed to, or ORT_DYLIB_PATH to a \
+         libonnxruntime.so of version 1.29 or later (in the source tree `cargo xtask setup` fetches it)"
     )]
     Runtime {
         /// What was tried, and what the loader said.
         reason: String,
     },
+    /// The library's telemetry is not switched off in this process.
+    #[error(
+        "the ONNX Runtime library is not loaded, as it would report to its vendor: the environment variable ORT_DISABLE_TELEMETRY is \
+         not 1; start the program with ORT_DISABLE_TELEMETRY=1"
+    )]
+    Telemetry,
     /// ONNX Runtime refuses a graph, or fails while it runs.
     #[error("{}: ONNX Runtime: {reason}", .file.display())]
     Graph {

@@ -12,6 +12,8 @@
 //! ```no_run
 //! use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 //!
+//! // SAFETY: first thing in `main`: no other thread runs yet.
+//! unsafe { parlo_model::disable_telemetry() };
 //! let runtime = Runtime::load(None)?;
 //! let bundle = Bundle::open(&parlo_model::locate_bundle(None)?)?;
 //! let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig::default())?;
@@ -34,6 +36,7 @@ mod entropy;
 mod error;
 mod foresight;
 mod graph;
+mod identity;
 mod locate;
 mod manifest;
 mod packets;
@@ -41,6 +44,7 @@ mod port;
 mod quantizer;
 mod recording;
 mod runtime;
+mod telemetry;
 mod whole;
 
 pub use bundle::Bundle;
@@ -49,11 +53,12 @@ pub use decoder::Decoder;
 pub use encoder::{Encoder, EncoderConfig};
 pub use entropy::{EntropyCoder, EntropyModel, Kernel, Prediction, Shape};
 pub use error::ModelError;
-pub use locate::{bundle_folders, find_bundle, locate_bundle};
+pub use locate::{Found, bundle_folders, find_bundles, locate_bundle};
 pub use manifest::{
-    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor,
+    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor, Tokens,
 };
 pub use packets::PacketCoder;
 pub use recording::{decode_recording, encode_recording};
 pub use runtime::Runtime;
+pub use telemetry::disable_telemetry;
 pub use whole::{WholeDecoder, WholeEncoder};

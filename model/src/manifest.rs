@@ -4,14 +4,16 @@ use std::{borrow::Cow, collections::BTreeMap, num::NonZero};
 
 use serde::{Deserialize, Deserializer};
 
-/// The manifest format that this code reads.
-pub(crate) const FORMAT: u32 = 1;
+/// The first format: one identity for the whole bundle, and one delay.
+pub(crate) const FIRST: u32 = 1;
+/// The newest format that this code reads: the tokens have an identity of their own, and each graph its delay.
+pub(crate) const FORMAT: u32 = 2;
 
 /// A bundle's manifest, as written in `manifest.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of this file's format: 1.
+    /// Version of this file's format: 1 or 2.
     pub format: u32,
     /// The bundle's name, for people; usually its folder's.
     pub name: String,
@@ -19,6 +21,8 @@ pub struct Manifest {
     pub description: String,
     /// SPDX licence expression of the weights.
     pub licence: String,
+    /// Which tokens it is for. Of format 2; the first has none.
+    pub tokens: Option<Tokens>,
     /// Rates and lengths.
     pub audio: Audio,
     /// Waveform to latent.
@@ -44,8 +48,22 @@ impl Manifest {
         let frame = NonZero::new(manifest.audio.frame_samples);
         manifest.encoder.audio.frame = frame;
         manifest.decoder.audio.frame = frame;
+        let graphs = [manifest.encoder.delay_samples, manifest.decoder.delay_samples];
+        let graphs = graphs.into_iter().flatten().fold(0, usize::saturating_add);
+        manifest.audio.delay_samples = manifest.audio.stated_delay.unwrap_or(graphs);
         Ok(manifest)
     }
+}
+
+/// Which tokens a bundle is for, whatever encoder and decoder it has.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// Their identity: 64 hexadecimal digits, as `docs/bundle.md` has them computed.
+    pub id: String,
+    /// Identities that the same tokens had before, earliest first: those of bundles of format 1.
+    #[serde(default)]
+    pub serves: Vec<String>,
 }
 
 /// Rates and lengths of the audio that goes in and comes out.
@@ -57,8 +75,13 @@ pub struct Audio {
     /// Samples of one frame.
     pub frame_samples: usize,
     /// How many samples later than its own span a frame is rendered: output sample `n` renders input sample
-    /// `n - delay_samples`. The algorithmic latency is this plus one frame.
+    /// `n - delay_samples`. The algorithmic latency is this plus one frame. The sum of both graphs' delays; in format 1 it is said
+    /// as a whole.
+    #[serde(skip)]
     pub delay_samples: usize,
+    /// The whole delay, as format 1 says it.
+    #[serde(default, rename = "delay_samples")]
+    pub(crate) stated_delay: Option<usize>,
     /// If the graphs take a whole recording at once and carry nothing from frame to frame: the reason why, half a sentence. Such
     /// a bundle is for files, not for calls.
     pub whole: Option<String>,
@@ -141,6 +164,10 @@ pub struct State {
 pub struct EncoderGraph {
     /// The ONNX file.
     pub file: String,
+    /// SHA-256 of the file, as under `[files]`. Of format 2.
+    pub sha256: Option<String>,
+    /// How many samples beyond a frame's own span the graph looks at before it puts out the frame's latent. Of format 2.
+    pub delay_samples: Option<usize>,
     /// Input: one frame of samples.
     pub audio: Tensor,
     /// Output: the latent. Of all quantizers but [`Quantizer::Graph`].
@@ -159,6 +186,10 @@ pub struct EncoderGraph {
 pub struct DecoderGraph {
     /// The ONNX file.
     pub file: String,
+    /// SHA-256 of the file, as under `[files]`. Of format 2.
+    pub sha256: Option<String>,
+    /// How many samples later than it could the graph puts out a frame. Of format 2.
+    pub delay_samples: Option<usize>,
     /// Input: what the codes stand for. Of all quantizers but [`Quantizer::Graph`].
     pub latent: Option<Tensor>,
     /// Input: as many codes as there are books, 64-bit integers, coarsest first, 0 for those not in use. Of

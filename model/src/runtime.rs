@@ -4,7 +4,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{error::ModelError, locate::library_candidates};
+use crate::{error::ModelError, locate::library_candidates, telemetry};
 
 /// The loaded ONNX Runtime library. Cloning is cheap.
 ///
@@ -20,11 +20,16 @@ static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
     /// Loads the library `named`, or that which the environment variable `ORT_DYLIB_PATH` names, or the first that is
-    /// found beside the program, in `../lib/parlo`, in `vendor/onnxruntime` of the source tree, or by the system.
+    /// found in `lib/parlo` of the installation, in `lib/parlo` of the folder that `PARLO_HOME` names, beside the program, in
+    /// `vendor/onnxruntime` of the source tree, or by the system.
     ///
     /// # Errors
-    /// If there is none, or it is older than 1.17, or no ONNX Runtime at all.
+    /// If there is none, or it is older than 1.17, or no ONNX Runtime at all; if its telemetry is not switched off
+    /// ([`disable_telemetry`](crate::disable_telemetry)).
     pub fn load(named: Option<&Path>) -> Result<Self, ModelError> {
+        if !telemetry::is_disabled() {
+            return Err(ModelError::Telemetry);
+        }
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
@@ -35,6 +40,11 @@ impl Runtime {
         let candidates = named.map_or_else(library_candidates, |path| vec![path]);
         let mut refusals = Vec::new();
         for library in candidates {
+            // The loader's own words for this are long, and the same for each.
+            if library.is_absolute() && !library.exists() {
+                refusals.push(format!("{} is not there", library.display()));
+                continue;
+            }
             match Self::load_from(&library) {
                 Ok(runtime) => {
                     *loaded = Some(runtime.clone());

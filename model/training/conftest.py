@@ -5,12 +5,16 @@ Loads with pytest alone: tests skip themselves where a package that they need is
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+# Before any test loads ONNX Runtime, which reports to its vendor otherwise.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 try:
     import torch

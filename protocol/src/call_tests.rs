@@ -23,7 +23,7 @@ use std::{
 };
 
 use parlo_netem::{Path, PathConfig};
-use parlo_tokens::{BundleId, FrameSet};
+use parlo_tokens::{FrameSet, TokensId};
 
 use super::*;
 use crate::door::Door;
@@ -43,9 +43,9 @@ fn identity(n: u8) -> Identity {
     Identity::from_bytes([n; 32])
 }
 
-fn offer(bundles: &[u8], opus: bool) -> Offer {
-    let bundles = bundles.iter().map(|&n| BundleId::from_bytes([n; 32])).collect();
-    Offer { bundles, opus, depth: 6, frames_per_packet: 3 }
+fn offer(tokens: &[u8], opus: bool) -> Offer {
+    let tokens = tokens.iter().map(|&n| TokensId::from_bytes([n; 32])).collect();
+    Offer { tokens, opus, depth: 6, frames_per_packet: 3 }
 }
 
 fn noise() -> ComfortNoise {

@@ -8,7 +8,7 @@ fn address(n: u16) -> SocketAddr {
 }
 
 fn dial(from: u8, known: bool, now: Instant) -> Call {
-    let offer = Offer { bundles: Vec::new(), opus: true, depth: 6, frames_per_packet: 3 };
+    let offer = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3 };
     let key = known.then(|| Identity::from_bytes([200; 32]).public());
     let (identity, index) = (Identity::from_bytes([from; 32]), u16::from(from));
     Call::dial(&identity, key, address(0), index, [from; 32], &offer, Limits::new(6, 3), now).unwrap()

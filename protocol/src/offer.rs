@@ -1,24 +1,24 @@
 //! What the two sides of a call tell each other in the handshake, sealed: which codecs they have, and how they mean to send.
 
-use parlo_tokens::BundleId;
+use parlo_tokens::TokensId;
 
 use crate::packet::{Fields, PacketError};
 
-/// The most bundles that an offer names.
-pub const MAX_BUNDLES: usize = 4;
+/// The most kinds of tokens that an offer names.
+pub const MAX_TOKENS: usize = 4;
 
 /// Flag: Opus will do.
 const OPUS: u8 = 1;
 /// Flag of an answer: nobody has picked up yet.
 const RINGING: u8 = 1;
-/// In place of a bundle's place: Opus.
+/// In place of the tokens' place: Opus.
 const CHOSE_OPUS: u8 = 0xFF;
 
 /// How speech is coded in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// Tokens of this model.
-    Tokens(BundleId),
+    /// Tokens of this identity.
+    Tokens(TokensId),
     /// Opus (RFC 6716), for peers that share no model.
     Opus,
 }
@@ -26,8 +26,8 @@ pub enum Codec {
 /// What a side brings to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The models that it holds, best first, at most [`MAX_BUNDLES`].
-    pub bundles: Vec<BundleId>,
+    /// The tokens that it understands, best first, at most [`MAX_TOKENS`].
+    pub tokens: Vec<TokensId>,
     /// Whether it has Opus.
     pub opus: bool,
     /// Codebooks that it means to send at most, 1 to 32.
@@ -39,8 +39,8 @@ pub struct Offer {
 /// What the called side makes of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// Place of the bundle in the offer; `None` for Opus.
-    pub bundle: Option<u8>,
+    /// Place of the tokens in the offer; `None` for Opus.
+    pub tokens: Option<u8>,
     /// Codebooks that it means to send at most.
     pub depth: u8,
     /// Frames in each of its packets while the path is good.
@@ -51,13 +51,13 @@ pub struct Answer {
 
 impl Offer {
     /// The longest offer.
-    pub const MAX_BYTES: usize = 4 + 32 * MAX_BUNDLES;
+    pub const MAX_BYTES: usize = 4 + 32 * MAX_TOKENS;
 
-    /// Flags, depth, frames, number of bundles, and 32 bytes for each.
+    /// Flags, depth, frames, number of identities, and 32 bytes for each.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let bundles = &self.bundles[..self.bundles.len().min(MAX_BUNDLES)];
-        let mut bytes = vec![u8::from(self.opus) * OPUS, self.depth, self.frames_per_packet, bundles.len() as u8];
-        bundles.iter().for_each(|bundle| bytes.extend_from_slice(bundle.as_bytes()));
+        let tokens = &self.tokens[..self.tokens.len().min(MAX_TOKENS)];
+        let mut bytes = vec![u8::from(self.opus) * OPUS, self.depth, self.frames_per_packet, tokens.len() as u8];
+        tokens.iter().for_each(|tokens| bytes.extend_from_slice(tokens.as_bytes()));
         bytes
     }
 
@@ -69,40 +69,40 @@ impl Offer {
         let mut fields = Fields::new(bytes);
         let flags = fields.u8()?;
         let (depth, frames_per_packet, count) = (fields.depth()?, fields.frames()?, fields.u8()?);
-        if usize::from(count) > MAX_BUNDLES {
-            return Err(PacketError::Field { field: "bundles", value: count.into() });
+        if usize::from(count) > MAX_TOKENS {
+            return Err(PacketError::Field { field: "tokens", value: count.into() });
         }
-        let bundles = (0..count).map(|_| fields.take().map(BundleId::from_bytes)).collect::<Result<_, _>>()?;
-        Ok(Self { bundles, opus: flags & OPUS != 0, depth, frames_per_packet })
+        let tokens = (0..count).map(|_| fields.take().map(TokensId::from_bytes)).collect::<Result<_, _>>()?;
+        Ok(Self { tokens, opus: flags & OPUS != 0, depth, frames_per_packet })
     }
 
-    /// The best codec that both sides have: of the models the first of this offer that `ours` has too, else Opus. `None` if
+    /// The best codec that both sides have: of the tokens the first of this offer that `ours` has too, else Opus. `None` if
     /// there is none. The answer rings nowhere: that is for who gives it to say.
     pub fn shared(&self, ours: &Self) -> Option<Answer> {
-        let bundle = self.bundles.iter().position(|bundle| ours.bundles.contains(bundle));
+        let tokens = self.tokens.iter().position(|tokens| ours.tokens.contains(tokens));
         let (depth, frames_per_packet) = (ours.depth, ours.frames_per_packet);
-        match bundle {
-            Some(place) => Some(Answer { bundle: Some(place as u8), depth, frames_per_packet, ringing: false }),
+        match tokens {
+            Some(place) => Some(Answer { tokens: Some(place as u8), depth, frames_per_packet, ringing: false }),
             None => {
-                (self.opus && ours.opus).then_some(Answer { bundle: None, depth, frames_per_packet, ringing: false })
+                (self.opus && ours.opus).then_some(Answer { tokens: None, depth, frames_per_packet, ringing: false })
             }
         }
     }
 
     /// The codec that an answer to this offer names. `None` if it names none of these.
     pub fn codec(&self, answer: &Answer) -> Option<Codec> {
-        match answer.bundle {
-            Some(place) => self.bundles.get(usize::from(place)).copied().map(Codec::Tokens),
+        match answer.tokens {
+            Some(place) => self.tokens.get(usize::from(place)).copied().map(Codec::Tokens),
             None => self.opus.then_some(Codec::Opus),
         }
     }
 }
 
 impl Answer {
-    /// Place of the bundle, depth, frames, and flags.
+    /// Place of the tokens, depth, frames, and flags.
     pub fn to_bytes(&self) -> [u8; 4] {
         let flags = u8::from(self.ringing) * RINGING;
-        [self.bundle.unwrap_or(CHOSE_OPUS), self.depth, self.frames_per_packet, flags]
+        [self.tokens.unwrap_or(CHOSE_OPUS), self.depth, self.frames_per_packet, flags]
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) makes. Other flags, and bytes after it, are of later versions, and no error.
@@ -111,9 +111,9 @@ impl Answer {
     /// If the bytes are no answer.
     pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
         let mut fields = Fields::new(bytes);
-        let bundle = Some(fields.u8()?).filter(|&place| place != CHOSE_OPUS);
+        let tokens = Some(fields.u8()?).filter(|&place| place != CHOSE_OPUS);
         let (depth, frames_per_packet) = (fields.depth()?, fields.frames()?);
-        Ok(Self { bundle, depth, frames_per_packet, ringing: fields.u8()? & RINGING != 0 })
+        Ok(Self { tokens, depth, frames_per_packet, ringing: fields.u8()? & RINGING != 0 })
     }
 }
 
@@ -124,9 +124,9 @@ mod tests {
     use super::*;
 
     fn offer() -> impl Strategy<Value = Offer> {
-        let bundles = prop::collection::vec(any::<[u8; 32]>().prop_map(BundleId::from_bytes), 0..=MAX_BUNDLES);
-        (bundles, any::<bool>(), 1..=32_u8, 1..=12_u8).prop_map(|(bundles, opus, depth, frames_per_packet)| Offer {
-            bundles,
+        let tokens = prop::collection::vec(any::<[u8; 32]>().prop_map(TokensId::from_bytes), 0..=MAX_TOKENS);
+        (tokens, any::<bool>(), 1..=32_u8, 1..=12_u8).prop_map(|(tokens, opus, depth, frames_per_packet)| Offer {
+            tokens,
             opus,
             depth,
             frames_per_packet,
@@ -136,14 +136,14 @@ mod tests {
     proptest! {
         #[test]
         fn offers_and_answers_survive(
-            offer in offer(), bundle in prop::option::of(0..4_u8), ringing: bool, more: [u8; 3], flags in 0..128_u8,
+            offer in offer(), tokens in prop::option::of(0..4_u8), ringing: bool, more: [u8; 3], flags in 0..128_u8,
         ) {
             let bytes = offer.to_bytes();
             prop_assert!(bytes.len() <= Offer::MAX_BYTES);
             prop_assert_eq!(Offer::parse(&bytes), Ok(offer.clone()));
             prop_assert_eq!(Offer::parse(&[&bytes[..], &more].concat()), Ok(offer.clone()), "later versions may say more");
             prop_assert!((0..bytes.len()).all(|cut| Offer::parse(&bytes[..cut]).is_err()));
-            let answer = Answer { bundle, depth: offer.depth, frames_per_packet: offer.frames_per_packet, ringing };
+            let answer = Answer { tokens, depth: offer.depth, frames_per_packet: offer.frames_per_packet, ringing };
             let mut bytes = answer.to_bytes();
             prop_assert_eq!(Answer::parse(&bytes), Ok(answer));
             prop_assert!((0..bytes.len()).all(|cut| Answer::parse(&bytes[..cut]).is_err()));
@@ -162,16 +162,15 @@ mod tests {
 
     #[test]
     fn the_callers_best_model_that_both_have_is_chosen_else_opus() {
-        let [a, b, c] = [1, 2, 3].map(|n| BundleId::from_bytes([n; 32]));
-        let side =
-            |bundles: &[BundleId], opus| Offer { bundles: bundles.to_vec(), opus, depth: 6, frames_per_packet: 3 };
+        let [a, b, c] = [1, 2, 3].map(|n| TokensId::from_bytes([n; 32]));
+        let side = |tokens: &[TokensId], opus| Offer { tokens: tokens.to_vec(), opus, depth: 6, frames_per_packet: 3 };
         let chosen = |theirs: &Offer, ours: &Offer| theirs.shared(ours).and_then(|answer| theirs.codec(&answer));
         assert_eq!(chosen(&side(&[a, b], true), &side(&[b, a], true)), Some(Codec::Tokens(a)));
         assert_eq!(chosen(&side(&[a, b], true), &side(&[b], false)), Some(Codec::Tokens(b)));
         assert_eq!(chosen(&side(&[a], true), &side(&[c], true)), Some(Codec::Opus));
         assert_eq!(chosen(&side(&[a], false), &side(&[c], true)), None);
         let offer = side(&[a], false);
-        let answer = |bundle| Answer { bundle, depth: 1, frames_per_packet: 1, ringing: false };
+        let answer = |tokens| Answer { tokens, depth: 1, frames_per_packet: 1, ringing: false };
         assert_eq!(offer.codec(&answer(Some(1))), None);
         assert_eq!(offer.codec(&answer(None)), None);
     }

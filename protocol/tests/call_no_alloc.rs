@@ -15,7 +15,7 @@ use parlo_protocol::{
     identity::Identity,
     offer::Offer,
 };
-use parlo_tokens::{BundleId, ComfortNoise};
+use parlo_tokens::{ComfortNoise, TokensId};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -36,7 +36,7 @@ fn carry(from: &mut Call, at: SocketAddr, to: &mut Call, now: Instant, datagram:
 fn a_call_in_full_swing_allocates_nothing() {
     let [here, there] = [1, 2].map(|n| SocketAddr::from(([10, 0, 0, n], 7275)));
     let mut now = Instant::now();
-    let offer = Offer { bundles: vec![BundleId::from_bytes([3; 32])], opus: false, depth: 6, frames_per_packet: 3 };
+    let offer = Offer { tokens: vec![TokensId::from_bytes([3; 32])], opus: false, depth: 6, frames_per_packet: 3 };
     let (limits, key) = (Limits::new(6, 3), Identity::from_bytes([2; 32]).public());
     let mut caller =
         Call::dial(&Identity::from_bytes([1; 32]), Some(key), there, 1, [5; 32], &offer, limits, now).unwrap();

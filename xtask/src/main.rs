@@ -4,6 +4,8 @@
 
 mod bench;
 mod demo;
+mod install;
+mod package;
 mod python;
 mod score;
 mod setup;
@@ -29,8 +31,24 @@ enum Command {
     Setup,
     /// Send a clip of speech through two daemons on this machine, and show what became of it
     Demo(demo::Options),
+    /// Build the programs and put them and all that they need under a prefix
+    Install {
+        /// Where: its bin, lib and share; by default ~/.local, for you alone
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+    },
+    /// Make what is given to others, in out/packages: a .deb, a tarball, the Python wheel
+    Package {
+        /// What to make; by default everything
+        #[arg(value_enum)]
+        kinds: Vec<package::Kind>,
+    },
     /// Run every test of every part
     Test {
+        /// Also install the packages into clean systems, and have these call each other (as root; Debian's debootstrap
+        /// and a network)
+        #[arg(long)]
+        packages: bool,
         /// Install PyTorch (into vendor/training, unless .venv has it) for the tests of training that need it
         #[arg(long)]
         with_training: bool,
@@ -61,10 +79,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // For all that is started from here and loads ONNX Runtime, in whatever language (model/src/telemetry.rs says why).
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(setup::Purpose::Test),
         Command::Demo(options) => demo::run(&options),
-        Command::Test { with_training } => test::run(with_training),
+        Command::Install { prefix } => install::run(prefix.as_deref()),
+        Command::Package { kinds } => package::run(&kinds),
+        Command::Test { with_training, packages } => test::run(with_training, packages),
         Command::Python => python::test(),
         Command::Bench { group, speech, report, write_docs } => {
             bench::run(group, &speech, report.as_deref(), write_docs)

@@ -37,16 +37,19 @@ pub(crate) fn environment() -> anyhow::Result<PathBuf> {
         bail!("there is no environment to build the Python package in; `cargo xtask setup` makes it");
     }
     let place = target_dir()?.join("python");
-    let wheel = wheel(&place.join("wheel"))?;
+    let wheel = wheel(&place.join("wheel"), None)?;
     install(&wheel, &place.join("environment"))
 }
 
-/// Builds the wheel into `folder`, which then holds nothing else.
-fn wheel(folder: &Path) -> anyhow::Result<PathBuf> {
+/// Builds the wheel into `folder`, which then holds nothing else. Its files have the time `epoch` (seconds since 1970), or that of the build.
+pub(crate) fn wheel(folder: &Path, epoch: Option<u64>) -> anyhow::Result<PathBuf> {
     let _ = fs::remove_dir_all(folder);
     let mut build = Command::new(PACKAGE.python());
     build.current_dir(root()).args(["-m", "maturin", "build", "--profile", "wheel", "--locked", "--manifest-path"]);
     build.arg(root().join(FOLDER).join("Cargo.toml")).arg("--out").arg(folder);
+    if let Some(epoch) = epoch {
+        build.env("SOURCE_DATE_EPOCH", epoch.to_string());
+    }
     run_quietly("building the wheel", &mut build)?;
     let mut files = fs::read_dir(folder).context("maturin has built nothing")?.flatten().map(|entry| entry.path());
     files.find(|path| path.extension().is_some_and(|end| end == "whl")).context("maturin has built no wheel")

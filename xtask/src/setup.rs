@@ -18,6 +18,8 @@ use crate::shell::{self, root, run_quietly, succeeds};
 pub(crate) enum Purpose {
     /// To build and run Parlo.
     Run,
+    /// To build the Python package too.
+    Package,
     /// To test it: a sound server without a sound card, a browser, and a Python environment.
     Test,
     /// To test its training: a Python environment with PyTorch.
@@ -47,7 +49,7 @@ const NEEDS: [Need; 15] = [
     need("g++", &["c++", "--version"], Purpose::Run),
     need("python3", &["python3", "--version"], Purpose::Run),
     need("python3-pip", &["python3", "-m", "pip", "--version"], Purpose::Run),
-    need("python3-venv", &["python3", "-c", "import venv, ensurepip"], Purpose::Test),
+    need("python3-venv", &["python3", "-c", "import venv, ensurepip"], Purpose::Package),
     need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
     need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
     need("curl", &["curl", "--version"], Purpose::Test),
@@ -89,7 +91,7 @@ pub(crate) const PACKAGE: Environment = Environment {
     folder: "vendor/python-package",
     requirements: "clients/python/requirements-test.txt",
     module: "maturin",
-    installing: "installing Python packages for the tests of the Python package (250 MB)",
+    installing: "installing Python packages for building and testing the Python package (250 MB)",
     from_source: &[],
     kept: Some("clients/python/requirements.txt"),
 };
@@ -127,6 +129,8 @@ pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
     library()?;
     if purpose >= Purpose::Test {
         TESTS.make()?;
+    }
+    if purpose >= Purpose::Package {
         PACKAGE.make()?;
     }
     if purpose >= Purpose::TestTraining {
@@ -176,11 +180,16 @@ fn vendored() -> PathBuf {
     root().join("vendor/onnxruntime")
 }
 
+/// The library's file.
+pub(crate) fn library_file() -> PathBuf {
+    vendored().join("libonnxruntime.so")
+}
+
 fn library() -> anyhow::Result<()> {
     let Some((_, wanted)) = LIBRARY_HASHES.iter().find(|(processor, _)| *processor == ARCH) else {
         bail!("there is no ONNX Runtime wheel for {ARCH}; put the library at {}", vendored().display());
     };
-    let library = vendored().join("libonnxruntime.so");
+    let library = library_file();
     if hash(&library).is_some_and(|found| found == *wanted) {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use crate::{
     shell::{self, cargo, root},
 };
 
-pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
+pub(crate) fn run(with_training: bool, packages: bool) -> anyhow::Result<()> {
     setup::run(setup::Purpose::Test)?;
     let (training, training_python) = training_environment(with_training)?;
     let mut suites: Vec<(&str, Command)> = Vec::new();
@@ -46,6 +46,13 @@ pub(crate) fn run(with_training: bool) -> anyhow::Result<()> {
     suites.push(("Python package", package));
     suites.push(("conformance", pytest(&setup::TESTS.python(), "conformance")));
     suites.push((training, pytest(&training_python, "model/training")));
+
+    if packages {
+        let mut make = Command::new(std::env::current_exe()?);
+        make.arg("package");
+        suites.push(("packages", make));
+        suites.push(("packages in clean systems", pytest(&setup::TESTS.python(), "packaging/tests")));
+    }
 
     let mut results: Vec<(&str, Duration, bool)> = Vec::new();
     for (name, mut command) in suites {

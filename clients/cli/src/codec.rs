@@ -20,44 +20,39 @@ pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {
     Ok((Runtime::load(None)?, bundle))
 }
 
-/// The folder of the bundle that a file was made with: the one that is named, or one of those that are here.
+/// The folder of a bundle for the tokens of a file: the one that is named, or the best of those that are here.
 pub(crate) fn folder_of(tokens: &Tokens, name: &str, bundle: Option<&Path>) -> anyhow::Result<PathBuf> {
     if bundle.is_some() {
         return Ok(parlo_model::locate_bundle(bundle)?);
     }
-    let usual = parlo_model::locate_bundle(None).ok();
-    let is_right = |folder: &PathBuf| Bundle::open(folder).is_ok_and(|bundle| tokens.bundle.begins(bundle.id()));
-    usual.filter(is_right).or_else(|| parlo_model::find_bundle(tokens.bundle)).with_context(|| {
-        let folders = parlo_model::bundle_folders();
-        let here = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-        let names = here.filter_map(|entry| Bundle::open(&entry.path()).ok());
-        let mut names: Vec<String> =
-            names.map(|bundle| format!("{} ({})", bundle.manifest().name, bundle.id().short())).collect();
-        names.sort();
-        names.dedup();
+    let usual = parlo_model::locate_bundle(None).and_then(|folder| Bundle::open(&folder)).ok();
+    let here = parlo_model::find_bundles(usual, &[]).bundles;
+    let right = here.iter().find(|bundle| bundle.reads(tokens.id));
+    right.map(|bundle| bundle.folder().to_owned()).with_context(|| {
+        let names: Vec<String> = here.iter().map(Bundle::title).collect();
         let here = if names.is_empty() { "none is".to_owned() } else { names.join(", ") };
-        let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        let folders: Vec<String> =
+            parlo_model::bundle_folders().iter().map(|folder| folder.display().to_string()).collect();
         format!(
             "{name} was made with the model {} ({}), which is not here ({here}); name its folder with --bundle, or put it into {}",
             tokens.bundle_name,
-            tokens.bundle.short(),
+            tokens.id.short(),
             folders.join(" or ")
         )
     })
 }
 
-/// Loads the bundle that a file was made with; refuses another.
+/// Loads a bundle for the tokens of a file; refuses one for others.
 pub(crate) fn bundle_of(tokens: &Tokens, name: &str, bundle: Option<&Path>) -> anyhow::Result<Bundle> {
     let folder = folder_of(tokens, name, bundle)?;
     let bundle = Bundle::open(&folder)?;
-    if !tokens.bundle.begins(bundle.id()) {
+    if !bundle.reads(tokens.id) {
         bail!(
-            "{name} was made with the model {} ({}), but {} is {} ({}); name the right one with --bundle",
+            "{name} was made with the model {} ({}), but {} is {}; name the right one with --bundle",
             tokens.bundle_name,
-            tokens.bundle.short(),
+            tokens.id.short(),
             folder.display(),
-            bundle.manifest().name,
-            bundle.id().short()
+            bundle.title()
         );
     }
     Ok(bundle)

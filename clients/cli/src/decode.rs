@@ -271,8 +271,9 @@ impl Player {
             skip: audio.delay_samples,
             tokens: Vec::new(),
             held: Vec::new(),
-            // A frame that is filled up with silence, and the frames that flush the decoder.
-            hold: audio.frame_samples * (1 + audio.delay_samples.div_ceil(audio.frame_samples)),
+            // A frame that is filled up with silence, the frames that flush the decoder, and one more that they flushed who made the
+            // file with another decoder of the same tokens.
+            hold: audio.frame_samples * (2 + audio.delay_samples.div_ceil(audio.frame_samples)),
         })
     }
 
@@ -306,6 +307,17 @@ impl Player {
     fn trim(&mut self, samples: u64) -> anyhow::Result<()> {
         self.render()?;
         let left = usize::try_from(samples.saturating_sub(self.wav.frames()))?;
+        if let Voice::Streaming(decoder) = &mut self.voice {
+            // Made with a decoder of less delay, a file ends before this one has put out its end.
+            let mut missing = (left + self.skip).saturating_sub(self.held.len()).min(self.hold);
+            while missing > 0 {
+                let more = decoder.conceal()?;
+                missing = missing.saturating_sub(more.len());
+                self.held.extend_from_slice(more);
+            }
+            self.held.drain(..self.skip.min(self.held.len()));
+            self.skip = 0;
+        }
         self.held.truncate(left);
         Ok(())
     }

@@ -239,12 +239,19 @@ fn whole(bundle: &Result<Bundle, parlo_model::ModelError>) -> Finding {
     };
     let use_for = if bundle.whole().is_some() { ", for files only" } else { "" };
     Ok(format!(
-        "{} ({}), {} Hz, {} codebooks{source}{use_for}, every file as its manifest says",
-        manifest.name,
-        bundle.id().short(),
+        "{}, {} Hz, {} codebooks{source}{use_for}, every file as its manifest says",
+        titled(bundle),
         manifest.audio.sample_rate,
         bundle.layout().depth()
     ))
+}
+
+/// Name and both identities, and which earlier ones it serves.
+fn titled(bundle: &Bundle) -> String {
+    let served = bundle.manifest().tokens.as_ref().map(|tokens| &tokens.serves[..]).unwrap_or_default();
+    let served: Vec<&str> = served.iter().map(|id| &id[..8]).collect();
+    let serves = if served.is_empty() { String::new() } else { format!(", serves {}", served.join(", ")) };
+    format!("{} (bundle {}, tokens {}{serves})", bundle.manifest().name, bundle.id().short(), bundle.tokens().short())
 }
 
 /// What else a bundle says of what it was made from, in brackets.

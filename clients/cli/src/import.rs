@@ -165,9 +165,10 @@ fn look_for_package(python: &OsStr) -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&look.stderr);
     let reason = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it did not say why");
     bail!(
-        "importing needs Parlo's Python package, and {} cannot import it ({reason}): install it there with \
-         pip install 'parlo[importing]', or {another}",
-        python.display()
+        "importing needs Parlo's Python package, and {} cannot import it ({reason}): install its wheel there, with \
+         pip install 'parlo_voice-{}-cp311-abi3-PLATFORM.whl[importing]' (`cargo xtask package` builds it), or {another}",
+        python.display(),
+        env!("CARGO_PKG_VERSION")
     )
 }
 

@@ -30,6 +30,7 @@ mod samples;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Instant};
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use parlod::{audio::AudioError, options::CallOptions};
 
@@ -115,6 +116,12 @@ enum Command {
     },
     /// Carry calls between peers who cannot reach each other; what they say stays sealed
     Relay(relay::RelayOptions),
+    /// Write the manual pages and the shells' completions into a folder, laid out as /usr/share
+    #[command(hide = true)]
+    Generate {
+        /// The folder, made if it is not there
+        folder: PathBuf,
+    },
     /// Put a bad network in front of any UDP program: loss, delay, jitter, a bottleneck, outages
     Impair(Box<impair::ImpairOptions>),
 }
@@ -153,6 +160,8 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let started = Instant::now();
     let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
         Ok(arguments) => arguments,
@@ -174,6 +183,9 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::run(&options),
         Command::Address { stun, port } => address::run(&stun, port),
         Command::Relay(options) => relay::run(&options),
+        Command::Generate { folder } => {
+            parlod::generate::write(&command(), &folder).with_context(|| format!("cannot write {}", folder.display()))
+        }
         Command::Impair(options) => impair::run(&options),
     };
     match result {
@@ -205,7 +217,8 @@ mod tests {
         command().debug_assert();
         let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         let all = command();
-        let mut names: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+        let mut names: Vec<&str> =
+            all.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
         grouped.sort_unstable();
         names.sort_unstable();
         assert_eq!(grouped, names);

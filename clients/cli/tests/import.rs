@@ -39,7 +39,10 @@ fn without_python_or_its_package_it_says_what_to_do() {
     fs::set_permissions(&bare, fs::Permissions::from_mode(0o755)).expect("it may be run");
     let (well, _, said) = import(folder, &["--from", "mimi", "--python", "./bare", "model"]);
     assert!(
-        !well && said.contains("No module named 'parlo'") && said.contains("pip install 'parlo[importing]'"),
+        !well
+            && said.contains("No module named 'parlo'")
+            && said.contains("parlo_voice-")
+            && said.contains(".whl[importing]'"),
         "{said}"
     );
     let (well, _, said) = import(folder, &["--from", "opus", "model"]);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parlo_protocol::file::{Codes, Header, Item, Mark, Reader, Run, Stream, Writer};
-use parlo_tokens::{BundlePrefix, ComfortNoise};
+use parlo_tokens::{ComfortNoise, TokensPrefix};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -250,7 +250,7 @@ fn a_file_of_another_model_is_counted_but_not_decoded() {
     let mut reader = Reader::new();
     reader.push(&CLIP);
     let Some(Item::Header(mut header)) = reader.next_item().unwrap() else { panic!("a file begins with its header") };
-    header.tokens.bundle = BundlePrefix::from_bytes([0xAB; 16]);
+    header.tokens.id = TokensPrefix::from_bytes([0xAB; 16]);
     header.tokens.bundle_name = "other".into();
     let mut bytes = Vec::new();
     let mut writer = Writer::begin(&header, &mut bytes).unwrap();

@@ -1,12 +1,12 @@
 //! Where bundles are: in the places of Parlo's programs, and in the package.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
 use parlo_model::{Bundle, ModelError};
-use parlo_tokens::BundlePrefix;
+use parlo_tokens::TokensPrefix;
 use pyo3::prelude::*;
 
 use crate::error::{BundleError, of_model};
@@ -39,16 +39,16 @@ pub(crate) fn locate(named: Option<&Path>, packaged: &Path) -> PyResult<PathBuf>
     )))
 }
 
-/// The bundle whose id begins so, if it is here.
+/// The best of the bundles here that understands these tokens, if there is one.
 ///
 /// # Errors
 /// Says which is needed, and which are here.
-pub(crate) fn find(id: BundlePrefix, name: &str, packaged: &Path) -> PyResult<Bundle> {
+pub(crate) fn find(id: TokensPrefix, name: &str, packaged: &Path) -> PyResult<Bundle> {
     let here = all(packaged);
-    match here.iter().find(|bundle| id.begins(bundle.id())) {
+    match here.iter().find(|bundle| bundle.reads(id)) {
         Some(bundle) => Ok(bundle.clone()),
         None => {
-            let here: Vec<String> = here.iter().map(titled).collect();
+            let here: Vec<String> = here.iter().map(Bundle::title).collect();
             let here = if here.is_empty() { "none is".to_owned() } else { format!("here are {}", here.join(", ")) };
             Err(BundleError::new_err(format!(
                 "it was made with the model {name} ({}), which is not here ({here}): put its folder into {}, or open the file \
@@ -60,28 +60,14 @@ pub(crate) fn find(id: BundlePrefix, name: &str, packaged: &Path) -> PyResult<Bu
     }
 }
 
-/// Name and id, for messages.
-pub(crate) fn titled(bundle: &Bundle) -> String {
-    format!("{} ({})", bundle.manifest().name, bundle.id().short())
-}
-
 fn places(packaged: &Path) -> Vec<PathBuf> {
     let mut folders = parlo_model::bundle_folders();
     folders.push(packaged.to_owned());
     folders
 }
 
-/// All bundles that are here and whole enough to be opened, without those that are there twice.
+/// All bundles that are here and whole enough to be opened, best first.
 fn all(packaged: &Path) -> Vec<Bundle> {
-    let named = parlo_model::locate_bundle(None).ok();
-    let listed = places(packaged).into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-    let mut found: Vec<Bundle> = Vec::new();
-    for folder in named.into_iter().chain(listed.map(|entry| entry.path())) {
-        if let Ok(bundle) = Bundle::open(&folder)
-            && found.iter().all(|other| other.id() != bundle.id())
-        {
-            found.push(bundle);
-        }
-    }
-    found
+    let usual = parlo_model::locate_bundle(None).and_then(|folder| Bundle::open(&folder)).ok();
+    parlo_model::find_bundles(usual, &[packaged.to_owned()]).bundles
 }

@@ -60,6 +60,17 @@ impl Codec {
     }
 
     #[getter]
+    fn tokens_id(&self) -> String {
+        self.bundle.tokens().to_string()
+    }
+
+    /// All identities of its tokens, 64 digits each, `tokens_id` first.
+    #[getter]
+    fn identities(&self) -> Vec<String> {
+        self.bundle.identities().iter().map(ToString::to_string).collect()
+    }
+
+    #[getter]
     fn folder(&self) -> String {
         self.bundle.folder().display().to_string()
     }

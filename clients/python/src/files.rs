@@ -52,27 +52,27 @@ impl Archive {
             let archive = parlo_archive::Archive::open(file).map_err(|error| of_archive(&path, error))?;
             let tokens = &archive.header().tokens;
             if let Some(given) = &given
-                && !tokens.bundle.begins(given.id())
+                && !given.reads(tokens.id)
             {
                 return Err(BundleError::new_err(format!(
                     "{}: it was made with the model {} ({}), not with {}",
                     path.display(),
                     tokens.bundle_name,
-                    tokens.bundle.short(),
-                    bundles::titled(given)
+                    tokens.id.short(),
+                    given.title()
                 )));
             }
             Ok(Self { path, packaged, given, open: Mutex::new(Open { archive, coder: None }) })
         })
     }
 
-    /// Version of the format, the first half of the bundle's id, its name, rate, samples of a frame, and depth.
+    /// Version of the format, the first half of the tokens' id, the bundle's name, rate, samples of a frame, and depth.
     fn header(&self, py: Python<'_>) -> (u8, String, String, u32, u32, u8) {
         py.detach(|| {
             let open = held(&self.open);
             let header = open.archive.header();
             let tokens = &header.tokens;
-            let id = tokens.bundle.to_string();
+            let id = tokens.id.to_string();
             (header.version, id, tokens.bundle_name.clone(), tokens.sample_rate, tokens.frame_samples, tokens.depth)
         })
     }
@@ -143,7 +143,7 @@ impl Archive {
         let bundle = match &self.given {
             Some(bundle) => bundle,
             None => {
-                found = bundles::find(tokens.bundle, &tokens.bundle_name, &self.packaged)
+                found = bundles::find(tokens.id, &tokens.bundle_name, &self.packaged)
                     .map_err(|error| about(&self.path, &error))?;
                 &found
             }

@@ -33,7 +33,7 @@ def write_call(path: Path, codec: parlo.Codec, streams: dict[str, tuple[float, n
     `streams` are names, with the second that the first frame begins at and codes [K, T]; up to 500 frames each.
     """
     tokens = ptk.TokenFile(
-        bytes.fromhex(codec.bundle_id),
+        bytes.fromhex(codec.tokens_id),
         codec.sampling_rate,
         codec.frame_samples,
         max(len(codes) for _, codes in streams.values()),

@@ -18,7 +18,8 @@ def test_what_it_says_of_itself(codec):
     assert (codec.name, codec.sampling_rate, codec.frame_rate) == ("parlo-16k", 16000, 50.0)
     assert (codec.num_codebooks, codec.codebook_size, codec.codebook_sizes) == (12, 1024, (1024,) * 12)
     assert (codec.frame_samples, codec.delay_samples) == (320, 320)
-    assert len(codec.bundle_id) == 64 and codec.bundle_id[:8] in repr(codec)
+    assert len(codec.bundle_id) == 64 and codec.bundle_id[:8] in repr(codec) and codec.tokens_id[:8] in repr(codec)
+    assert codec.speaks(codec.tokens_id) and codec.speaks(codec.tokens_id[:32]) and not codec.speaks(codec.tokens_id[:8])
     assert (codec.folder / "manifest.toml").is_file()
 
 

@@ -84,10 +84,10 @@ def test_what_was_written_is_read_and_bytes_are_the_same_each_time(form, seed, t
 def test_another_model_is_refused(form):
     write, read, path = form
     write(path, [item(3)])
-    for expect in (OTHER, OTHER.bundle_id):
+    for expect in (OTHER, OTHER.tokens_id):
         with pytest.raises(InterchangeError, match=r"test-16k \(5a5a5a5a5a5a\).*777777777777"):
             read(path, expect)
-    assert len(read(path, MODEL.bundle_id)) == len(read(path)) == 1
+    assert len(read(path, MODEL.tokens_id)) == len(read(path)) == 1
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -296,8 +296,8 @@ def test_two_streams_are_two_items(tmp_path, codec, wave):
     assert heard.id == "call-heard" and heard.tokens.times[0] == 0.5 and np.array_equal(heard.tokens.codes, codes)
 
 
-@pytest.mark.parametrize("module", ["pyarrow", "safetensors"])
-def test_what_is_not_installed_is_named(module, monkeypatch, tmp_path):
+@pytest.mark.parametrize("module, wanted", [("pyarrow", "pyarrow>=16"), ("safetensors", "safetensors>=0.4.3")])
+def test_what_is_not_installed_is_named(module, wanted, monkeypatch, tmp_path):
     real = importlib.import_module
 
     def without(name, *rest):
@@ -306,5 +306,5 @@ def test_what_is_not_installed_is_named(module, monkeypatch, tmp_path):
         return real(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(ImportError, match=r"pip install 'parlo\[data\]'"):
+    with pytest.raises(ImportError, match=f"pip install '{wanted}'"):
         (interchange.write_parquet if module == "pyarrow" else interchange.write_safetensors)(tmp_path / "x", item(1))

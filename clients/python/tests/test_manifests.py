@@ -40,7 +40,7 @@ def test_rows_tell_what_files_hold(folder, codec):
     call, first, second = found
     assert call["streams"] == ["said", "heard"] and call["speaker"] == "ann" and call["text"] is None
     assert (first["duration"], first["depth"], first["frame_rate"]) == (pytest.approx(3.0), 4, codec.frame_rate)
-    assert first["bundle"] == codec.bundle_id[:32] and json.loads(second["metadata"])["take"] == "b" and second["text"] == "zwei"
+    assert first["bundle"] == codec.tokens_id[:32] and json.loads(second["metadata"])["take"] == "b" and second["text"] == "zwei"
 
 
 def test_what_cannot_be_opened_is_told_and_left_out(folder, tmp_path):
@@ -112,7 +112,7 @@ def test_lhotse_reads_and_cuts_it(folder, tmp_path, codec):
     assert np.array_equal(cut.load_codes(), tokens.codes.T[:frames])
     middle = cut.truncate(offset=0.5, duration=0.24)
     assert np.array_equal(middle.load_codes(), tokens.codes.T[25:37])
-    assert middle.bundle == codec.bundle_id
+    assert middle.bundle == codec.tokens_id
 
     heard = cuts["call-heard"].load_codes()
     assert (heard[:25] == -1).all() and (heard[25:] >= 0).all()

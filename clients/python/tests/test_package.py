@@ -20,7 +20,7 @@ INSTALLED = Path(parlo.__file__).parent
 
 def test_it_is_the_installed_one_and_whole():
     assert not INSTALLED.is_relative_to(ROOT / "clients"), "the sources are tested, not the wheel"
-    assert parlo.__version__ == metadata.version("parlo")
+    assert parlo.__version__ == metadata.version("parlo-voice")
     assert (INSTALLED / "py.typed").is_file() and (INSTALLED / "_native.pyi").is_file()
     for bundle in (ROOT / "model/bundles").iterdir():
         for file in bundle.iterdir():
@@ -32,7 +32,7 @@ def test_what_it_needs_is_there():
     command = [sys.executable, "-m", "pip", "check"]
     if subprocess.run([*command[:3], "--version"], capture_output=True).returncode != 0:
         pytest.skip("there is no pip in this environment")
-    assert "parlo " not in subprocess.run(command, capture_output=True, text=True).stdout
+    assert "parlo-voice " not in subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def test_it_works_at_once_with_nothing_named(python):
@@ -45,9 +45,24 @@ def test_it_works_at_once_with_nothing_named(python):
 def test_the_runtime_that_is_pinned_is_one_that_is_asked_for():
     requirements = (ROOT / "clients/python/requirements.txt").read_text()
     (pinned,) = re.findall(r"^onnxruntime==(\d+)\.(\d+)", requirements, re.M)
-    (wanted,) = [line for line in metadata.requires("parlo") if line.startswith("onnxruntime")]
+    (wanted,) = [line for line in metadata.requires("parlo-voice") if line.startswith("onnxruntime")]
     assert set(wanted.removeprefix("onnxruntime").split(",")) == {">=1.29", "<2"}
     assert (1, 29) <= tuple(map(int, pinned)) < (2, 0)
+
+
+def test_what_is_named_to_be_installed_is_what_brings_it():
+    """The distribution is on no index, and a stranger owns a name like it: no text may tell people to fetch it from there."""
+    extras = {line.split(";")[0].strip() for line in metadata.requires("parlo-voice")}
+    told = set()
+    for path in (INSTALLED.parent / "parlo").rglob("*.py"):
+        told |= set(re.findall(r'need\("[\w.]+", "([^"]+)", "', path.read_text()))
+        told |= set(re.findall(r"pip install '([^'{]+)'", path.read_text()))
+    assert told and told <= extras, (told, extras)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
+    texts = [ROOT / name for name in listed.stdout.decode().split("\0")[:-1] if name.endswith((".md", ".py", ".rs", ".toml"))]
+    for path in texts:
+        for named in re.findall(r"pip3? install [^`\n]*?\b(parlo[^\s`]*)", path.read_text()) if path.is_file() else ():
+            assert ".whl" in named, f"{path.relative_to(ROOT)}: pip install {named}"
 
 
 def test_nothing_is_imported_that_nobody_asked_for(python):

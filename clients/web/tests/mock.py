@@ -258,11 +258,13 @@ class Mock(ThreadingHTTPServer):
             "bundle": {
                 "name": "parlo-16k",
                 "id": "5f" * 32,
+                "tokens": "7a" * 32,
                 "sample_rate": 16000,
                 "frame_ms": 20.0,
                 "algorithmic_delay_ms": 20.0,
                 "codebooks": [1024] * CODEBOOKS,
             },
+            "others": [],
             "audio": self.audio,
             "calls": self.calls,
             "resident_mib": 61.3,

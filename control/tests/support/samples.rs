@@ -38,6 +38,7 @@ pub(crate) fn call(id: u64, elapsed_s: f64) -> Call {
         conference: false,
         volume_db: 0.0,
         codec: Some("tokens".into()),
+        tokens: Some("0a0b".into()),
         settings: CallSettings { depth: 6, frames_per_packet: 3, adapt: true, latency_ms: 240, max_kbps: 0.0 },
         recording: None,
         figures: Some(CallFigures {
@@ -72,7 +73,7 @@ pub(crate) fn call(id: u64, elapsed_s: f64) -> Call {
 
 /// A call that has not come so far.
 pub(crate) fn young(id: u64, direction: Direction, state: CallState) -> Call {
-    Call { direction, state, figures: None, codec: None, ..call(id, 0.0) }
+    Call { direction, state, figures: None, codec: None, tokens: None, ..call(id, 0.0) }
 }
 
 /// A daemon with these calls.
@@ -88,11 +89,13 @@ pub(crate) fn status(calls: Vec<Call>) -> Status {
         bundle: Bundle {
             name: "parlo-16k".into(),
             id: "00ff".into(),
+            tokens: "0a0b".into(),
             sample_rate: 16_000,
             frame_ms: 20.0,
             algorithmic_delay_ms: 30.0,
             codebooks: vec![1024; 12],
         },
+        others: Vec::new(),
         audio: Audio {
             endpoints: Endpoints {
                 source: "default".into(),
@@ -136,6 +139,7 @@ pub(crate) fn feed(id: u64) -> Vec<FeedMessage> {
         peer: "ada".into(),
         bundle: "5a".repeat(32),
         bundle_name: "small".into(),
+        tokens: "6b".repeat(32),
         sample_rate: 16_000,
         frame_samples: 320,
         sizes: vec![1024; 12],

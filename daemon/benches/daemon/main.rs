@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const WEIGH: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let arguments: Vec<String> = std::env::args().collect();
     let after = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1).cloned();
     let Some(json) = after("--json").map(PathBuf::from) else {

@@ -29,6 +29,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(100);
 const DEPTH: usize = 6;
 
 fn main() -> anyhow::Result<()> {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let arguments: Vec<String> = std::env::args().collect();
     let named = |name: &str| -> anyhow::Result<PathBuf> {
         let mut rest = arguments.iter().skip_while(|argument| *argument != name).skip(1);

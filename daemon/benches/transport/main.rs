@@ -36,6 +36,8 @@ const SECONDS: usize = 60;
 const CALM: f64 = 150.0;
 
 fn main() -> anyhow::Result<()> {
+    // SAFETY: the first thing that this program does: no other thread runs yet.
+    unsafe { parlo_model::disable_telemetry() };
     let arguments: Vec<String> = std::env::args().collect();
     let named = |name: &str| -> anyhow::Result<PathBuf> {
         let mut rest = arguments.iter().skip_while(|argument| *argument != name).skip(1);

@@ -8,16 +8,20 @@ use std::{
 };
 
 use parlo_control::CallSettings;
-use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime};
+use parlo_model::{
+    Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime, find_bundles,
+    locate_bundle,
+};
 use parlo_opus::{OpusDecoder, OpusEncoder, Protection};
 use parlo_protocol::{
     adapt::{Costs, Limits},
     identity::{Identity, PublicKey},
     jitter::JitterConfig,
-    offer::{Codec, Offer},
+    offer::{Codec, MAX_TOKENS, Offer},
     packet::MAX_FRAMES,
     relay::Ticket,
 };
+use parlo_tokens::TokensId;
 use tokio::sync::Notify;
 
 use super::{
@@ -48,10 +52,17 @@ struct Inner {
     known: KnownPeers,
     identity: Identity,
     runtime: Runtime,
-    bundle: Bundle,
-    entropy: Option<EntropyModel>,
+    /// Best first, one at least, and one for each kind of tokens.
+    models: Vec<Model>,
     started: Instant,
     timeline: bool,
+}
+
+/// A bundle that calls can be made with.
+#[derive(Debug)]
+struct Model {
+    bundle: Bundle,
+    entropy: Option<EntropyModel>,
 }
 
 /// A peer to be called: where it is, and who it is if that is known.
@@ -66,20 +77,19 @@ pub(crate) struct Found {
 }
 
 impl Engine {
-    /// Loads the ONNX Runtime library and the bundle that the configuration names, and this user's key, which it makes if there
-    /// is none yet.
+    /// Loads the ONNX Runtime library and the bundles that the configuration names, or all that are here if it names none, and this
+    /// user's key, which it makes if there is none yet.
     ///
     /// `started` is when the program began, for reports and up-times; `timeline` asks for the moments of frames.
     ///
     /// # Errors
-    /// If any of them cannot be had, the bundle takes whole recordings only, or it has fewer codebooks than the configuration asks
-    /// for. Those that it asks for if nothing is said are as many as there are.
+    /// If any of them that is named, or the usual bundle, cannot be had, such a bundle takes whole recordings only, or the first has
+    /// fewer codebooks than the configuration asks for. Those that it asks for if nothing is said are as many as there are.
     pub fn new(config: Config, started: Instant, timeline: bool) -> Result<Self, CallError> {
         let runtime = Runtime::load(named(&config.model.library))?;
-        let bundle = Bundle::open(&parlo_model::locate_bundle(named(&config.model.bundle))?)?;
-        bundle.streams()?;
+        let models = models(&config)?;
         let mut config = config;
-        let (most, usual) = (bundle.layout().depth(), Config::default().call.depth);
+        let (most, usual) = (models[0].bundle.layout().depth(), Config::default().call.depth);
         if config.call.depth > most {
             // What nobody asked for is not refused: the usual depth is that of a model that has so many codebooks.
             if config.call.depth != usual {
@@ -87,10 +97,9 @@ impl Engine {
             }
             config.call.depth = most;
         }
-        let entropy = bundle.entropy_model()?;
         let folder = keys::folder()?;
         let (identity, known) = (keys::identity(&folder)?, KnownPeers::new(&folder));
-        Ok(Self(Arc::new(Inner { config, known, identity, runtime, bundle, entropy, started, timeline })))
+        Ok(Self(Arc::new(Inner { config, known, identity, runtime, models, started, timeline })))
     }
 
     /// The configuration.
@@ -113,9 +122,25 @@ impl Engine {
         &self.0.runtime
     }
 
-    /// The model.
+    /// The bundle that is preferred.
     pub fn bundle(&self) -> &Bundle {
-        &self.0.bundle
+        &self.0.models[0].bundle
+    }
+
+    /// All bundles that calls can be made with, best first, one for each kind of tokens.
+    pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.0.models.iter().map(|model| &model.bundle)
+    }
+
+    /// The bundle of a call with this codec; the preferred one while it is not known, and in Opus.
+    pub(crate) fn bundle_of(&self, codec: Option<Codec>) -> &Bundle {
+        &self.model_of(codec).bundle
+    }
+
+    fn model_of(&self, codec: Option<Codec>) -> &Model {
+        let models = &self.0.models;
+        let speaks = |model: &&Model| matches!(codec, Some(Codec::Tokens(tokens)) if model.bundle.speaks(tokens));
+        models.iter().find(speaks).unwrap_or(&models[0])
     }
 
     /// When the program began.
@@ -125,7 +150,7 @@ impl Engine {
 
     /// How sound is inside: the bundle's rate and frames.
     pub fn house(&self) -> House {
-        let audio = &self.0.bundle.manifest().audio;
+        let audio = &self.bundle().manifest().audio;
         House { sample_rate: audio.sample_rate, frame_samples: audio.frame_samples }
     }
 
@@ -134,7 +159,7 @@ impl Engine {
     pub fn settings(&self) -> CallSettings {
         let call = &self.0.config.call;
         let packet = OPUS_FRAME * u32::from(call.frames_per_packet);
-        let frame = self.0.bundle.manifest().audio.frame_duration();
+        let frame = self.bundle().manifest().audio.frame_duration();
         let frames = (packet.as_nanos() / frame.as_nanos().max(1)).clamp(1, MAX_FRAMES.into());
         CallSettings {
             depth: u8::try_from(call.depth).unwrap_or(u8::MAX),
@@ -187,7 +212,7 @@ impl Engine {
     /// What this side offers a peer.
     pub(crate) fn offer(&self, settings: &CallSettings) -> Offer {
         Offer {
-            bundles: vec![self.0.bundle.id()],
+            tokens: offered(&self.0.models.iter().map(|model| model.bundle.identities()).collect::<Vec<_>>()),
             opus: true,
             depth: settings.depth,
             frames_per_packet: settings.frames_per_packet,
@@ -198,7 +223,7 @@ impl Engine {
     pub(crate) fn frame(&self, codec: Option<Codec>) -> Duration {
         match codec {
             Some(Codec::Opus) => OPUS_FRAME,
-            _ => self.0.bundle.manifest().audio.frame_duration(),
+            _ => self.bundle_of(codec).manifest().audio.frame_duration(),
         }
     }
 
@@ -206,7 +231,7 @@ impl Engine {
     pub(crate) fn delay(&self, codec: Option<Codec>) -> Duration {
         match codec {
             Some(Codec::Opus) => OPUS_FRAME,
-            _ => self.0.bundle.manifest().audio.delay(),
+            _ => self.bundle_of(codec).manifest().audio.delay(),
         }
     }
 
@@ -226,7 +251,7 @@ impl Engine {
     pub(crate) fn costs(&self, codec: Codec) -> Costs {
         match codec {
             Codec::Tokens(_) => {
-                let layout = self.0.bundle.layout();
+                let layout = self.bundle_of(Some(codec)).layout();
                 Costs::tokens((0..layout.depth()).map(|book| layout.bits(book)))
             }
             Codec::Opus => Costs {
@@ -241,7 +266,10 @@ impl Engine {
     /// What turns units into payloads, or back.
     pub(crate) fn packing(&self, codec: Codec) -> Packing {
         match codec {
-            Codec::Tokens(_) => Packing::Tokens(PacketCoder::new(*self.0.bundle.layout(), self.0.entropy.as_ref())),
+            Codec::Tokens(_) => {
+                let Model { bundle, entropy } = self.model_of(Some(codec));
+                Packing::Tokens(PacketCoder::new(*bundle.layout(), entropy.as_ref()))
+            }
             Codec::Opus => Packing::Opus,
         }
     }
@@ -254,7 +282,7 @@ impl Engine {
         settings: &CallSettings,
         wake: Arc<Notify>,
     ) -> Result<Voice, CallError> {
-        let audio = &self.0.bundle.manifest().audio;
+        let audio = &self.bundle_of(Some(codec)).manifest().audio;
         let (sample_rate, frame_samples, delay_samples) = match codec {
             Codec::Tokens(_) => (audio.sample_rate, audio.frame_samples, audio.delay_samples),
             Codec::Opus => (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES, parlo_opus::FRAME_SAMPLES),
@@ -265,20 +293,21 @@ impl Engine {
     }
 
     fn codec(&self, codec: Codec, depth: usize) -> Result<(Speaker, Player), CallError> {
-        let audio = &self.0.bundle.manifest().audio;
+        let bundle = self.bundle_of(Some(codec));
+        let audio = &bundle.manifest().audio;
         let least = Duration::from_millis(self.0.config.call.jitter_ms);
         let usual = JitterConfig::default();
         let jitter = JitterConfig { frame: self.frame(Some(codec)), start: usual.start.max(least), least, ..usual };
         match codec {
             Codec::Tokens(_) => {
-                let model = EncoderConfig { depth, beam: self.0.config.model.beam };
+                let model = EncoderConfig { depth: depth.min(bundle.layout().depth()), beam: self.0.config.model.beam };
                 // Two graphs of some megabytes each: loading them side by side halves the wait.
                 let (encoder, decoder) = std::thread::scope(|scope| {
                     let decoder = scope.spawn(|| {
-                        let mut decoder = Decoder::new(&self.0.runtime, &self.0.bundle)?;
+                        let mut decoder = Decoder::new(&self.0.runtime, bundle)?;
                         decoder.prepare(RUN_FRAMES).map(|()| decoder)
                     });
-                    let encoder = Encoder::new(&self.0.runtime, &self.0.bundle, model)
+                    let encoder = Encoder::new(&self.0.runtime, bundle, model)
                         .and_then(|mut encoder| encoder.prepare(RUN_FRAMES).map(|()| encoder));
                     (encoder, decoder.join())
                 });
@@ -299,10 +328,101 @@ impl Engine {
         }
     }
 
-    /// The codec of a call with someone who holds the same model.
+    /// The codec of a call with someone who speaks the same tokens.
     pub(crate) fn usual_codec(&self) -> Codec {
-        Codec::Tokens(self.0.bundle.id())
+        Codec::Tokens(self.bundle().tokens())
     }
+
+    /// A call's codec by the name that its tokens have here, whichever the peers agreed on.
+    pub(crate) fn known_as(&self, codec: Codec) -> Codec {
+        match codec {
+            Codec::Tokens(_) => Codec::Tokens(self.bundle_of(Some(codec)).tokens()),
+            Codec::Opus => Codec::Opus,
+        }
+    }
+
+    /// Whether a call in this codec is made with the preferred bundle.
+    pub(crate) fn is_usual(&self, codec: Codec) -> bool {
+        matches!(codec, Codec::Tokens(tokens) if self.bundle().speaks(tokens))
+    }
+
+    /// A call's settings, once its codec is known: no deeper than its bundle, and packets no longer than they were to be.
+    pub(crate) fn fit(&self, settings: CallSettings, codec: Codec) -> CallSettings {
+        if !matches!(codec, Codec::Tokens(_)) || self.is_usual(codec) {
+            return settings;
+        }
+        let most = u8::try_from(self.bundle_of(Some(codec)).layout().depth()).unwrap_or(u8::MAX);
+        let packet = self.frame(None) * u32::from(settings.frames_per_packet);
+        let frames = (packet.as_nanos() / self.frame(Some(codec)).as_nanos().max(1)).clamp(1, MAX_FRAMES.into());
+        CallSettings {
+            depth: settings.depth.min(most),
+            frames_per_packet: u8::try_from(frames).unwrap_or(MAX_FRAMES),
+            ..settings
+        }
+    }
+}
+
+/// Opens what calls can be made with: the bundles that the configuration names, or else all that are here.
+fn models(config: &Config) -> Result<Vec<Model>, CallError> {
+    let config = &config.model;
+    let first = Bundle::open(&locate_bundle(named(&config.bundle))?)?;
+    first.streams()?;
+    let is_named = named(&config.bundle).is_some() || !config.bundles.is_empty();
+    let mut bundles = vec![first];
+    if is_named {
+        for name in &config.bundles {
+            let bundle = Bundle::open(&locate_bundle(Some(name))?)?;
+            bundle.streams()?;
+            bundles.push(bundle);
+        }
+    } else if std::env::var_os("PARLO_BUNDLE").is_none() {
+        // What cannot be used was asked for by nobody: calls can do without.
+        let found = find_bundles(bundles.pop(), &[]);
+        bundles = found.bundles;
+        found.faults.iter().for_each(left_out);
+        bundles.retain(|bundle| bundle.whole().is_none());
+    }
+    let mut models: Vec<Model> = Vec::with_capacity(bundles.len());
+    let mut fault = None;
+    for bundle in bundles {
+        // The best of several for the same tokens makes all their calls.
+        if models.iter().any(|model| bundle.identities().iter().all(|&tokens| model.bundle.speaks(tokens))) {
+            continue;
+        }
+        match bundle.entropy_model() {
+            Ok(entropy) => models.push(Model { bundle, entropy }),
+            Err(error) if is_named => return Err(error.into()),
+            Err(error) => {
+                left_out(&error);
+                fault.get_or_insert(error);
+            }
+        }
+    }
+    match fault {
+        Some(error) if models.is_empty() => Err(error.into()),
+        _ => Ok(models),
+    }
+}
+
+fn left_out(error: &ModelError) {
+    tracing::warn!("a bundle is left out: {error}");
+}
+
+/// What an offer names, best first: every identity of each bundle's tokens if there is room, of the last only one if there is not.
+fn offered(bundles: &[&[TokensId]]) -> Vec<TokensId> {
+    let mut room = MAX_TOKENS.saturating_sub(bundles.len());
+    let mut tokens: Vec<TokensId> = Vec::new();
+    for identities in bundles {
+        let more = room.min(identities.len().saturating_sub(1));
+        room -= more;
+        for id in identities.iter().take(1 + more) {
+            if !tokens.contains(id) {
+                tokens.push(*id);
+            }
+        }
+    }
+    tokens.truncate(MAX_TOKENS);
+    tokens
 }
 
 /// Loading graphs leaves much free memory behind, which the allocator would keep: a third of what the daemon needs.
@@ -327,6 +447,27 @@ pub(crate) fn resolve(host: &str) -> Result<Vec<SocketAddr>, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offer_names_as_much_as_it_has_room_for_best_first() {
+        let ids = |numbers: &[u8]| numbers.iter().map(|&n| TokensId::from_bytes([n; 32])).collect::<Vec<_>>();
+        let cases: &[(&[&[u8]], &[u8])] = &[
+            (&[&[1]], &[1]),
+            (&[&[1, 2]], &[1, 2]),
+            (&[&[1, 2], &[3]], &[1, 2, 3]),
+            (&[&[1, 2, 3, 4, 5]], &[1, 2, 3, 4]),
+            (&[&[1, 2, 3], &[4, 5]], &[1, 2, 3, 4]),
+            (&[&[1], &[2, 3], &[4, 5]], &[1, 2, 3, 4]),
+            (&[&[1], &[2], &[3], &[4], &[5]], &[1, 2, 3, 4]),
+            // A claim that a better one makes as well.
+            (&[&[1, 2], &[1, 3]], &[1, 2, 3]),
+        ];
+        for (bundles, expected) in cases {
+            let bundles: Vec<Vec<TokensId>> = bundles.iter().map(|numbers| ids(numbers)).collect();
+            let bundles: Vec<&[TokensId]> = bundles.iter().map(Vec::as_slice).collect();
+            assert_eq!(offered(&bundles), ids(expected), "{bundles:?}");
+        }
+    }
 
     #[test]
     fn a_machine_that_nobody_knows_is_said_to_be_that() {

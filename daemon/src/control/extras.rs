@@ -35,11 +35,18 @@ pub struct Extras {
 }
 
 impl Extras {
-    /// With the bundle that decodes recordings, and the sound system that has the devices.
-    pub fn new(known: KnownPeers, runtime: Runtime, bundle: Bundle, backend: Backend) -> Self {
+    /// With the bundles that decode recordings, the preferred one and others, and the sound system that has the devices.
+    pub fn new(known: KnownPeers, runtime: Runtime, bundle: Bundle, others: Vec<Bundle>, backend: Backend) -> Self {
         Self {
             known,
-            render: Arc::new(move |recordings, name, side| recordings.wav(name, side, &runtime, &bundle)),
+            render: Arc::new(move |recordings, name, side| {
+                let wav = |bundle| recordings.wav(name, side, &runtime, bundle);
+                let made = wav(&bundle);
+                if !is_of_others(&made) {
+                    return made;
+                }
+                others.iter().map(wav).find(|made| !is_of_others(made)).unwrap_or(made)
+            }),
             devices: Arc::new(move || {
                 let (_, devices) = device::list(backend)?;
                 Ok(devices.into_iter().map(told).collect())
@@ -47,6 +54,11 @@ impl Extras {
             nats: None,
         }
     }
+}
+
+/// Whether a recording is not for the bundle that was tried.
+fn is_of_others<T>(made: &Result<T, RecordingError>) -> bool {
+    matches!(made, Err(RecordingError::OtherModel { .. }))
 }
 
 impl fmt::Debug for Extras {

@@ -11,6 +11,7 @@ fn start(call: u64) -> FeedStart {
         peer: "ada".into(),
         bundle: "5a".repeat(32),
         bundle_name: "small".into(),
+        tokens: "6b".repeat(32),
         sample_rate: 16_000,
         frame_samples: 320,
         sizes: vec![1024; 3],

@@ -24,13 +24,14 @@ impl Hub<'_> {
             return;
         }
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let bundle = self.engine.bundle();
+        let bundle = self.engine.bundle_of(Some(codec));
         let manifest = bundle.manifest();
         let start = FeedStart {
             call: call.id,
             peer: call.name.clone().unwrap_or_else(|| call.asked.clone()),
             bundle: bundle.id().to_string(),
             bundle_name: manifest.name.clone(),
+            tokens: bundle.tokens().to_string(),
             sample_rate: manifest.audio.sample_rate,
             frame_samples: u32::try_from(manifest.audio.frame_samples).unwrap_or(u32::MAX),
             sizes: bundle.layout().sizes().to_vec(),

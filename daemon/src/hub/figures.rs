@@ -118,7 +118,8 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
     let seat = conversation.left.take().map(|figures| *figures).unwrap_or_default();
     let SeatFigures { encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, .. } = seat;
     let (outbound, stats, session) = (*media.outbound.stats(), *call.stats(), *call.session_stats());
-    let audio = &engine.bundle().manifest().audio;
+    let bundle = engine.bundle_of(conversation.codec);
+    let audio = &bundle.manifest().audio;
     let frame = engine.frame(conversation.codec).as_secs_f64();
     let seconds = (outbound.frames + outbound.silent) as f64 * frame;
     let depth = usize::from(conversation.settings.depth);
@@ -133,7 +134,8 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
     let (sent, received) = (traffic(&stats.sent), traffic(&stats.received));
     let jitter = player.jitter;
     let report = Report {
-        bundle: engine.bundle().id().to_string(),
+        bundle: bundle.id().to_string(),
+        tokens: bundle.tokens().to_string(),
         codec: if conversation.codec == Some(Codec::Opus) { "opus" } else { "tokens" },
         sample_rate: audio.sample_rate,
         depth,
@@ -169,7 +171,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
         moves: stats.moves,
         unknown_context: stats.unknown_context,
         bits_per_frame: outbound.bits.filter(|_| outbound.frames > 0).map(|bits| bits / outbound.frames as f64),
-        raw_kbps: f64::from(engine.bundle().layout().frame_bits(depth)) / frame / 1000.0,
+        raw_kbps: f64::from(bundle.layout().frame_bits(depth)) / frame / 1000.0,
         coded_kbps: kbps(sent.payload_bytes),
         wire_kbps: kbps(sent.wire_bytes),
         encode_us: encode.percentiles(),

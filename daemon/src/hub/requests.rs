@@ -93,7 +93,7 @@ impl Hub<'_> {
             latency_ms: dial.latency_ms.unwrap_or(usual.latency_ms),
             max_kbps: dial.max_kbps.unwrap_or(usual.max_kbps),
         };
-        self.check(&settings)?;
+        self.check(&settings, None)?;
         let config = &self.engine.config().call;
         let (relay, ticket) = match (dial.relay, dial.ticket) {
             (None, None) => (config.relay.clone(), config.ticket.clone()),
@@ -108,8 +108,8 @@ impl Hub<'_> {
         self.by_id(id).map(|at| self.reply(at)).ok_or_else(|| Self::no_such_call(id))
     }
 
-    fn check(&self, settings: &CallSettings) -> Result<(), Refused> {
-        let most = self.engine.bundle().layout().depth();
+    fn check(&self, settings: &CallSettings, codec: Option<Codec>) -> Result<(), Refused> {
+        let most = self.engine.bundle_of(codec).layout().depth();
         if !(1..=most).contains(&usize::from(settings.depth)) {
             return Err(invalid(format!("depth is {}, but this model has 1 to {most} codebooks", settings.depth)));
         }
@@ -144,7 +144,7 @@ impl Hub<'_> {
             latency_ms: change.latency_ms.unwrap_or(before.latency_ms),
             max_kbps: change.max_kbps.unwrap_or(before.max_kbps),
         };
-        self.check(&settings)?;
+        self.check(&settings, call.codec)?;
         if change.volume_db.is_some_and(|db| !(-60.0..=12.0).contains(&db)) {
             return Err(invalid("volume_db goes from -60 to 12"));
         }
@@ -199,11 +199,11 @@ impl Hub<'_> {
             let _ = reply.send(Err(conflict(wrong)));
             return;
         }
-        let (who, engine, done) =
-            (call.name.clone().unwrap_or_else(|| call.asked.clone()), self.engine.clone(), self.done.clone());
+        let (who, codec) = (call.name.clone().unwrap_or_else(|| call.asked.clone()), call.codec);
+        let (engine, done) = (self.engine.clone(), self.done.clone());
         // A slow disk must not hold up packets.
         tokio::task::spawn_blocking(move || {
-            let result = recordings.begin(&who, engine.bundle());
+            let result = recordings.begin(&who, engine.bundle_of(codec));
             let _ = done.send(Done::Recording { id, result, reply });
         });
     }

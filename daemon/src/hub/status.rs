@@ -39,8 +39,6 @@ impl Hub<'_> {
 
 /// The status of a hub that has not begun.
 pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status {
-    let bundle = engine.bundle();
-    let sound = &bundle.manifest().audio;
     let key = engine.identity().public();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -50,17 +48,24 @@ pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status
         listening: None,
         page: None,
         presence: Presence::default(),
-        bundle: Bundle {
-            name: bundle.manifest().name.clone(),
-            id: bundle.id().to_string(),
-            sample_rate: sound.sample_rate,
-            frame_ms: 1000.0 * sound.frame_duration().as_secs_f64(),
-            algorithmic_delay_ms: 1000.0 * sound.delay().as_secs_f64(),
-            codebooks: bundle.layout().sizes().to_vec(),
-        },
+        bundle: bundle(engine.bundle()),
+        others: engine.bundles().skip(1).map(bundle).collect(),
         audio: audio(desk, settings),
         calls: Vec::new(),
         resident_mib: resident_mib(),
+    }
+}
+
+fn bundle(bundle: &parlo_model::Bundle) -> Bundle {
+    let sound = &bundle.manifest().audio;
+    Bundle {
+        name: bundle.manifest().name.clone(),
+        id: bundle.id().to_string(),
+        tokens: bundle.tokens().to_string(),
+        sample_rate: sound.sample_rate,
+        frame_ms: 1000.0 * sound.frame_duration().as_secs_f64(),
+        algorithmic_delay_ms: 1000.0 * sound.delay().as_secs_f64(),
+        codebooks: bundle.layout().sizes().to_vec(),
     }
 }
 
@@ -118,6 +123,10 @@ pub(super) fn call(conversation: &Conversation, now: Instant) -> Call {
         conference: conversation.conference,
         volume_db: conversation.volume_db,
         codec: conversation.codec.map(|codec| if codec == Codec::Opus { "opus" } else { "tokens" }.to_owned()),
+        tokens: conversation.codec.and_then(|codec| match codec {
+            Codec::Tokens(tokens) => Some(tokens.to_string()),
+            Codec::Opus => None,
+        }),
         settings: conversation.settings,
         recording: conversation.recording.clone(),
         recorded_by_peer: conversation.call.as_ref().is_some_and(parlo_protocol::call::Call::recorded_by_peer),

@@ -432,8 +432,10 @@ impl Hub<'_> {
         if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == self.calls[at].trunk) {
             report_errors(&trunk.socket, false);
         }
+        let codec = self.engine.known_as(codec);
         let call = &mut self.calls[at];
         (call.key, call.codec) = (Some(peer), Some(codec));
+        call.settings = self.engine.fit(call.settings, codec);
         (call.peer_frames, call.peer_depth) = (peer_frames, peer_depth);
         if call.name.is_none() {
             let direct = call.ticket.is_none() && call.direction == Direction::Outgoing;
@@ -480,8 +482,8 @@ impl Hub<'_> {
         call.phase = Phase::Seating;
         self.feed_begins(at, codec);
         let call = &mut self.calls[at];
-        // The caller guessed the codec, and is wrong only if the peers share no model.
-        let made = call.voice.take().filter(|_| codec == self.engine.usual_codec());
+        // The caller guessed the codec, and is wrong if the best that the peers share is another.
+        let made = call.voice.take().filter(|_| self.engine.is_usual(codec));
         let (id, settings) = (call.id, call.settings);
         let (engine, desk, done, wake) = (self.engine.clone(), self.desk.clone(), self.done.clone(), self.wake());
         tokio::task::spawn_blocking(move || {

@@ -151,7 +151,7 @@ impl Recorder {
         let coding = parlo_archive::best_coding(bundle);
         let header = Header {
             tokens: Tokens {
-                bundle: bundle.id().prefix(),
+                id: bundle.tokens().prefix(),
                 bundle_name: manifest.name.clone(),
                 sample_rate: manifest.audio.sample_rate,
                 frame_samples: u32::try_from(manifest.audio.frame_samples).unwrap_or(u32::MAX),

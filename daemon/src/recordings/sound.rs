@@ -98,9 +98,9 @@ fn told(stopped: Stopped, name: &str, path: &Path, bundle: &Bundle) -> Recording
         Stopped::OtherModel(tokens) => RecordingError::OtherModel {
             name: name.to_owned(),
             made: tokens.bundle_name,
-            made_id: tokens.bundle.short(),
+            made_id: tokens.id.short(),
             given: bundle.manifest().name.clone(),
-            given_id: bundle.id().short(),
+            given_id: bundle.tokens().short(),
         },
     }
 }
@@ -113,7 +113,7 @@ fn render<S: Read + Seek>(
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Vec<i16>, Stopped> {
-    if !archive.header().tokens.bundle.begins(bundle.id()) {
+    if !bundle.reads(archive.header().tokens.id) {
         return Err(Stopped::OtherModel(Box::new(archive.header().tokens.clone())));
     }
     // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.

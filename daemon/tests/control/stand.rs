@@ -192,11 +192,13 @@ pub(crate) fn status() -> Status {
         bundle: Bundle {
             name: "small".into(),
             id: "00".into(),
+            tokens: "01".into(),
             sample_rate: 16_000,
             frame_ms: 20.0,
             algorithmic_delay_ms: 40.0,
             codebooks: vec![1024; 12],
         },
+        others: Vec::new(),
         audio: Audio {
             endpoints: Ends { source: "default".into(), sink: "default".into(), ..Ends::default() },
             muted: false,
@@ -257,6 +259,7 @@ pub(crate) fn call(id: u64) -> Call {
         conference: false,
         volume_db: 0.0,
         codec: Some("tokens".into()),
+        tokens: Some("01".into()),
         settings: CallSettings { depth: 6, frames_per_packet: 2, adapt: true, latency_ms: 120, max_kbps: 0.0 },
         recording: None,
         figures: Some(CallFigures {

@@ -17,7 +17,7 @@ use parlo_protocol::{
     offer::{Codec, Offer},
     packet::IPV4_UDP,
 };
-use parlo_tokens::{BundleId, ComfortNoise, Slot};
+use parlo_tokens::{ComfortNoise, Slot, TokensId};
 use parlod::call::{Captured, Inbound, Kind, Listener, Outbound, Packing, Place, Player, PlayerStats, transmit};
 
 /// What is spoken, and how.
@@ -112,17 +112,17 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let mut there = Path::new(there, start);
     let mut back = Path::new(back, start);
     let ours = [1, 2].map(|n| Identity::from_bytes([n; 32]));
-    let bundles = match script.codec {
+    let tokens = match script.codec {
         Codec::Tokens(id) => vec![id],
         Codec::Opus => Vec::new(),
     };
     let offer = Offer {
-        bundles: if bundles.is_empty() { vec![BundleId::from_bytes([9; 32])] } else { bundles.clone() },
+        tokens: if tokens.is_empty() { vec![TokensId::from_bytes([9; 32])] } else { tokens.clone() },
         opus: true,
         depth: script.limits.depth,
         frames_per_packet: script.limits.frames,
     };
-    let answer = Offer { bundles, ..offer.clone() };
+    let answer = Offer { tokens, ..offer.clone() };
     let key = Some(ours[1].public());
     let mut caller = Call::dial(&ours[0], key, address(LISTENER), 7, [3; 32], &offer, script.limits, start).unwrap();
     let mut door = Door::new(&ours[1], [4; 32], start);

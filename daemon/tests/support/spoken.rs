@@ -87,7 +87,7 @@ impl Speech {
         let entropy = self.bundle.entropy_model().unwrap();
         let packing = || Packing::Tokens(PacketCoder::new(layout, entropy.as_ref()));
         let mut script = Script {
-            codec: Codec::Tokens(self.bundle.id()),
+            codec: Codec::Tokens(self.bundle.tokens()),
             speech: &self.frames,
             samples: &self.samples,
             packing: &packing,

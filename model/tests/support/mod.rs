@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub(crate) mod foreign;
+pub(crate) mod formats;
 pub(crate) mod onnx;
 
 use std::path::{Path, PathBuf};

@@ -16,7 +16,8 @@ from safetensors.numpy import load
 from .errors import UserError
 
 MANIFEST = "manifest.toml"
-FORMAT = 1
+FORMATS = (1, 2)
+UNKNOWN = "?"  # in place of an identity that is not computed yet
 # Beyond this many candidates nothing is gained that can be measured.
 MAX_BEAM = 32
 # Frames searched at once: 128 frames x 4 candidates x 1024 entries are 2 MiB of scores, which a
@@ -53,21 +54,60 @@ class BundleCodec:
             self.manifest = tomllib.loads(text.decode())
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise BundleError(f"{path} is not a bundle manifest: {error}") from error
-        if self.manifest.get("format") != FORMAT:
+        if self.manifest.get("format") not in FORMATS:
             found = self.manifest.get("format")
-            raise BundleError(f"{path} has format {found}; this program reads format {FORMAT}")
+            raise BundleError(f"{path} has format {found}; this program reads formats 1 and 2")
         try:
             self.name = self.manifest["name"]
             audio = self.manifest["audio"]
             self.sample_rate = audio["sample_rate"]
             self.frame_samples = audio["frame_samples"]
-            self.delay_samples = audio["delay_samples"]
+            self.delay_samples = _delay(self.manifest)
             self.sizes = self.manifest["quantizer"]["sizes"]
+            self.identities = self._identities()
             self.books = self._codebooks()
             self._encoder = _Graph(self, "encoder", ["audio"], "latent")
             self._decoder = _Graph(self, "decoder", ["latent", "depth_one_hot"], "audio")
         except KeyError as error:
             raise BundleError(f"{path} is not a bundle manifest: it lacks {error}") from error
+
+    @property
+    def tokens(self) -> str:
+        """The tokens' identity, 64 hexadecimal digits: what files and calls name."""
+        return self.identities[0]
+
+    def _identities(self) -> list[str]:
+        """All identities of the tokens, the one first that is written. Raises BundleError where the
+        manifest claims one that is not theirs."""
+        if self.manifest["format"] == 1:
+            return [self.identity]
+        path, stated = self.folder / MANIFEST, self.manifest["tokens"]
+        ours = shared(self.manifest)
+        own = hashlib.sha256(ours.encode()).hexdigest()
+        if stated["id"].lower() != own:
+            raise BundleError(f"{path}: tokens.id is {stated['id']}, but the rate, frames, codebooks "
+                              f"and entropy model are those of tokens {own}: the bundle claims "
+                              "tokens that are not its own")
+        served = [claim.lower() for claim in stated.get("serves", [])]
+        if len({own, *served}) <= len(served):
+            raise BundleError(f"{path}: tokens.serves names an identity twice")
+        for claim in served:
+            named = [name for name, file in self.manifest["files"].items()
+                     if file["sha256"].lower() == claim]
+            if not named:
+                raise BundleError(f"{path}: tokens.serves names {claim}, but no file under [files] "
+                                  "has that hash: the manifest of that earlier bundle must lie in "
+                                  "the folder")
+            try:
+                earlier = tomllib.loads(self.verified(named[0]).decode())
+                same = earlier["format"] == 1 and shared(earlier) == ours
+            except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+                raise BundleError(f"{self.folder / named[0]} is not a bundle manifest: {error}"
+                                  ) from error
+            if not same:
+                raise BundleError(f"{path}: tokens.serves names {claim}, but by {named[0]} that "
+                                  "bundle's tokens are others")
+        return [*served, own]
 
     @property
     def max_depth(self) -> int:
@@ -217,6 +257,58 @@ class BundleCodec:
             raise BundleError(f"{path} holds no tensor {name} of shape {list(shape)}")
         books = tensors[name].astype(np.float32)
         return [book[:size] for book, size in zip(books, self.sizes)]
+
+
+def shared(manifest: dict[str, Any]) -> str:
+    """What two sides must share to understand each other's tokens, as docs/bundle.md has it, of a
+    manifest of either format. The tokens' identity is its SHA-256."""
+    quantizer, audio, files = manifest["quantizer"], manifest["audio"], manifest["files"]
+    lines = ["parlo tokens", f"sample_rate {audio['sample_rate']}",
+             f"frame_samples {audio['frame_samples']}", f"quantizer {quantizer['kind']}"]
+
+    def listed(numbers: list[int]) -> str:
+        return " ".join(map(str, numbers))
+
+    def digest(name: str) -> str:
+        return files.get(name, {}).get("sha256", "").lower()
+
+    lines += [f"{name} {quantizer[name]}" for name in ("dimension", "groups") if name in quantizer]
+    lines += [f"{name} {listed(quantizer[name])}" for name in ("sizes", "levels")
+              if name in quantizer]
+    if "file" in quantizer:
+        lines.append(f"codebooks {digest(quantizer['file'])}")
+    else:  # nothing but the decoder knows what a code stands for
+        lines.append(f"decoder {digest(manifest['decoder']['file'])}")
+    if "entropy" in manifest:
+        entropy = manifest["entropy"]
+        lines.append(f"entropy {entropy['kind']} {digest(entropy['file'])}")
+    else:
+        lines.append("entropy none")
+    if "tensor" in quantizer:
+        lines.append(f"tensor {quantizer['tensor']}")
+    return "\n".join(lines) + "\n"
+
+
+def with_tokens(manifest: str) -> str:
+    """The text of a manifest of format 2 with the identity that its tokens have, in place of one
+    that they had or of `UNKNOWN`. Those that it serves stood for the same tokens, and go if there
+    was another. Format 1 stays as it is."""
+    stated = tomllib.loads(manifest)
+    if stated["format"] == 1:
+        return manifest
+    own, was = hashlib.sha256(shared(stated).encode()).hexdigest(), stated["tokens"]["id"]
+    lines = []
+    for line in manifest.splitlines():
+        if was in (own, UNKNOWN) or not line.startswith("serves = "):
+            lines.append(f'id = "{own}"' if line == f'id = "{was}"' else line)
+    return "\n".join(lines) + "\n"
+
+
+def _delay(manifest: dict[str, Any]) -> int:
+    """Samples by which decoded audio is behind."""
+    if manifest["format"] == 1:
+        return manifest["audio"]["delay_samples"]
+    return manifest["encoder"]["delay_samples"] + manifest["decoder"]["delay_samples"]
 
 
 def beam_search(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from .bundle import MANIFEST, BundleCodec
+from .bundle import MANIFEST, BundleCodec, with_tokens
 from .entropy import EntropyConfig, EntropyModel
 from .entropy_data import known, load, split
 from .entropy_integer import Integers, write
@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
             if loss > TOLERANCE_PCT:
                 raise UserError(f"that is more than {TOLERANCE_PCT} %: train on with rounding")
         text = with_entropy((args.bundle / MANIFEST).read_text(encoding="utf-8"), content)
+        text = with_tokens(text)  # the entropy model is part of what both sides must share
         manifest = Path(folder) / MANIFEST
         manifest.write_text(text, encoding="utf-8")
         os.replace(part, args.bundle / FILE)

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from onnx import numpy_helper
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from .bundle import MANIFEST, BundleCodec
+from .bundle import MANIFEST, UNKNOWN, BundleCodec, with_tokens
 from .card import model_card, score_table
 from .checkpoint import Checkpoint
 from .codec import Codec
@@ -28,6 +29,9 @@ from .errors import UserError
 
 TOLERANCE = 1e-4  # largest difference of any sample or latent element, full scale being 1
 LARGEST = 12 * 2**20  # bytes of a bundle
+ENTROPY = 2 * 2**20  # bytes more, with an entropy model
+SERVED = "served-"  # how the files begin that hold manifests of bundles whose tokens are served
+CODEBOOKS = {"file": "codebooks.safetensors", "tensor": "codebooks"}
 HALF_FROM = 1024  # weights of this many elements or more are stored in half precision
 OPEN = -1  # a dimension as long as the frames of one run need
 GRAPHS = {1: "graph", 32: "graph of many frames"}  # frames a run that are compared, and their name
@@ -174,22 +178,66 @@ def _forget_origin(model: onnx.ModelProto) -> None:
     del model.graph.metadata_props[:]
 
 
-def manifest(codec: Codec, name: str, description: str, licence: str, folder: Path) -> str:
-    """The bundle's manifest (TOML), with the length and hash of every file of `folder`."""
+def serve(bundle: BundleCodec, codec: Codec, folder: Path) -> list[str]:
+    """Copies what makes a bundle's tokens to `folder`: codebooks, entropy model, and the manifests
+    of the identities that the new bundle serves as well; returns those, earliest first.
+
+    Raises UserError if the codec's tokens are others.
+    """
+    audio, quantizer = codec.config.audio, bundle.manifest["quantizer"]
+    ours = codec.quantizer.codebooks.numpy()
+    if (audio.rate, audio.frame) != (bundle.sample_rate, bundle.frame_samples) or (
+        len(bundle.books) != len(ours) or not all(map(np.array_equal, bundle.books, ours))
+    ):
+        raise UserError(f"the checkpoint's codebooks are not those of {bundle.folder}: only a decoder "
+                        "that was trained for its tokens (`train --tokens`) can serve them")
+    kept = [quantizer["file"]]
+    if "entropy" in bundle.manifest:
+        kept.append(bundle.manifest["entropy"]["file"])
+    for name in kept:
+        (folder / name).write_bytes(bundle.verified(name))
+    if bundle.manifest["format"] == 1:
+        text = (bundle.folder / MANIFEST).read_bytes()
+        (folder / f"{SERVED}{bundle.identity[:8]}.toml").write_bytes(text)
+        return [bundle.identity]
+    served = bundle.identities[:-1]
+    for name, stated in bundle.manifest["files"].items():
+        if stated["sha256"].lower() in served:
+            (folder / name).write_bytes(bundle.verified(name))
+    return served
+
+
+def manifest(
+    codec: Codec, name: str, description: str, licence: str, folder: Path,
+    serves: BundleCodec | None = None, served: Sequence[str] = (),
+) -> str:
+    """The bundle's manifest (TOML), with the length and hash of every file of `folder`.
+
+    serves: the bundle whose tokens it is for, if they are not its own. served: the identities that
+    they had.
+    """
     audio, quantizer = codec.config.audio, codec.config.quantizer
+    files = {path.name: path.read_bytes() for path in sorted(folder.glob("*"))
+             if path.suffix in (".onnx", ".safetensors") or path.name.startswith(SERVED)}
+    books = serves.manifest["quantizer"] if serves else CODEBOOKS
     lines = [
         "# A Parlo model bundle. The SHA-256 of this file is the bundle's identity; it covers all "
         "other files by their hashes.",
-        "format = 1",
+        "format = 2",
         f"name = {_quoted(name)}",
         f"description = {_quoted(description)}",
         f"licence = {_quoted(licence)}",
         "",
+        "[tokens]",
+        f'id = "{UNKNOWN}"',  # of what stands below
+        *([f"serves = {json.dumps(list(served))}"] if served else []),
+        "",
         "[audio]",
         f"sample_rate = {audio.rate}",
         f"frame_samples = {audio.frame}",
-        f"delay_samples = {codec.delay}",
     ]
+    # The encoder looks at nothing beyond its frame: all that is late is the decoder's.
+    delays = {"encoder": 0, "decoder": codec.delay}
     names = {"audio": "audio", "latent": "latent", "depth_one_hot": "depth_one_hot"}
 
     def tensor(key: str, shape: tuple[int, ...]) -> str:
@@ -198,7 +246,9 @@ def manifest(codec: Codec, name: str, description: str, licence: str, folder: Pa
     parts = graphs(codec)
     for part, graph in parts.items():
         result = (1, OPEN, quantizer.latent) if graph.output == "latent" else (1, OPEN)
-        lines += ["", f"[{part}]", f'file = "{part}.onnx"']
+        lines += ["", f"[{part}]", f'file = "{part}.onnx"',
+                  f'sha256 = "{hashlib.sha256(files.get(f"{part}.onnx", b"")).hexdigest()}"',
+                  f"delay_samples = {delays[part]}"]
         lines += [tensor(key, shape) for key, shape in graph.inputs.items()]
         lines += [tensor(graph.output, result), "states = ["]
         lines += [
@@ -207,16 +257,17 @@ def manifest(codec: Codec, name: str, description: str, licence: str, folder: Pa
         ]
         lines += ["]"]
         if part == "encoder":
-            lines += ["", "[quantizer]", 'kind = "residual"', 'file = "codebooks.safetensors"',
-                      'tensor = "codebooks"', f"dimension = {quantizer.latent}",
+            lines += ["", "[quantizer]", 'kind = "residual"', f"file = {_quoted(books['file'])}",
+                      f"tensor = {_quoted(books['tensor'])}", f"dimension = {quantizer.latent}",
                       f"sizes = {[quantizer.entries] * quantizer.stages}"]
+    if serves and "entropy" in serves.manifest:
+        entropy = serves.manifest["entropy"]
+        lines += ["", "[entropy]", f'kind = "{entropy["kind"]}"', f"file = {_quoted(entropy['file'])}"]
     lines += ["", "[files]"]
-    for path in sorted(folder.glob("*")):
-        if path.suffix in (".onnx", ".safetensors"):
-            content = path.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
-            lines.append(f'"{path.name}" = {{ bytes = {len(content)}, sha256 = "{digest}" }}')
-    return "\n".join(lines) + "\n"
+    for path, content in files.items():
+        digest = hashlib.sha256(content).hexdigest()
+        lines.append(f'{_quoted(path)} = {{ bytes = {len(content)}, sha256 = "{digest}" }}')
+    return with_tokens("\n".join(lines) + "\n")
 
 
 def _quoted(text: str) -> str:
@@ -303,6 +354,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; its name too")
     parser.add_argument("--description", default="A speech codec", help="one line for the manifest")
     parser.add_argument("--licence", default="", help="of the weights, an SPDX expression")
+    parser.add_argument("--serves", type=Path, metavar="BUNDLE",
+                        help="the bundle whose tokens `train --tokens` kept: calls and files made "
+                             "with it are served; codebooks and entropy model are copied from it")
     parser.add_argument("--sources", type=Path, help="Markdown on the data and its licences")
     parser.add_argument("--scores", type=Path, help="scores.csv of `evaluate`, for the model card")
     parser.add_argument("--card-only", action="store_true",
@@ -329,6 +383,7 @@ def run(args: argparse.Namespace) -> int:
     # what may be missing or wrong is read before the work
     sources = _read(args.sources) if args.sources else ""
     scores = score_table(args.scores) if args.scores else ""
+    serves = BundleCodec(args.serves) if args.serves else None
     if args.card_only:
         _require_own(codec, out, args.checkpoint)
         _write(out / "README.md", model_card(checkpoint, codec, out, sources, scores))
@@ -341,16 +396,20 @@ def run(args: argparse.Namespace) -> int:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
+            served = serve(serves, codec, partial) if serves else []  # what may fail, before the work
             for part, graph in graphs(codec).items():
                 write_graph(graph, partial / f"{part}.onnx")
-            codebooks = codec.quantizer.codebooks.numpy().astype(np.float16)
-            (partial / "codebooks.safetensors").write_bytes(save({"codebooks": codebooks}))
-            text = manifest(codec, out.name, args.description, args.licence, partial)
+            if not serves:
+                codebooks = codec.quantizer.codebooks.numpy().astype(np.float16)
+                (partial / CODEBOOKS["file"]).write_bytes(save({CODEBOOKS["tensor"]: codebooks}))
+            text = manifest(
+                codec, out.name, args.description, args.licence, partial, serves, served
+            )
             _write(partial / "manifest.toml", text)
             _require_equal(codec, partial)
             _write(partial / "README.md", model_card(checkpoint, codec, partial, sources, scores))
             size = sum(path.stat().st_size for path in partial.iterdir())
-            if size > LARGEST:
+            if size > LARGEST + ENTROPY * ("entropy" in (serves.manifest if serves else {})):
                 raise UserError(f"the bundle has {size} bytes, more than {LARGEST}: nothing was "
                                 "written. Train a smaller network")
             _put(partial, out)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,25 @@ ROOT = Path(__file__).resolve().parents[3]
 CLIP = ROOT / "assets/speech.flac"
 CONFIGS = ROOT / "model/training/configs"
 BUNDLES = sorted(path.parent for path in ROOT.glob("model/bundles/*/manifest.toml"))
+
+
+def first_format(bundle: Path, folder: Path) -> Path:
+    """A bundle of format 1 with the graphs and tokens of one of either format."""
+    shutil.copytree(bundle, folder)
+    stated = tomllib.loads((folder / "manifest.toml").read_text())
+    if stated["format"] == 1:
+        return folder
+    kept, section = [], ""
+    for line in (folder / "manifest.toml").read_text().splitlines():
+        section = line if line.startswith("[") else section
+        own = section in ("[encoder]", "[decoder]") and line.startswith(("sha256", "delay_samples"))
+        if section != "[tokens]" and not own and not line.startswith('"served-'):
+            kept.append(line.replace("format = 2", "format = 1"))
+        if line == "[audio]":
+            delay = stated["encoder"]["delay_samples"] + stated["decoder"]["delay_samples"]
+            kept.append(f"delay_samples = {delay}")
+    (folder / "manifest.toml").write_text("\n".join(kept) + "\n")
+    return folder
 
 
 def setting(name: str, *changes: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
 
 from parlo_training import evaluate
-from parlo_training.bundle import BundleCodec, BundleError, beam_search
-from support import BUNDLES, CLIP
+from parlo_training.bundle import UNKNOWN, BundleCodec, BundleError, beam_search, with_tokens
+from support import BUNDLES, CLIP, first_format
 
 
 @pytest.fixture(scope="module", params=BUNDLES, ids=lambda folder: folder.name)
@@ -153,3 +154,68 @@ def test_a_bundle_that_is_not_whole_is_refused_by_name(tmp_path):
         file.write(b"\0")
     with pytest.raises(BundleError, match="decoder.onnx is not as"):
         BundleCodec(folder)
+
+
+# What a manifest of format 2 claims.
+
+
+@pytest.fixture
+def newer(tmp_path):
+    """A bundle of format 2 that serves one of format 1, with that one's graphs."""
+    first = first_format(BUNDLES[0], tmp_path / "first")
+    folder = tmp_path / "newer"
+    shutil.copytree(first, folder)
+    text = (folder / "manifest.toml").read_text()
+    earlier = BundleCodec(first)
+    (folder / "first.toml").write_text(text)
+    for part, delay in (("encoder", 0), ("decoder", earlier.delay_samples)):
+        file = f'file = "{part}.onnx"\n'
+        sha256 = earlier.manifest["files"][f"{part}.onnx"]["sha256"]
+        text = text.replace(file, f'{file}sha256 = "{sha256}"\ndelay_samples = {delay}\n')
+    text = text.replace(f"[audio]\ndelay_samples = {earlier.delay_samples}\n", "[audio]\n")
+    text = text.replace(f"\ndelay_samples = {earlier.delay_samples}\n\n", "\n\n")
+    tokens = f'[tokens]\nid = "{UNKNOWN}"\nserves = ["{earlier.identity}"]\n\n[audio]\n'
+    text = text.replace("format = 1", "format = 2").replace("[audio]\n", tokens)
+    text += f'"first.toml" = {{ bytes = {len((folder / "first.toml").read_bytes())}, sha256 = "{earlier.identity}" }}\n'
+    (folder / "manifest.toml").write_text(with_tokens(text))
+    return folder
+
+
+def test_a_newer_bundle_has_the_tokens_of_the_one_that_it_serves(newer):
+    bundle, first = BundleCodec(newer), BundleCodec(newer.with_name("first"))
+    assert bundle.tokens == first.tokens == first.identity != bundle.identity
+    assert len(bundle.identities) == 2 and bundle.delay_samples == first.delay_samples
+
+
+@pytest.mark.parametrize(("what", "harm", "said"), [
+    ("another identity", lambda text, own, first: text.replace(own, "0" * 64), "tokens that are not its own"),
+    ("another rate", lambda text, *_: text.replace("sample_rate = 16000", "sample_rate = 8000"),
+     "tokens that are not its own"),
+    ("nobody served", lambda text, own, first: text.replace(f'serves = ["{first}"]', f'serves = ["{"0" * 64}"]'),
+     "no file under .files. has that hash"),
+    ("served twice", lambda text, own, first: text.replace(f'["{first}"]', f'["{first}", "{first}"]'), "twice"),
+    ("itself served", lambda text, own, first: text.replace(f'["{first}"]', f'["{first}", "{own}"]'), "twice"),
+    ("a graph served", lambda text, own, first: text.replace(
+        f'["{first}"]', f'["{tomllib.loads(text)["decoder"]["sha256"]}"]'), "decoder.onnx is not a bundle manifest"),
+    ("no tokens", lambda text, own, first: text.replace(f'[tokens]\nid = "{own}"\nserves = ["{first}"]\n', ""),
+     "lacks 'tokens'"),
+    ("no delay", lambda text, *_: text.replace("delay_samples = 0\n", ""), "lacks 'delay_samples'"),
+    ("format 3", lambda text, *_: text.replace("format = 2", "format = 3"), "format 3"),
+])
+def test_a_claim_that_is_not_so_is_refused(newer, what, harm, said):
+    text = (newer / "manifest.toml").read_text()
+    own, first = BundleCodec(newer).identities[::-1]
+    changed = harm(text, own, first)
+    assert changed != text, what
+    (newer / "manifest.toml").write_text(changed)
+    with pytest.raises(BundleError, match=said):
+        BundleCodec(newer)
+
+
+def test_a_served_bundle_of_other_tokens_is_refused(newer):
+    text = (newer / "manifest.toml").read_text()
+    own = BundleCodec(newer).identities[1]
+    text = text.replace("sample_rate = 16000", "sample_rate = 8000").replace(own, UNKNOWN)
+    (newer / "manifest.toml").write_text(with_tokens(text))
+    with pytest.raises(BundleError, match="by first.toml that bundle's tokens are others"):
+        BundleCodec(newer)

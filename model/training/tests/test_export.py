@@ -23,11 +23,12 @@ for package in ("onnxscript", "onnxruntime", "safetensors", "soundfile", "soxr")
 
 from onnx import numpy_helper
 from parlo_training import evaluate, export
-from parlo_training.bundle import BundleCodec
+from parlo_training.bundle import BundleCodec, shared, with_tokens
 from parlo_training.checkpoint import Checkpoint
 from parlo_training.codec import Codec
+from parlo_training.entropy_export import with_entropy
 from parlo_training.errors import UserError
-from support import ROOT, options, pulse_train, scores, setting, write_cache
+from support import ROOT, first_format, options, pulse_train, scores, setting, write_cache
 
 PARTS = ("encoder", "decoder")
 KINDS = {
@@ -277,6 +278,66 @@ def test_whatever_is_in_a_name_the_manifest_is_toml(tmp_path):
     codec, text = Codec(setting("tiny")), 'a "b" \\ c\nd\te\x7f\x00 é 語'
     stated = tomllib.loads(export.manifest(codec, text, text, text, tmp_path))
     assert [stated[key] for key in ("name", "description", "licence")] == [text] * 3
+
+
+# Tokens that another bundle has, too.
+
+
+@slow
+def test_a_new_bundle_has_tokens_of_its_own_and_one_delay_for_each_graph(tiny):
+    bundle = BundleCodec(tiny.folder)
+    own = hashlib.sha256(shared(bundle.manifest).encode()).hexdigest()
+    assert bundle.manifest["tokens"] == {"id": own} and bundle.identities == [own]
+    assert [bundle.manifest[part]["delay_samples"] for part in PARTS] == [0, 320]
+    for part in PARTS:
+        stated = bundle.manifest["files"][f"{part}.onnx"]["sha256"]
+        assert bundle.manifest[part]["sha256"] == stated
+
+
+@slow
+def test_a_decoder_serves_the_bundle_whose_tokens_it_was_trained_for(copied, tmp_path):
+    first = first_format(copied.folder, tmp_path / "first")
+    run(copied.checkpoint, tmp_path / "newer", "--serves", first)
+    # ... and so does one that was trained for the newer one's
+    run(copied.checkpoint, tmp_path / "newest", "--serves", tmp_path / "newer")
+    earlier = BundleCodec(first)
+    assert earlier.identities == [earlier.identity]
+    for name in ("newer", "newest"):
+        bundle = BundleCodec(tmp_path / name)
+        own = hashlib.sha256(shared(earlier.manifest).encode()).hexdigest()
+        assert bundle.identities == [earlier.identity, own] and bundle.tokens == earlier.tokens
+        assert bundle.identity not in bundle.identities
+        served = f"served-{earlier.identity[:8]}.toml"
+        assert (tmp_path / name / served).read_bytes() == (first / "manifest.toml").read_bytes()
+        assert bundle.verified(served)
+        assert content(tmp_path / name).keys() == {*bundle.manifest["files"], "manifest.toml", "README.md"}
+
+
+@slow
+def test_a_served_entropy_model_is_copied_and_another_makes_other_tokens(copied, tmp_path):
+    first = first_format(copied.folder, tmp_path / "first")
+    (first / "entropy.safetensors").write_bytes(b"a model")
+    text = with_entropy((first / "manifest.toml").read_text(), b"a model")
+    (first / "manifest.toml").write_text(text)
+    run(copied.checkpoint, tmp_path / "newer", "--serves", first)
+    bundle = BundleCodec(tmp_path / "newer")
+    assert bundle.tokens == BundleCodec(first).tokens
+    assert bundle.verified("entropy.safetensors") == b"a model"
+    (tmp_path / "newer/entropy.safetensors").write_bytes(b"another")
+    text = with_tokens(with_entropy((tmp_path / "newer/manifest.toml").read_text(), b"another"))
+    (tmp_path / "newer/manifest.toml").write_text(text)
+    other = BundleCodec(tmp_path / "newer")
+    assert len(other.identities) == 1 and other.tokens not in bundle.identities
+
+
+@slow
+def test_tokens_that_are_others_are_not_served(copied, tmp_path):
+    other = changed(copied.checkpoint, tmp_path / "other.pt", "quantizer.codebooks", 1.0)
+    with pytest.raises(UserError, match="codebooks are not those of .*: only a decoder"):
+        run(other, tmp_path / "bundle", "--serves", copied.folder)
+    with pytest.raises(UserError, match="cannot read .*manifest.toml"):
+        run(other, tmp_path / "bundle", "--serves", tmp_path / "nothing")
+    assert content(tmp_path).keys() == {"other.pt"}
 
 
 # What is not the model, and where it may not go.

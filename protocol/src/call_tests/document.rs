@@ -36,8 +36,8 @@ fn draw(seed: &mut [u8; 32]) -> [u8; 32] {
 #[test]
 fn the_document_shows_true_handshakes_and_seals() {
     let now = Instant::now();
-    let ours = Offer { bundles: vec![BundleId::from_bytes(std::array::from_fn(|n| n as u8))], ..offer(&[], true) };
-    let answer = Answer { bundle: Some(0), depth: 4, frames_per_packet: 12, ringing: false };
+    let ours = Offer { tokens: vec![TokensId::from_bytes(std::array::from_fn(|n| n as u8))], ..offer(&[], true) };
+    let answer = Answer { tokens: Some(0), depth: 4, frames_per_packet: 12, ringing: false };
     is("offer", &ours.to_bytes());
     is("answer", &answer.to_bytes());
     is("answer-ringing", &Answer { ringing: true, ..answer }.to_bytes());

@@ -5,7 +5,7 @@ fn a_perfect_network_carries_every_frame_and_one_goodbye_and_bytes_are_counted_e
     for known in [true, false] {
         let key = known.then(|| identity(2).public());
         let mut world = Setting { key, ..Setting::over("delay=30ms") }.world().connect();
-        let codec = Codec::Tokens(BundleId::from_bytes([3; 32]));
+        let codec = Codec::Tokens(TokensId::from_bytes([3; 32]));
         assert_eq!(world.seen[CALLER].connected, [(identity(2).public(), codec)]);
         assert_eq!(world.seen[LISTENER].connected, [(identity(1).public(), codec)]);
         world.run(100);
@@ -72,7 +72,7 @@ fn without_a_shared_codec_there_is_no_call_and_opus_is_the_last_resort() {
             world.seen[CALLER].connected[0].1
         };
         assert_eq!(codec_of(setting(offer(&[3], true), offer(&[4], true)).world()), Codec::Opus);
-        let tokens = |n| Codec::Tokens(BundleId::from_bytes([n; 32]));
+        let tokens = |n| Codec::Tokens(TokensId::from_bytes([n; 32]));
         assert_eq!(codec_of(setting(offer(&[5, 3, 4], true), offer(&[4, 3], true)).world()), tokens(3));
     }
 }
@@ -122,7 +122,7 @@ fn an_answer_that_names_nothing_offered_ends_the_call_on_both_sides() {
     for known in [true, false] {
         let key = known.then(|| identity(2).public());
         let mut world = Setting { key, theirs: offer(&[3], false), ..Setting::new() }.world();
-        world.answer = Some(Answer { bundle: Some(3), depth: 6, frames_per_packet: 3, ringing: false });
+        world.answer = Some(Answer { tokens: Some(3), depth: 6, frames_per_packet: 3, ringing: false });
         world.run(1000);
         assert_eq!(world.seen[CALLER].ended, ["no shared bundle"]);
         assert_eq!(world.seen[LISTENER].ended, ["left"]);

@@ -1,6 +1,6 @@
 //! What a file begins with.
 
-use parlo_tokens::{BundlePrefix, MAX_DEPTH};
+use parlo_tokens::{MAX_DEPTH, TokensPrefix};
 
 use super::{
     AUDIO, FileError, MAX_HEADER_BYTES, VERSION,
@@ -44,11 +44,11 @@ impl TryFrom<u8> for Coding {
 /// What all tokens of a file have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
-    /// The model that they belong to.
-    pub bundle: BundlePrefix,
-    /// Its name, for messages; up to 255 bytes.
+    /// Which they are: the first half of the identity that two sides must share to understand them.
+    pub id: TokensPrefix,
+    /// Name of the bundle that made them, for messages; up to 255 bytes.
     pub bundle_name: String,
-    /// Its sample rate, Hz, 4000 to 192000.
+    /// Their sample rate, Hz, 4000 to 192000.
     pub sample_rate: u32,
     /// Samples that each frame stands for, up to a second.
     pub frame_samples: u32,
@@ -137,8 +137,8 @@ impl Header {
     }
 
     fn fields(&self) -> Vec<u8> {
-        let Tokens { bundle, bundle_name, sample_rate, frame_samples, depth, coding } = &self.tokens;
-        let mut fields = bundle.as_bytes().to_vec();
+        let Tokens { id, bundle_name, sample_rate, frame_samples, depth, coding } = &self.tokens;
+        let mut fields = id.as_bytes().to_vec();
         append_number((*sample_rate).into(), &mut fields);
         append_number((*frame_samples).into(), &mut fields);
         let name = &bundle_name[..bundle_name.floor_char_boundary(255)];
@@ -196,7 +196,7 @@ impl Header {
     fn of_fields(fields: &[u8]) -> Result<Self, FileError> {
         let short = || FileError::Header("its fields are cut short");
         let possible = || FileError::Header("its sample rate or frame length is not possible");
-        let (bundle, rest) = fields.split_first_chunk::<16>().ok_or_else(short)?;
+        let (id, rest) = fields.split_first_chunk::<16>().ok_or_else(short)?;
         let (sample_rate, rest) = split_small::<u32>(rest).ok_or_else(possible)?;
         let (frame_samples, rest) = split_small::<u32>(rest).ok_or_else(possible)?;
         let (&[depth, coding, name], rest) = rest.split_first_chunk::<3>().ok_or_else(short)?;
@@ -209,8 +209,8 @@ impl Header {
         }
         let coding = Coding::try_from(coding)?;
         let bundle_name = text(name, "its model's name is no text")?;
-        let bundle = BundlePrefix::from_bytes(*bundle);
-        let tokens = Tokens { bundle, bundle_name, sample_rate, frame_samples, depth, coding };
+        let id = TokensPrefix::from_bytes(*id);
+        let tokens = Tokens { id, bundle_name, sample_rate, frame_samples, depth, coding };
         let mut header = Self { tokens, created_ms: None, streams: Vec::new(), metadata: Vec::new() };
         header.take_more(rest)?;
         Ok(header)

@@ -1,4 +1,4 @@
-use parlo_tokens::BundlePrefix;
+use parlo_tokens::TokensPrefix;
 use proptest::prelude::*;
 
 use super::*;
@@ -6,7 +6,7 @@ use crate::file::{Coding, Stream, Tokens, frame::append_block};
 
 fn header(streams: &[u8]) -> Header {
     let tokens = Tokens {
-        bundle: BundlePrefix::from_bytes([1; 16]),
+        id: TokensPrefix::from_bytes([1; 16]),
         bundle_name: "test".into(),
         sample_rate: 24_000,
         frame_samples: 480,

@@ -1,6 +1,6 @@
 mod streams;
 
-use parlo_tokens::BundlePrefix;
+use parlo_tokens::TokensPrefix;
 use proptest::prelude::*;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
 
 fn tokens() -> Tokens {
     Tokens {
-        bundle: BundlePrefix::from_bytes(std::array::from_fn(|n| n as u8)),
+        id: TokensPrefix::from_bytes(std::array::from_fn(|n| n as u8)),
         bundle_name: "test".into(),
         sample_rate: 24_000,
         frame_samples: 480,

@@ -18,9 +18,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parlo_score::{Panel, overlap, spectrogram_png};
 
 use crate::{
+    install,
     score::{Sound, compare},
     setup,
-    shell::{cargo, program, root, run as run_command},
+    shell::{Build, program_of, root, run as run_command},
     timeline::Timeline,
 };
 
@@ -58,7 +59,7 @@ const TRIES: u32 = 3;
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::run(setup::Purpose::Run)?;
     println!("building (the first time takes some minutes)");
-    run_command(cargo().args(["build", "--release", "--locked", "-p", "parlod", "-p", "parlo"]))?;
+    install::build()?;
 
     let out = &std::path::absolute(&options.out)?;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -138,8 +139,10 @@ fn attempt(clip: &Path, options: &Options, out: &Path) -> anyhow::Result<Figures
 /// The same clip through the same codec without a network: what the call is measured by.
 fn offline(clip: &Path, depth: usize, out: &Path) -> anyhow::Result<()> {
     let tokens = out.join("offline.ptk");
-    run_command(program("parlo")?.args(["encode", "--depth", &depth.to_string()]).arg(clip).arg(&tokens))?;
-    run_command(program("parlo")?.arg("decode").arg(&tokens).arg(out.join("offline.wav")))
+    run_command(
+        program_of(Build::Dist, "parlo")?.args(["encode", "--depth", &depth.to_string()]).arg(clip).arg(&tokens),
+    )?;
+    run_command(program_of(Build::Dist, "parlo")?.arg("decode").arg(&tokens).arg(out.join("offline.wav")))
 }
 
 /// A call from one daemon to another; both write what they found into `out`.
@@ -153,14 +156,14 @@ fn call(clip: &Path, sent: &Sound, options: &Options, out: &Path) -> anyhow::Res
         command.stdin(Stdio::null()).stderr(File::create(out.join(format!("{name}.log")))?);
         Ok(())
     };
-    let mut listen = program("parlod")?;
+    let mut listen = program_of(Build::Dist, "parlod")?;
     listen.args(["--listen", "127.0.0.1:0", "--once", "--answer", "all", "--source", "none", "--sink"]);
     listen.arg(format!("file:{}", out.join("received.wav").display()));
     shared(&mut listen, "receiver")?;
     let mut receiver = Running::start("the receiving daemon", listen.stdout(Stdio::piped()), out.join("receiver.log"))?;
     let address = receiver.address()?;
 
-    let mut place = program("parlod")?;
+    let mut place = program_of(Build::Dist, "parlod")?;
     place.args(["--call", &address, "--sink", "none", "--source"]).arg(format!("file:{}", clip.display()));
     shared(&mut place, "sender")?;
     let mut sender = Running::start("the sending daemon", place.stdout(Stdio::null()), out.join("sender.log"))?;

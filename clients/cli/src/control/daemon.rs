@@ -178,10 +178,13 @@ fn show(status: &Status) -> String {
         [
             "bundle",
             &format!(
-                "{} ({} Hz, {} codebooks)",
+                "{} ({} Hz, {} codebooks; bundle {}, tokens {}){}",
                 plain(&status.bundle.name),
                 status.bundle.sample_rate,
-                status.bundle.codebooks.len()
+                status.bundle.codebooks.len(),
+                short(&status.bundle.id),
+                short(&status.bundle.tokens),
+                others(&status.others)
             ),
         ],
         ["page", &status.page.as_deref().map_or("not served; `parlo daemon start --tcp` serves it".into(), plain)],
@@ -194,4 +197,15 @@ fn show(status: &Status) -> String {
         text.push_str(&calls::list(&status.calls));
     }
     text
+}
+
+/// The first digits of an identity, for people.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// What peers of other tokens are spoken to with.
+fn others(bundles: &[parlo_control::Bundle]) -> String {
+    let others = bundles.iter().map(|bundle| format!(", {} (tokens {})", plain(&bundle.name), short(&bundle.tokens)));
+    others.collect()
 }

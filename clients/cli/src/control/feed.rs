@@ -70,10 +70,13 @@ impl FeedVerb {
 
 fn line(message: &FeedMessage) -> String {
     match message {
-        FeedMessage::Start(FeedStart { call, peer, bundle_name, sample_rate, frame_samples, sizes, .. }) => format!(
-            "call {call} with {}: {}, {} codebooks, {frame_samples} samples of {sample_rate} Hz a frame",
+        FeedMessage::Start(FeedStart {
+            call, peer, bundle_name, tokens, sample_rate, frame_samples, sizes, ..
+        }) => format!(
+            "call {call} with {}: {} (tokens {}), {} codebooks, {frame_samples} samples of {sample_rate} Hz a frame",
             plain(peer),
             plain(bundle_name),
+            tokens.get(..8).unwrap_or(tokens),
             sizes.len()
         ),
         FeedMessage::Frame(FeedFrame { stream, number, time_ms, mark, codes }) => {

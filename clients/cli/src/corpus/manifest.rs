@@ -30,8 +30,8 @@ pub(super) struct Entry {
     pub(super) depth: usize,
     /// Length of the token file.
     pub(super) bytes: u64,
-    /// The model: 64 hexadecimal digits.
-    pub(super) bundle: String,
+    /// What the tokens are: 64 hexadecimal digits.
+    pub(super) tokens_id: String,
 }
 
 /// A sound file that has no tokens.

@@ -156,7 +156,7 @@ fn encode(model: &mut Model, task: &Task, sounds: &Path, tokens: &Path, options:
         frames: summary.frames,
         depth: options.depth,
         bytes: summary.bytes,
-        bundle: model.bundle().id().to_string(),
+        tokens_id: model.bundle().tokens().to_string(),
     })
 }
 
@@ -171,8 +171,7 @@ fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &O
     let archive = Archive::open(BufReader::new(File::open(&output).ok()?)).ok()?;
     let header = &archive.header().tokens;
     let coding = if options.plain { Coding::Plain } else { parlo_archive::best_coding(bundle) };
-    let same =
-        header.bundle.begins(bundle.id()) && usize::from(header.depth) == options.depth && header.coding == coding;
+    let same = bundle.reads(header.id) && usize::from(header.depth) == options.depth && header.coding == coding;
     if !same || *archive.state() != State::Whole {
         return None;
     }
@@ -183,7 +182,7 @@ fn there(task: &Task, sounds: &Path, tokens: &Path, bundle: &Bundle, options: &O
         frames: archive.frames(archive.header().streams.first()?.number),
         depth: options.depth,
         bytes: about.len(),
-        bundle: bundle.id().to_string(),
+        tokens_id: bundle.tokens().to_string(),
     })
 }
 

@@ -58,7 +58,8 @@ fn as_text(archive: &Archive<Box<dyn Anywhere>>, survey: &Survey, decoded: bool)
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     row("length", format!("{} ({:.3} s)", clock(duration_ms as f64 / 1000.0), duration_ms as f64 / 1000.0));
-    row("model", format!("{} ({})", plain(&tokens.bundle_name), tokens.bundle.short()));
+    row("tokens", tokens.id.to_string());
+    row("bundle", plain(&tokens.bundle_name));
     row("sound", format!("{} Hz, {:.4} ms a frame", tokens.sample_rate, archive.frame_ms()).replace(".0000", ""));
     row("depth", format!("{} codes a frame", tokens.depth));
     let rate = |bytes: u64| format!("{:.3} kbps", kbps(bytes, duration_ms));
@@ -113,7 +114,7 @@ fn as_json(archive: &Archive<Box<dyn Anywhere>>, survey: &Survey) -> Value {
     let metadata: Vec<Value> = header.metadata.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
     json!({
         "version": header.version,
-        "bundle": tokens.bundle.to_string(),
+        "tokens": tokens.id.to_string(),
         "bundle_name": tokens.bundle_name,
         "sample_rate": tokens.sample_rate,
         "frame_samples": tokens.frame_samples,

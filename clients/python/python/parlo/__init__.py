@@ -11,7 +11,13 @@ B is the batch, K the codebooks in use (the *depth*), T the frames, N the sample
 go in, torch tensors come out.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reports to its vendor unless it finds this as it is loaded, so before anything that may load it. Where it is set
+# already the environment is not touched: another thread may be reading it.
+if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from parlo._native import BundleError, FileError, ParloError, __version__
 from parlo.codec import Codec, Decoder, Encoder

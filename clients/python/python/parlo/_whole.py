@@ -36,7 +36,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def need(module: str, install: str, purpose: str) -> ModuleType:
-    """Imports a package that only some need; `install` is what brings it.
+    """Imports a package that only some need; `install` is what brings it, as pip and `pyproject.toml` have it.
 
     Raises
     ------

@@ -52,8 +52,19 @@ class Codec:
 
     @property
     def bundle_id(self) -> str:
-        """Which model this is: SHA-256 of its manifest, 64 hexadecimal digits. Equal ids understand each other's codes."""
+        """Which bundle this is: SHA-256 of its manifest, 64 hexadecimal digits. See `tokens_id` for who understands its codes."""
         return self._native.bundle_id
+
+    @property
+    def tokens_id(self) -> str:
+        """Which tokens it speaks, 64 hexadecimal digits, as token files, feeds and calls name them: bundles of other encoders and
+        decoders can be of the same tokens, and play what this one makes."""
+        return self._native.tokens_id
+
+    def speaks(self, tokens_id: str) -> bool:
+        """Whether it understands tokens of this identity: 64 hexadecimal digits, or the 32 that a token file holds."""
+        known = self._native.identities
+        return any(tokens_id in (identity, identity[:32]) for identity in known)
 
     @property
     def folder(self) -> Path:
@@ -271,7 +282,7 @@ class Codec:
     def __repr__(self) -> str:
         return (
             f"Codec({self.name!r}, {self.sampling_rate} Hz, {self.frame_rate:g} frames a second, "
-            f"{self.num_codebooks} codebooks of {self.codebook_size}, {self.bundle_id[:8]})"
+            f"{self.num_codebooks} codebooks of {self.codebook_size}, tokens {self.tokens_id[:8]}, bundle {self.bundle_id[:8]})"
         )
 
 

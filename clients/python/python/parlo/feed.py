@@ -75,13 +75,15 @@ class Start:
     peer
         Who is there: a contact's name, else an address.
     bundle, bundle_name
-        The model that the codes are of: its identity, 64 digits of hexadecimal, and its name.
+        The bundle that the call is made with: its identity, 64 digits of hexadecimal, and its name.
     sampling_rate, frame_samples
         Samples per second, and of a frame.
     codebook_sizes
         Codes that each codebook has, coarsest first. Frames may have codes of fewer books.
     created
         When the call began, seconds since 1970-01-01 UTC: add a frame's `time` for its own.
+    tokens
+        Which tokens the codes are, 64 digits of hexadecimal: see `Codec.tokens_id`.
     """
 
     call: int
@@ -92,6 +94,7 @@ class Start:
     frame_samples: int
     codebook_sizes: tuple[int, ...]
     created: float
+    tokens: str = ""
 
 
 def feed(
@@ -266,6 +269,8 @@ class _State:
                 frame_samples=message["frame_samples"],
                 codebook_sizes=tuple(message["sizes"]),
                 created=message["created_ms"] / 1000,
+                # A daemon of the first version has one name for both.
+                tokens=message.get("tokens", message["bundle"]),
             )
         elif kind == "end":
             self.over = True
@@ -380,7 +385,7 @@ class _Place:
             from websockets.asyncio.client import connect, unix_connect
             from websockets.exceptions import InvalidHandshake, InvalidStatus
         except ImportError:
-            raise ImportError("live feeds need the package websockets: pip install 'parlo[feed]'") from None
+            raise ImportError("live feeds need the package websockets: pip install 'websockets>=15'") from None
         # The daemon asks whether we are here, and closes if we are not: nothing to be asked from this side.
         options: dict[str, Any] = {
             "additional_headers": self._headers(),

@@ -137,13 +137,18 @@ class TokenFile(Mapping[str, Stream]):
         return self._header[0]
 
     @property
-    def bundle_id(self) -> str:
-        """The first half, 32 digits, of the id of the model that made it; see `Codec.bundle_id`."""
+    def tokens_id(self) -> str:
+        """Which tokens it holds: the first half, 32 digits, of their identity; see `Codec.tokens_id`."""
         return self._header[1]
 
     @property
+    def bundle_id(self) -> str:
+        """What `tokens_id` was called when a bundle and its tokens were one."""
+        return self.tokens_id
+
+    @property
     def bundle_name(self) -> str:
-        """The name of the model that made it."""
+        """The name of the bundle that made it."""
         return self._header[2]
 
     @property

@@ -102,7 +102,7 @@ def row(
         "frame_rate": float(file.frame_rate),
         "depth": int(file.depth),
         "streams": list(file.streams),
-        "bundle": file.bundle_id,
+        "bundle": file.tokens_id,
         "bundle_name": file.bundle_name,
         "created": file.created.isoformat() if file.created else None,
         "metadata": json.dumps(dict(file.metadata), sort_keys=True, ensure_ascii=False),
@@ -155,8 +155,8 @@ def write_jsonl(out: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
 
 def write_parquet(out: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:
     """The same as Parquet: `datasets.load_dataset("parquet", data_files=...)` reads it."""
-    pa = need("pyarrow", "parlo[data]", "writing Parquet")
-    parquet = need("pyarrow.parquet", "parlo[data]", "writing Parquet")
+    pa = need("pyarrow", "pyarrow>=16", "writing Parquet")
+    parquet = need("pyarrow.parquet", "pyarrow>=16", "writing Parquet")
     kinds = {"string": pa.string(), "float64": pa.float64(), "int32": pa.int32()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in _TYPES.items()] + [("streams", pa.list_(pa.string()))])
     table = pa.Table.from_pylist([_moved(entry, out) for entry in rows], schema=schema)
@@ -315,7 +315,7 @@ def _cut(
         "channel": 0,
         "supervisions": [supervision],
         "recording": recording,
-        "custom": {"codes": codes, "bundle": codec.bundle_id},
+        "custom": {"codes": codes, "bundle": codec.tokens_id},
         "type": "MonoCut",
     }
 

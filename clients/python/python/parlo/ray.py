@@ -129,8 +129,8 @@ def encode(
     The program that calls this holds a row for each recording, some 1 kB: encode very large corpora in parts, each into a folder
     of its own. Two runs at once into one folder disturb each other.
     """
-    data = need("ray.data", "parlo[ray]", "encoding a corpus with Ray")
-    engine = need("ray", "parlo[ray]", "encoding a corpus with Ray")
+    data = need("ray.data", "ray[data]>=2.30", "encoding a corpus with Ray")
+    engine = need("ray", "ray[data]>=2.30", "encoding a corpus with Ray")
     # What no worker could do is told at once, and by one.
     books = Codec(codec).num_codebooks
     if depth is not None and not 1 <= depth <= books:
@@ -195,7 +195,7 @@ def encode(
 
 def read_sound(path: Path) -> Sound:
     """Sound of a file that libsndfile reads: WAV, FLAC, Ogg (Vorbis, Opus), MP3. Float32 [N], channels mixed, and its rate."""
-    soundfile = need("soundfile", "parlo[audio]", "reading sound")
+    soundfile = need("soundfile", "soundfile>=0.12", "reading sound")
     with soundfile.SoundFile(path) as file:
         # Mixed piece by piece, so that only one channel is held.
         parts = [block.mean(axis=1) for block in file.blocks(1 << 20, dtype="float32", always_2d=True)]
@@ -263,7 +263,7 @@ class _Worker:
             file = parlo.open(target)
         except parlo.FileError:
             return False
-        if not self.codec.bundle_id.startswith(file.bundle_id) or file.depth != self.depth:
+        if not self.codec.speaks(file.tokens_id) or file.depth != self.depth:
             raise ValueError(
                 f"{target} is there already, of the model {file.bundle_name} at depth {file.depth}: "
                 f"choose another folder, or remove what is in this one"

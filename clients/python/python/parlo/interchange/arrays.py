@@ -48,7 +48,7 @@ def read_npz(path: str | os.PathLike[str], expect: Codecs | str | None = None) -
 
 def write_safetensors(path: str | os.PathLike[str], item: Item) -> None:
     """Writes an item as the tensors `codes`, `times` and `marks`, the rest as metadata. Same item, same bytes."""
-    package = need("safetensors.numpy", "parlo[data]", "writing safetensors")
+    package = need("safetensors.numpy", "safetensors>=0.4.3", "writing safetensors")
     tokens = item.tokens
     tensors = {
         name: np.ascontiguousarray(array)
@@ -66,7 +66,7 @@ def read_safetensors(path: str | os.PathLike[str], expect: Codecs | str | None =
     InterchangeError
         If the file is no such file, damaged, or of another model than `expect`.
     """
-    package = need("safetensors", "parlo[data]", "reading safetensors")
+    package = need("safetensors", "safetensors>=0.4.3", "reading safetensors")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is not there")
     try:

@@ -83,7 +83,7 @@ def write_parquet(path: str | os.PathLike[str], items: Iterable[Item], *, rows: 
     How many there were.
     """
     _arrow()
-    parquet = need("pyarrow.parquet", "parlo[data]", "writing Parquet")
+    parquet = need("pyarrow.parquet", "pyarrow>=16", "writing Parquet")
     count, model, rest = 0, None, iter(items)
     with whole(path) as partial, parquet.ParquetWriter(partial, schema(), compression="zstd") as writer:
         while group := list(itertools.islice(rest, rows)):
@@ -104,7 +104,7 @@ def read_parquet(path: str | os.PathLike[str], expect: Codecs | str | None = Non
         If it is no such file, damaged, or has a row of another model than `expect`.
     """
     pa = _arrow()
-    parquet = need("pyarrow.parquet", "parlo[data]", "reading Parquet")
+    parquet = need("pyarrow.parquet", "pyarrow>=16", "reading Parquet")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is not there")
     try:
@@ -199,4 +199,4 @@ def _flat(value: pyarrow.ListScalar, kind: pyarrow.DataType, missing: int | None
 
 
 def _arrow() -> Any:
-    return need("pyarrow", "parlo[data]", "Arrow")
+    return need("pyarrow", "pyarrow>=16", "Arrow")

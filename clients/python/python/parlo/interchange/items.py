@@ -30,7 +30,7 @@ class Codecs(Protocol):
     """What tells a model: a `parlo.Codec` or a `Model`."""
 
     @property
-    def bundle_id(self) -> str: ...
+    def tokens_id(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
@@ -47,10 +47,10 @@ class Model:
 
     Attributes
     ----------
-    bundle_id
-        64 hexadecimal digits, the bundle's identity.
+    tokens_id
+        64 hexadecimal digits, the tokens' identity (`Codec.tokens_id`). Files call it `bundle`, as when both were one.
     name
-        The bundle's name, for people.
+        Name of the bundle that made them, for people.
     sampling_rate
         Hz of the audio that the codes stand for.
     frame_rate
@@ -59,15 +59,16 @@ class Model:
         Entries of each codebook, coarsest first; at most 65536 each.
     """
 
-    bundle_id: str
-    name: str
+    tokens_id: str
+    # Bundles of several names can make the same tokens.
+    name: str = field(compare=False)
     sampling_rate: int
     frame_rate: float
     codebook_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bundle_id, str) or not re.fullmatch("[0-9a-f]{64}", self.bundle_id):
-            raise InterchangeError(f"a bundle's identity is 64 hexadecimal digits, not {self.bundle_id!r}")
+        if not isinstance(self.tokens_id, str) or not re.fullmatch("[0-9a-f]{64}", self.tokens_id):
+            raise InterchangeError(f"the tokens' identity is 64 hexadecimal digits, not {self.tokens_id!r}")
         if not self.sampling_rate > 0 or not (math.isfinite(self.frame_rate) and self.frame_rate > 0):
             raise InterchangeError(f"rates are above 0, not {self.sampling_rate} Hz and {self.frame_rate} frames a second")
         if not self.codebook_sizes or not all(1 <= size <= 65536 for size in self.codebook_sizes):
@@ -77,15 +78,20 @@ class Model:
     def of(cls, source: Codecs) -> Model:
         """The model of a codec."""
         return cls(
-            source.bundle_id,
+            source.tokens_id,
             source.name,
             int(source.sampling_rate),
             float(source.frame_rate),
             tuple(int(size) for size in source.codebook_sizes),
         )
 
+    @property
+    def bundle_id(self) -> str:
+        """What `tokens_id` was called when a bundle and its tokens were one."""
+        return self.tokens_id
+
     def __str__(self) -> str:
-        return f"{self.name} ({self.bundle_id[:12]})"
+        return f"{self.name} ({self.tokens_id[:12]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +169,7 @@ class Item:
         return {
             "format": FORMAT,
             "id": self.id,
-            "bundle": self.model.bundle_id,
+            "bundle": self.model.tokens_id,
             "bundle_name": self.model.name,
             "sampling_rate": self.model.sampling_rate,
             "frame_rate": self.model.frame_rate,
@@ -219,9 +225,10 @@ def check_model(item: Item, expect: Codecs | str | None, where: object) -> Item:
     """The item, if it is of the model that is expected: a codec, a `Model` or an identity."""
     if expect is None:
         return item
-    wanted = expect if isinstance(expect, str) else expect.bundle_id
-    # Token files hold half of it, which tells as much.
-    if item.model.bundle_id[:32] != wanted[:32]:
+    wanted = expect if isinstance(expect, str) else expect.tokens_id
+    # Token files hold half of it, which tells as much. A codec may know its tokens by several names.
+    speaks = getattr(expect, "speaks", None)
+    if not (speaks(item.model.tokens_id) if speaks else item.model.tokens_id[:32] == wanted[:32]):
         name = wanted[:12] if isinstance(expect, str) else f"{expect.name} ({wanted[:12]})"
         raise InterchangeError(
             f"{where}: {item.id!r} has tokens of the model {item.model}, but those of {name} are wanted. "

@@ -1,0 +1,115 @@
+//! Two bundles for the same tokens, made of the one that ships: one of the first format, and one of the second with another
+//! decoder that serves it.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+pub(crate) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hash, byte| {
+        write!(hash, "{byte:02x}").unwrap();
+        hash
+    })
+}
+
+pub(crate) fn manifest(folder: &Path) -> Table {
+    fs::read_to_string(folder.join("manifest.toml")).unwrap().parse().unwrap()
+}
+
+pub(crate) fn write(folder: &Path, manifest: &Table) {
+    fs::write(folder.join("manifest.toml"), manifest.to_string()).unwrap();
+}
+
+pub(crate) fn table<'t>(manifest: &'t mut Table, name: &str) -> &'t mut Table {
+    manifest.get_mut(name).unwrap().as_table_mut().unwrap()
+}
+
+/// Lists a file as it lies there.
+pub(crate) fn list(folder: &Path, manifest: &mut Table, name: &str) {
+    let bytes = fs::read(folder.join(name)).unwrap();
+    let mut entry = Table::new();
+    entry.insert("bytes".into(), Value::Integer(bytes.len() as i64));
+    entry.insert("sha256".into(), hash(&bytes).into());
+    table(manifest, "files").insert(name.into(), entry.into());
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The tokens' identity by docs/bundle.md, of a residual quantizer.
+pub(crate) fn tokens_id(manifest: &Table) -> String {
+    let text = |table: &str, field: &str| match &manifest[table][field] {
+        Value::String(text) => text.clone(),
+        Value::Array(numbers) => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    };
+    let file = |table: &str| manifest["files"][text(table, "file").as_str()]["sha256"].as_str().unwrap();
+    let entropy = manifest.contains_key("entropy").then(|| format!("transformer {}", file("entropy")));
+    hash(
+        format!(
+            "parlo tokens\nsample_rate {}\nframe_samples {}\nquantizer residual\ndimension {}\nsizes {}\ncodebooks {}\nentropy \
+             {}\ntensor {}\n",
+            text("audio", "sample_rate"),
+            text("audio", "frame_samples"),
+            text("quantizer", "dimension"),
+            text("quantizer", "sizes"),
+            file("quantizer"),
+            entropy.as_deref().unwrap_or("none"),
+            text("quantizer", "tensor"),
+        )
+        .as_bytes(),
+    )
+}
+
+/// The graphs and tokens of the bundle `from` as a bundle of format 1.
+pub(crate) fn first(from: &Path, folder: &Path) {
+    copy(from, folder);
+    let mut manifest = manifest(folder);
+    if manifest["format"].as_integer() == Some(1) {
+        return;
+    }
+    manifest.insert("format".into(), Value::Integer(1));
+    manifest.remove("tokens");
+    let mut delay = 0;
+    for graph in ["encoder", "decoder"] {
+        let graph = table(&mut manifest, graph);
+        graph.remove("sha256");
+        delay += graph.remove("delay_samples").unwrap().as_integer().unwrap();
+    }
+    table(&mut manifest, "audio").insert("delay_samples".into(), Value::Integer(delay));
+    table(&mut manifest, "files").retain(|name, _| !name.ends_with(".toml"));
+    write(folder, &manifest);
+}
+
+/// A bundle of format 2 that serves the one of format 1 in `first`, with a decoder of other bytes.
+pub(crate) fn newer(first: &Path, folder: &Path) {
+    copy(first, folder);
+    let mut manifest = manifest(folder);
+    fs::rename(folder.join("manifest.toml"), folder.join("first.toml")).unwrap();
+    // The producer's name, field 2 of an ONNX model: of two the last holds.
+    let mut decoder = fs::read(folder.join("decoder.onnx")).unwrap();
+    decoder.extend(b"\x12\x05newer");
+    fs::write(folder.join("decoder.onnx"), decoder).unwrap();
+    for name in ["decoder.onnx", "first.toml"] {
+        list(folder, &mut manifest, name);
+    }
+    manifest.insert("format".into(), Value::Integer(2));
+    manifest.insert("name".into(), "newer".into());
+    let delay = table(&mut manifest, "audio").remove("delay_samples").unwrap();
+    for (graph, delay) in [("encoder", Value::Integer(0)), ("decoder", delay)] {
+        let sha256 = manifest["files"][format!("{graph}.onnx").as_str()]["sha256"].clone();
+        let graph = table(&mut manifest, graph);
+        graph.insert("sha256".into(), sha256);
+        graph.insert("delay_samples".into(), delay);
+    }
+    let mut tokens = Table::new();
+    tokens.insert("id".into(), tokens_id(&manifest).into());
+    tokens.insert("serves".into(), vec![hash(&fs::read(folder.join("first.toml")).unwrap())].into());
+    manifest.insert("tokens".into(), tokens.into());
+    write(folder, &manifest);
+}
