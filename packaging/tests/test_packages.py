@@ -44,7 +44,8 @@ def installed(tmp_path_factory):
     system = clean.online(clean.base().copy(tmp_path_factory.mktemp("deb") / "root"))
     before = system.packages()
     system.put(package("*.deb"), "/tmp/parlo.deb")
-    system.run("apt-get install --yes /tmp/parlo.deb")
+    # Without what Debian's own packages recommend beside: ours recommends nothing.
+    system.run("apt-get install --yes --no-install-recommends /tmp/parlo.deb")
     system.add_user("ann")
     return system, system.packages() - before
 
@@ -122,6 +123,8 @@ finally:
 def test_a_call_between_two_clean_systems(installed, clip):
     ann, _ = installed
     ben = ann.copy(ann.folder.parent / "ben")
+    # Somebody else: with a key of his own.
+    ben.run("rm -rf /home/ann/.config")
     ben.put(clip, "/home/ann/clip.wav")
     # Ann's daemon rings, she answers by hand; Ben speaks, and hangs up when he has said it all.
     takes = (
