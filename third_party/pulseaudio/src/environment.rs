@@ -45,7 +45,8 @@ impl Environment<'_> {
         let mut texts = Vec::new();
         for file in files {
             if file.is_dir() {
-                let mut parts: Vec<_> = fs::read_dir(&file).into_iter().flatten().flatten().map(|part| part.path()).collect();
+                let mut parts: Vec<_> =
+                    fs::read_dir(&file).into_iter().flatten().flatten().map(|part| part.path()).collect();
                 parts.retain(|part| part.extension().is_some_and(|kind| kind == "conf"));
                 parts.sort();
                 texts.extend(parts.iter().filter_map(|part| fs::read_to_string(part).ok()));
@@ -55,11 +56,12 @@ impl Environment<'_> {
         }
         // The last one counts.
         let mut lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
-        lines.by_ref().filter(|line| !line.starts_with(['#', ';'])).filter_map(|line| line.split_once('=')).fold(
-            None,
-            |found, (key, value)| if key.trim() == name { Some(value.trim().to_owned()) } else { found },
-        )
-        .filter(|value| !value.is_empty())
+        lines
+            .by_ref()
+            .filter(|line| !line.starts_with(['#', ';']))
+            .filter_map(|line| line.split_once('='))
+            .fold(None, |found, (key, value)| if key.trim() == name { Some(value.trim().to_owned()) } else { found })
+            .filter(|value| !value.is_empty())
     }
 
     /// Sockets to try, in this order. Of servers that are named, only those on this machine: others speak over TCP, which this client
