@@ -1,7 +1,6 @@
 //! What encoding and decoding share: the model, and a bar that shows how far it is.
 
 use std::{
-    fs,
     io::stderr,
     path::{Path, PathBuf},
 };
