@@ -50,7 +50,7 @@ pub struct Loss {
 }
 
 /// Writes a whole file of all blocks of a damaged one that are whole themselves, with an index and an end mark. Blocks are copied as
-/// they are. Where up to three bytes in a row of a block were changed, its checksum tells what they were. Of a block of whole frames that
+/// they are. Where one byte of a block was changed, its checksum tells what they were. Of a block of whole frames that
 /// breaks off, or of which a part was written over with nothing, the frames before are saved: what a coder makes of the first bytes does
 /// not depend on the others. A file of one stream of whole frames of which something in the middle is lost becomes one whose blocks have
 /// times, so that what is lost leaves a hole, as far as it is known how long it was.
@@ -196,7 +196,7 @@ fn scan<S: Read + Seek>(
     Ok(samples)
 }
 
-/// The block as it was before up to three of its bytes were changed, if that can be known: its checksum fits, and its codes are some of
+/// The block as it was before one of its bytes was changed, if that can be known: its checksum fits, and its codes are some of
 /// the model's.
 fn mended(
     block: &[u8],
