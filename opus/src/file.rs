@@ -123,7 +123,7 @@ mod tests {
             let mut decoder = FileDecoder::new(rate, 1, 0, &[0]).unwrap();
             let (size, mut out) = (encoder.frame_samples(), Vec::new());
             let wave: Vec<f32> =
-                (0..size * 25).map(|n| (n as f32 * 440.0 * 6.283_185 / rate as f32).sin() * 0.5).collect();
+                (0..size * 25).map(|n| (n as f32 * 440.0 * std::f32::consts::TAU / rate as f32).sin() * 0.5).collect();
             for frame in wave.chunks(size) {
                 let packet = encoder.encode(frame).unwrap();
                 assert_eq!(packet_samples(packet, rate), Some(size));

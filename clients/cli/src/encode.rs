@@ -145,7 +145,8 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
             let bundle = model.bundle().clone();
             drop(model);
             let again = || Model::new(&runtime, bundle.clone(), Some(depth), usize::from(*beam));
-            return corpus::run(found, sounds, tokens, jobs, asked.channel, &options, &bundle, &again);
+            let request = corpus::Request { sounds, tokens, jobs, channel: asked.channel };
+            return corpus::run(found, request, &options, &bundle, &again);
         }
     };
     // Both names first: a mistyped one should not wait for the model.

@@ -53,8 +53,18 @@ pub(crate) fn find(sounds: &Path) -> anyhow::Result<Walk> {
     Ok(found)
 }
 
-/// Encodes the sound that was found under `sounds` into `tokens`, a folder that becomes like it, on `jobs` threads. `load` makes what
-/// each of them works with.
+/// From which folder to which, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) sounds: &'a Path,
+    pub(crate) tokens: &'a Path,
+    /// How many threads encode.
+    pub(crate) jobs: usize,
+    pub(crate) channel: Channel,
+}
+
+/// Encodes the sound that was found under the folder of sounds into that of tokens, which becomes like it. `load` makes what each
+/// thread works with.
 ///
 /// What is there, whole, of this model and depth, and of just this sound, is left alone: so a run that was ended or killed is gone on
 /// with by the next. That it is of this sound is known by the time that the sound was changed, which its token file is given, and by
@@ -65,14 +75,12 @@ pub(crate) fn find(sounds: &Path) -> anyhow::Result<Walk> {
 /// something was missing of a sound.
 pub(crate) fn run(
     found: Walk,
-    sounds: &Path,
-    tokens: &Path,
-    jobs: usize,
-    channel: Channel,
+    request: Request<'_>,
     options: &Options,
     bundle: &Bundle,
     load: &(dyn Fn() -> Result<Model, ModelError> + Sync),
 ) -> anyhow::Result<()> {
+    let Request { sounds, tokens, jobs, channel } = request;
     fs::create_dir_all(tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
     let mut report = Report { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0, damaged: 0 };
     let known: HashMap<PathBuf, Entry> =

@@ -217,7 +217,7 @@ fn parts(folded: &[u32], count: usize, order: usize, divided: u32) -> impl Itera
 
 /// How often to divide, the parameter of each part, and the bits that all of it takes.
 fn divide(folded: &[u32], count: usize, order: usize) -> (u32, Vec<u32>, u64) {
-    let possible = (0..=MOST_DIVIDED).filter(|&divided| count % (1 << divided) == 0 && count >> divided > order);
+    let possible = (0..=MOST_DIVIDED).filter(|&divided| count.is_multiple_of(1 << divided) && count >> divided > order);
     let made = possible.map(|divided| {
         let each: Vec<(u32, u64)> = parts(folded, count, order, divided).map(parameter).collect();
         let cost = each.iter().map(|(_, cost)| cost + 4).sum();
