@@ -67,7 +67,7 @@ def test_a_newer_decoder_plays_the_files_of_the_first_bundle_and_the_other_way_r
     assert files[0].bundle == files[1].bundle == earlier.tokens[:16]
     assert files[0].blocks == files[1].blocks
     assert len(heard) == 4 and all(np.array_equal(one, heard[0]) for one in heard)
-    parlo.run("cat", tmp_path / "0.ptk", tmp_path / "1.ptk", tmp_path / "both.ptk")
+    parlo.run("cat", tmp_path / "0.ptk", tmp_path / "1.ptk", "--output", tmp_path / "both.ptk")
     parlo.run("verify", tmp_path / "both.ptk")
 
 

@@ -100,7 +100,7 @@ def test_any_codes_decode_to_the_same_sound_as_plain(parlo, bundle, coder, plain
             assert bundle.frames(file) == codes.tolist()
             tokens, sound = tmp_path / f"{file.coding}.ptk", tmp_path / f"{file.coding}.wav"
             tokens.write_bytes(file.to_bytes())
-            parlo.run("decode", "--bundle", bundle.folder, tokens, sound)
+            parlo.run("decode", "--force", "--bundle", bundle.folder, tokens, sound)
             heard.append(sound.read_bytes())
         assert heard[0] == heard[1]
 

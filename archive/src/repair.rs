@@ -18,8 +18,9 @@ use crate::{
 /// Bytes read at once.
 const PIECE: usize = 1 << 16;
 
-/// How far a block may begin before the one before it has ended: times are rounded, and clocks drift.
-const OVERLAP_MS: f64 = 40.0;
+/// How far a block may begin before the one before it has ended: times are rounded, and recordings are brought back to a clock that
+/// what is heard has drifted from.
+const OVERLAP_MS: f64 = 101.0;
 
 /// What was saved, and what was not.
 #[derive(Debug, Clone, PartialEq)]

@@ -413,9 +413,9 @@ fn bundles_of_other_decoders_call_each_other_in_the_tokens_that_they_share() {
             assert_eq!(report["unknown_context"], 0, "{report}");
             assert_eq!(report["bundle"], bundle.id().to_string());
             assert_eq!(report["tokens"], bundles[0].tokens().to_string());
-            // Every packet was understood, in fewer bits than a packet alone takes, let alone plain codes.
+            // Every packet was understood, in fewer bits than a packet alone takes (57 of speech without pauses), let alone plain codes.
             assert_eq!(report["junk"]["other"], 0, "{report}");
-            assert!(report["bits_per_frame"].as_f64().unwrap() < 45.0, "of 60: {report}");
+            assert!(report["bits_per_frame"].as_f64().unwrap() < 55.0, "of 60: {report}");
             let (heard, rate) = read(Path::new(&path(&format!("{name}.wav"))));
             let offline = offline(6);
             let alignment = align(&offline, &heard, rate, 2.0).unwrap();

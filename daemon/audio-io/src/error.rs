@@ -84,6 +84,14 @@ pub enum AudioError {
     TooLong(PathBuf),
 }
 
+impl AudioError {
+    /// It is of a device that is not there or does not work, which may come, or be mended, while a program waits.
+    #[must_use]
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::NoDevice { .. } | Self::UnknownDevice { .. } | Self::Device { .. })
+    }
+}
+
 fn suggestion(near: &Option<String>, all: &[String]) -> String {
     match (near, all) {
         (Some(near), _) => format!("did you mean \"{near}\"? `parlo devices` lists all"),

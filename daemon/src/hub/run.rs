@@ -145,11 +145,13 @@ impl<'o> Hub<'o> {
     /// Waits for calls at the first of these addresses that can be used, too. Devices that are missing are told of, and waited for.
     ///
     /// # Errors
-    /// If none can be used; or if the hub is for one call, and the devices that it needs are not there.
+    /// If none can be used; or if a file that is set as a device cannot; or if the hub is for one call, and the devices that it needs
+    /// are not there.
     pub(crate) async fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), CallError> {
         match self.desk.check() {
             Ok(()) => {}
-            Err(error) if self.purpose.once => return Err(error.into()),
+            // A file that cannot be read or written will not come by waiting.
+            Err(error) if self.purpose.once || !error.is_of_device() => return Err(error.into()),
             Err(error) => self.sound_is(Err(error)),
         }
         let relay = self.engine.relay()?;

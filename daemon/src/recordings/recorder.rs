@@ -38,6 +38,11 @@ const BLOCK: Duration = Duration::from_millis(960);
 /// How far a frame may lie from where it is expected before a block begins that says so, microseconds.
 const ASTRAY_US: u64 = 40_000;
 
+/// What is behind by more than that, but no more than this, after so many frames has drifted: a block begins before the one before it has
+/// ended. More is a step of the device's clock.
+const MOST_DRIFT_US: u64 = 100_000;
+const DRIFT_FRAMES: u64 = 8;
+
 /// How often what is written is brought to the disk itself: a loss of power costs as much.
 const SYNC: Duration = Duration::from_secs(5);
 
@@ -376,15 +381,18 @@ impl Writing {
 
     fn put(&mut self, side: usize, frame: Frame, at_us: u64) -> io::Result<()> {
         let pending = &self.sides[side];
-        // A device's clock may step back: its sound server stood still, or another device took over. Frames come one after another all
-        // the same: until the clock has caught up, they follow upon each other.
-        let expected = pending.at_us.saturating_add(pending.frames.len() as u64 * self.frame_us);
-        if !pending.frames.is_empty() && at_us > expected.saturating_add(ASTRAY_US) {
+        // What is heard hurried drifts from its frames' length by little at a time, and is brought back to its clock. A device's clock may
+        // also step back: its sound server stood still, or another device took over. Frames come one after another all the same: until
+        // the clock has caught up, they follow upon each other.
+        let count = pending.frames.len() as u64;
+        let expected = pending.at_us.saturating_add(count * self.frame_us);
+        let drifted = (ASTRAY_US..=MOST_DRIFT_US).contains(&expected.saturating_sub(at_us)) && count >= DRIFT_FRAMES;
+        if count > 0 && (at_us > expected.saturating_add(ASTRAY_US) || drifted) {
             self.flush(side)?;
         }
         let pending = &mut self.sides[side];
         if pending.frames.is_empty() {
-            pending.at_us = at_us.max(pending.at_us);
+            pending.at_us = if drifted { at_us } else { at_us.max(pending.at_us) };
             pending.due = Some(Instant::now() + BLOCK);
         }
         pending.frames.push(frame);

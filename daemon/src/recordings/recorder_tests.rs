@@ -145,8 +145,9 @@ proptest::proptest! {
             archive.read(&mut coder, side as u8, 0, u64::MAX, &mut frames).unwrap();
             let codes: Vec<u16> = frames.iter().map(|frame| frame.codes.unwrap().codes()[0]).collect();
             proptest::prop_assert_eq!(codes, (0..count).map(|n| n as u16 % 200).collect::<Vec<_>>());
-            // To the millisecond that blocks have.
-            proptest::prop_assert!(frames.windows(2).all(|pair| pair[1].time_ms > pair[0].time_ms + 18.9));
+            // Blocks' times rise (the survey says so); a frame may begin before the one before it has ended, where a block is brought back
+            // to the clock: by a tenth of a second at most, to the millisecond that blocks have.
+            proptest::prop_assert!(frames.windows(2).all(|pair| pair[1].time_ms > pair[0].time_ms + 20.0 - 101.1));
         }
     }
 }
