@@ -57,19 +57,23 @@ class Checkpoint:
             raise UserError(f"cannot write the checkpoint {path}: {why}{kept}") from error
 
     def slim(self) -> Checkpoint:
-        """Without optimizer state, averaged weights only, in half precision: to be kept or sent."""
+        """Without optimizer state, averaged weights only, in half precision: to be kept or sent. Of
+        a decoder that was trained for another checkpoint's tokens, that decoder alone."""
+        alone = self.config.training.only == "decoder"
         half = {
             name: value.half() if value.is_floating_point() and value.numel() > 4096 else value
             for name, value in self.average.items()
-            if name != "quantizer.sums"
+            if name != "quantizer.sums" and (name.startswith("decoder.") or not alone)
         }
         return Checkpoint(self.config, self.step, self.seconds, {}, half, notes=self.notes)
 
     @classmethod
-    def load(cls, path: Path) -> Checkpoint:
-        """Reads a file that `save` wrote; runs no code from it.
+    def load(cls, path: Path, tokens: Checkpoint | None = None) -> Checkpoint:
+        """Reads a file that `save` wrote; runs no code from it. What a decoder alone lacks is taken
+        from `tokens`.
 
-        Raises UserError if it is missing, cut short or something else.
+        Raises UserError if it is missing, cut short or something else, or a decoder alone without
+        its tokens.
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -91,8 +95,15 @@ class Checkpoint:
             name: value.float() if value.dtype == torch.float16 else value
             for name, value in checkpoint.average.items()
         }
-        if "quantizer.sums" not in checkpoint.average:
-            average = checkpoint.average
+        average = checkpoint.average
+        if not any(name.startswith("encoder.") for name in average):
+            if tokens is None:
+                raise UserError(f"{path} holds a decoder alone: name the checkpoint of the tokens "
+                                "that it was trained for, with --tokens of train or export")
+            lacks = {name: value for name, value in tokens.average.items()
+                     if not name.startswith("decoder.")}
+            checkpoint.average = average = {**lacks, **average}
+        if "quantizer.sums" not in average:
             usage = average["quantizer.usage"].unsqueeze(-1)
             average["quantizer.sums"] = average["quantizer.codebooks"] * usage
         if not checkpoint.model:

@@ -361,6 +361,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scores", type=Path, help="scores.csv of `evaluate`, for the model card")
     parser.add_argument("--card-only", action="store_true",
                         help="write only the model card of the bundle in --out, anew")
+    parser.add_argument("--tokens", type=Path, metavar="CHECKPOINT",
+                        help="of a decoder alone (a slim checkpoint of such a run): its tokens' checkpoint")
     parser.add_argument("--slim", type=Path, help="also write a checkpoint without optimizer state")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
 
@@ -371,7 +373,8 @@ def run(args: argparse.Namespace) -> int:
     if args.slim and args.slim.resolve() == args.checkpoint.resolve():
         raise UserError("--slim names the checkpoint itself, whose optimizer state would be lost: "
                         "name another file")
-    checkpoint = Checkpoint.load(args.checkpoint)
+    tokens = Checkpoint.load(args.tokens) if args.tokens else None
+    checkpoint = Checkpoint.load(args.checkpoint, tokens)
     codec = Codec(checkpoint.config)
     try:
         codec.load_state_dict(checkpoint.average)

@@ -427,17 +427,17 @@ def run(args: argparse.Namespace) -> int:
     if (args.minutes > 0) == (args.steps > 0):
         raise UserError("give the budget: either --minutes or --steps")
     path = args.out / "checkpoint.pt"
+    tokens = Checkpoint.load(args.tokens) if args.tokens else None
     checkpoint = None
     if path.exists():
         checkpoint = Checkpoint.load(path)
     elif args.start:
         # its weights alone: a new run has draws of its own, by its own seed
         checkpoint = replace(
-            Checkpoint.load(args.start), optimizer=None, adversary=None, random={}, plan={}
+            Checkpoint.load(args.start, tokens), optimizer=None, adversary=None, random={}, plan={}
         )
     config = Config.load(args.config) if args.config else None
     config = config or (checkpoint.config if checkpoint else Config())
-    tokens = Checkpoint.load(args.tokens) if args.tokens else None
     if tokens:
         kept = {name: getattr(tokens.config, name) for name in ("audio", "encoder", "quantizer")}
         config = replace(config, **kept, training=replace(config.training, only="decoder"))

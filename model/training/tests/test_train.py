@@ -175,6 +175,16 @@ def test_a_decoder_is_trained_for_tokens_that_are_there(cache, tmp_path):
     assert len(moved) > 20
     with pytest.raises(UserError, match="--tokens"):
         run(cache, tmp_path / "none", "--steps", 4, "--set", 'training.only="decoder"')
+    # slim, it is the decoder alone, which is gone on with beside its tokens
+    second.slim().save(tmp_path / "slim.pt")
+    with pytest.raises(UserError, match="holds a decoder alone"):
+        run(cache, tmp_path / "none", "--steps", 1, "--from", tmp_path / "slim.pt")
+    assert run(cache, tmp_path / "third", "--steps", 1, *words, "--from", tmp_path / "slim.pt",
+               "--set", "training.rate=0") == 0
+    third = Checkpoint.load(tmp_path / "third/checkpoint.pt")
+    assert third.step == 9 and third.model.keys() == second.model.keys()
+    for name, value in third.model.items():
+        assert torch.allclose(value, second.average[name], rtol=2e-3, atol=1e-3), name
 
 
 def test_disturbances_are_those_of_a_stream(cache):
