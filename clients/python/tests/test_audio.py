@@ -76,7 +76,7 @@ def test_only_token_files_are_replaced(tmp_path, wave):
 def test_samples_by_channels_are_no_thousands_of_recordings(wave):
     codec = parlo.Codec()
     for channels in (1, 2, 6):
-        with pytest.raises(ValueError, match=r"would be 16000 recordings of \d samples.*\[samples, channels\]"):
+        with pytest.raises(ValueError, match=r"samples, channels\].*samples last"):
             codec.encode(np.repeat(wave[:, None], channels, 1), RATE)
     with pytest.raises(ValueError, match="samples last"):
         codec.encode(np.repeat(wave[:, None, None], 2, 2), RATE)

@@ -62,15 +62,18 @@ impl AtomicFile {
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".parlo-");
-        // As the file that it replaces, or as any created file: the umask takes away what it shall.
-        #[cfg(unix)]
-        let created = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        #[cfg(unix)]
-        builder.permissions(created);
         // Known before anybody can ask for its removal.
         let mut all = temporary();
         let Some(names) = &mut *all else { return Err(io::ErrorKind::Interrupted.into()) };
-        let file = builder.tempfile_in(folder)?;
+        // What the system says of it; the crate's own error would name the temporary file, and not tell the system's number.
+        let mut said = None;
+        // As any created file: the umask takes away what it shall.
+        let create = |path: &Path| {
+            let made = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+            made.inspect_err(|error| said = error.raw_os_error())
+        };
+        let made = builder.make_in(folder, create);
+        let file = made.map_err(|error| said.map_or(error, io::Error::from_raw_os_error))?;
         names.push(file.path().to_owned());
         drop(all);
         if let Ok(metadata) = present {

@@ -14,6 +14,7 @@ __all__ = [
     "FileError",
     "ParloError",
     "__version__",
+    "read_audio",
     "write",
 ]
 

@@ -412,8 +412,6 @@ def _threads(threads: int | None) -> int:
     return number
 
 
-# A recording shorter than this, beside more of them than this, is meant to be samples by channels.
-MOST_CHANNELS = 64
 
 
 def _mono(wave: NDArray[np.float32], what: str) -> NDArray[np.float32]:
@@ -428,18 +426,13 @@ def _batch(wav: NDArray[np.float32]) -> NDArray[np.float32]:
     # Channels last, as soundfile reads them: as a batch it would be thousands of recordings of a sample or two.
     if wav.ndim in (2, 3) and 0 < wav.shape[-1] <= MOST_CHANNELS and wav.shape[-2] >= LEAST_SAMPLES:
         raise ValueError(
-            f"wav has shape {list(wav.shape)}, which looks like [..., samples, channels]; [B, 1, N], [B, N] or [N] is expected: "
-            f"mix the channels to one first, wav.mean(-1)"
+            f"wav has shape {list(wav.shape)}, which looks like [..., samples, channels]; [B, 1, N], [B, N] or [N] is expected, samples "
+            f"last: mix the channels to one first, wav.mean(-1)"
         )
     if wav.ndim == 3 and wav.shape[1] != 1:
         raise ValueError(f"wav has shape {list(wav.shape)}, {wav.shape[1]} channels: mix them to one first, wav.mean(1)")
     if wav.ndim not in (1, 2, 3):
         raise ValueError(f"wav has shape {list(wav.shape)}; [B, 1, N], [B, N] or [N] is expected")
-    if wav.ndim == 2 and wav.shape[1] <= MOST_CHANNELS < wav.shape[0]:
-        raise ValueError(
-            f"wav has shape {list(wav.shape)}, which would be {wav.shape[0]} recordings of {wav.shape[1]} samples; if it is one "
-            f"recording, [samples, channels], choose a channel, wav[:, 0], or mix them, wav.mean(1)"
-        )
     if wav.ndim == 3 and wav.shape[2] <= MOST_CHANNELS < wav.shape[0]:
         raise ValueError(f"wav has shape {list(wav.shape)}; [B, 1, N], [B, N] or [N] is expected, samples last")
     if wav.size == 0:
