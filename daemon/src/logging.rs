@@ -11,8 +11,8 @@ use std::{
 use parlo_guard::{plain_json, plain_up_to};
 use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, FilterFn},
+    Layer,
+    filter::{FilterExt, FilterFn, ParseError, Targets},
     fmt::MakeWriter,
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -84,7 +84,8 @@ where
     {
         return Err(wrong("not a level".into()));
     }
-    let filter = EnvFilter::builder().parse(level).map_err(|error| wrong(error.to_string()))?;
+    // Not `EnvFilter`: its filters by field bring an engine of regular expressions along.
+    let filter: Targets = level.parse().map_err(|error: ParseError| wrong(error.to_string()))?;
     let writer = Plain { writer, json, colours };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(colours);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };

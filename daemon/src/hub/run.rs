@@ -16,7 +16,7 @@ use super::{
     conversation::{Conversation, End, Phase},
     figures,
     handle::{Backend, Envelope, Refused, RefusedKind},
-    interrupt::{Interrupt, TalkKey},
+    interrupt::Signals,
     scribe::Scribe,
     socket::{RECEIVE_BYTES, index, passing},
     steps::Done,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     audio::{Absence, AudioError},
-    call::{CallError, Engine, Event, Stop},
+    call::{CallError, Engine, Event},
     desk::{Desk, Settings, Tell},
     feeds::Feeds,
     realtime,
@@ -202,13 +202,11 @@ impl<'o> Hub<'o> {
         Ok(())
     }
 
-    /// Runs until `stop`, SIGINT, SIGTERM or a request ends it; or the first call that ends does.
+    /// Runs until `signals` or a request ends it; or the first call that ends does.
     ///
     /// # Errors
     /// If the socket that callers find fails, or, where the hub ends with its first call, that call failed.
-    pub(crate) async fn run(&mut self, stop: &Stop) -> Result<(), CallError> {
-        let mut interrupt = Interrupt::new(stop)?;
-        let mut talk = TalkKey::new()?;
+    pub(crate) async fn run(&mut self, mut signals: Signals<'_>) -> Result<(), CallError> {
         let mut buffer = vec![0; RECEIVE_BYTES];
         let mut turn = 0;
         let mut tick = Instant::now();
@@ -231,8 +229,8 @@ impl<'o> Hub<'o> {
             let due = due.unwrap_or(tick);
             tokio::select! {
                 biased;
-                () = interrupt.end(), if !self.ending => self.shut_down(),
-                () = talk.pressed() => self.toggle_talk(),
+                () = signals.interrupt.end(), if !self.ending => self.shut_down(),
+                () = signals.talk.pressed() => self.toggle_talk(),
                 () = self.wake.notified() => self.send_captured(),
                 () = tokio::time::sleep_until(due.into()) => self.due(),
                 Some(done) = self.dones.recv() => self.step(done).await?,

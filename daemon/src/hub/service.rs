@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     handle::{Backend, Handle},
+    interrupt::Signals,
     run::{Hub, Purpose, block_on},
     status,
 };
@@ -48,6 +49,7 @@ impl Service {
         let addresses = if self.listen { resolve(&engine.config().call.listen)? } else { Vec::new() };
         let (backend, recordings) = backend.unzip();
         block_on(async {
+            let signals = Signals::new(stop)?;
             let purpose = Purpose { calls: if self.once { 1 } else { MAX_SEATS }, once: self.once };
             let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, on_event);
             if !addresses.is_empty() {
@@ -56,7 +58,7 @@ impl Service {
             if let Some(peer) = &self.call {
                 hub.call(peer);
             }
-            hub.run(stop).await
+            hub.run(signals).await
         })
     }
 }
