@@ -16,7 +16,7 @@ use clap::ValueEnum;
 
 use crate::{
     install, python, setup,
-    shell::{self, root, run_quietly, target_dir},
+    shell::{self, Build, root, run_quietly, target_dir},
 };
 
 /// A kind of package.
@@ -34,22 +34,22 @@ pub(crate) enum Kind {
 /// there is no client library of theirs among these.
 const DEPENDENCIES: [&str; 5] = ["libasound2", "libc6", "libdbus-1-3", "libgcc-s1", "libstdc++6"];
 
-/// Makes packages of these kinds, of all if none is named, in `out/packages`.
-pub(crate) fn run(kinds: &[Kind]) -> anyhow::Result<()> {
+/// Makes packages of these kinds, of all if none is named, in `out/packages`, with the programs of this build.
+pub(crate) fn run(kinds: &[Kind], build: Build) -> anyhow::Result<()> {
     let wanted = |kind| kinds.is_empty() || kinds.contains(&kind);
     let out = folder();
     fs::create_dir_all(&out)?;
     let epoch = epoch();
     setup::run(if wanted(Kind::Wheel) { setup::Purpose::Package } else { setup::Purpose::Run })?;
     if wanted(Kind::Deb) || wanted(Kind::Tarball) {
-        install::build()?;
+        install::build(build, install::Features::All)?;
     }
     let mut made = Vec::new();
     if wanted(Kind::Tarball) {
-        made.push(tarball(&out, epoch)?);
+        made.push(tarball(&out, epoch, build)?);
     }
     if wanted(Kind::Deb) {
-        made.push(deb(&out, epoch)?);
+        made.push(deb(&out, epoch, build)?);
     }
     if wanted(Kind::Wheel) {
         remove(&out, "whl")?;
@@ -80,12 +80,12 @@ fn epoch() -> u64 {
     commit.unwrap_or(315_619_200)
 }
 
-fn tarball(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+fn tarball(out: &Path, epoch: u64, build: Build) -> anyhow::Result<PathBuf> {
     let name = format!("parlo-{}-{ARCH}-linux", env!("CARGO_PKG_VERSION"));
     let staged = target_dir()?.join("package/tarball");
     let _ = fs::remove_dir_all(&staged);
     // Where it will be unpacked is not known; programs are found by PATH.
-    install::lay_out(&staged.join(&name), Path::new("/usr/local"))?;
+    install::lay_out(&staged.join(&name), Path::new("/usr/local"), build)?;
     remove(out, "tar.gz")?;
     let file = out.join(format!("{name}.tar.gz"));
     let mut tar = Command::new("tar");
@@ -97,10 +97,10 @@ fn tarball(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-fn deb(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+fn deb(out: &Path, epoch: u64, build: Build) -> anyhow::Result<PathBuf> {
     let staged = target_dir()?.join("package/deb");
     let _ = fs::remove_dir_all(&staged);
-    install::lay_out(&staged.join("usr"), Path::new("/usr"))?;
+    install::lay_out(&staged.join("usr"), Path::new("/usr"), build)?;
     let documents = staged.join("usr/share/doc/parlo");
     fs::rename(documents.join("LICENSE-MIT"), documents.join("copyright"))?;
     let mut pages = Vec::new();
@@ -117,9 +117,9 @@ fn deb(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
     times(&staged, epoch)?;
     remove(out, "deb")?;
     let file = out.join(format!("parlo_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
-    let mut build = Command::new("dpkg-deb");
-    build.env("SOURCE_DATE_EPOCH", epoch.to_string()).args(["--root-owner-group", "-Zxz", "-z2", "--build"]);
-    run_quietly("packing the .deb", build.arg(&staged).arg(&file))?;
+    let mut pack = Command::new("dpkg-deb");
+    pack.env("SOURCE_DATE_EPOCH", epoch.to_string()).args(["--root-owner-group", "-Zxz", "-z2", "--build"]);
+    run_quietly("packing the .deb", pack.arg(&staged).arg(&file))?;
     Ok(file)
 }
 
