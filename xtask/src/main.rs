@@ -10,6 +10,7 @@ mod python;
 mod score;
 mod setup;
 mod shell;
+mod supply;
 mod test;
 mod timeline;
 
@@ -43,6 +44,10 @@ enum Command {
         #[arg(value_enum)]
         kinds: Vec<package::Kind>,
     },
+    /// Compare the crates with the policy in deny.toml: licences, known faults, sources, versions
+    Deny,
+    /// Build the packages twice, in different folders, and compare their bytes
+    Reproduce(supply::ReproduceOptions),
     /// Run every test of every part
     Test {
         /// Also install the packages into clean systems, and have these call each other (as root; Debian's debootstrap
@@ -87,6 +92,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Install { prefix } => install::run(prefix.as_deref()),
         Command::Package { kinds } => package::run(&kinds),
+        Command::Deny => supply::deny(),
+        Command::Reproduce(options) => supply::reproduce(&options),
         Command::Test { with_training, packages } => test::run(with_training, packages),
         Command::Python => python::test(),
         Command::Bench { group, speech, report, write_docs } => {

@@ -16,7 +16,8 @@ use clap::ValueEnum;
 
 use crate::{
     install, python, setup,
-    shell::{self, root, run_quietly, target_dir},
+    shell::{self, Build, root, run_quietly, target_dir},
+    supply::sbom,
 };
 
 /// A kind of package.
@@ -45,11 +46,14 @@ pub(crate) fn run(kinds: &[Kind]) -> anyhow::Result<()> {
         install::build()?;
     }
     let mut made = Vec::new();
+    if wanted(Kind::Deb) || wanted(Kind::Tarball) {
+        made.push(list(&out, epoch)?);
+    }
     if wanted(Kind::Tarball) {
-        made.push(tarball(&out, epoch)?);
+        made.push(tarball(&out, epoch, &made[0])?);
     }
     if wanted(Kind::Deb) {
-        made.push(deb(&out, epoch)?);
+        made.push(deb(&out, epoch, &made[0])?);
     }
     if wanted(Kind::Wheel) {
         remove(&out, "whl")?;
@@ -69,8 +73,24 @@ fn folder() -> PathBuf {
     root().join("out/packages")
 }
 
+/// The list of what the programs are made of, which packages have in them too.
+fn list(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+    remove(out, "cdx.json")?;
+    let file = out.join(format!("parlo-{}.cdx.json", env!("CARGO_PKG_VERSION")));
+    sbom::write(&file, &target_dir()?.join(Build::Dist.folder()), epoch)?;
+    sbom::validate(&serde_json::from_slice(&fs::read(&file)?)?).context("the list of what the programs are made of")?;
+    Ok(file)
+}
+
+/// Lays everything out that a package has, under `folder`; `prefix` is where it will be.
+fn lay_out(folder: &Path, prefix: &Path, list: &Path) -> anyhow::Result<()> {
+    install::lay_out(folder, prefix)?;
+    fs::copy(list, folder.join("share/doc/parlo/sbom.cdx.json"))?;
+    Ok(())
+}
+
 /// Seconds since 1970 that files in archives get.
-fn epoch() -> u64 {
+pub(crate) fn epoch() -> u64 {
     if let Some(said) = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()) {
         return said;
     }
@@ -80,12 +100,12 @@ fn epoch() -> u64 {
     commit.unwrap_or(315_619_200)
 }
 
-fn tarball(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+fn tarball(out: &Path, epoch: u64, list: &Path) -> anyhow::Result<PathBuf> {
     let name = format!("parlo-{}-{ARCH}-linux", env!("CARGO_PKG_VERSION"));
     let staged = target_dir()?.join("package/tarball");
     let _ = fs::remove_dir_all(&staged);
     // Where it will be unpacked is not known; programs are found by PATH.
-    install::lay_out(&staged.join(&name), Path::new("/usr/local"))?;
+    lay_out(&staged.join(&name), Path::new("/usr/local"), list)?;
     remove(out, "tar.gz")?;
     let file = out.join(format!("{name}.tar.gz"));
     let mut tar = Command::new("tar");
@@ -97,10 +117,10 @@ fn tarball(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-fn deb(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+fn deb(out: &Path, epoch: u64, list: &Path) -> anyhow::Result<PathBuf> {
     let staged = target_dir()?.join("package/deb");
     let _ = fs::remove_dir_all(&staged);
-    install::lay_out(&staged.join("usr"), Path::new("/usr"))?;
+    lay_out(&staged.join("usr"), Path::new("/usr"), list)?;
     let documents = staged.join("usr/share/doc/parlo");
     fs::rename(documents.join("LICENSE-MIT"), documents.join("copyright"))?;
     let mut pages = Vec::new();

@@ -24,6 +24,7 @@ pub(crate) fn run(with_training: bool, packages: bool) -> anyhow::Result<()> {
     };
     add("format", &["fmt", "--all", "--check"]);
     add("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    add("what crates are used", &["run", "--locked", "-p", "xtask", "--", "deny"]);
     add("Rust tests", &["test", "--workspace", "--locked", "--no-fail-fast"]);
     add("changed library", &["test", "--locked", "-p", "httpdate"]);
     add("documents", &["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
