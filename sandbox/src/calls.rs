@@ -70,6 +70,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_getcwd,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
+    #[cfg(not(target_arch = "riscv64"))]
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_linkat,
@@ -111,6 +112,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_gettimeofday,
     libc::SYS_times,
     libc::SYS_getrusage,
+    #[cfg(not(target_arch = "riscv64"))]
     libc::SYS_getrlimit,
     // Signals to oneself, and who one is.
     libc::SYS_rt_sigaction,
@@ -162,6 +164,7 @@ const OLDER: &[i64] = &[
 const OLDER: &[i64] = &[];
 
 /// What programs ask of terminals and pipes. Not among it: TIOCSTI and TIOCLINUX, which type in the user's place.
+#[allow(clippy::unnecessary_cast, reason = "of another type in other C libraries")]
 const IOCTLS: &[u64] = &[
     libc::TCGETS as u64,
     libc::TIOCGWINSZ as u64,

@@ -12,8 +12,15 @@
 //!
 //! Where a kernel has none of this, the program goes on without, and [`Confinement`] says so.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 mod calls;
+/// Of other processors no list of system calls is kept.
+#[cfg(all(target_os = "linux", not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))))]
+mod calls {
+    pub(crate) fn restrict() -> Result<(), String> {
+        Err("there is no filter for this processor".to_owned())
+    }
+}
 #[cfg(target_os = "linux")]
 mod files;
 mod secret;
