@@ -7,8 +7,8 @@ use std::{ffi::OsString, io::IsTerminal};
 
 use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, FilterFn},
+    Layer,
+    filter::{FilterExt, FilterFn, ParseError, Targets},
     fmt::MakeWriter,
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -80,7 +80,8 @@ where
     {
         return Err(wrong("not a level".into()));
     }
-    let filter = EnvFilter::builder().parse(level).map_err(|error| wrong(error.to_string()))?;
+    // Not `EnvFilter`: its filters by field bring an engine of regular expressions along.
+    let filter: Targets = level.parse().map_err(|error: ParseError| wrong(error.to_string()))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(colours);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(FilterFn::new(told)))))

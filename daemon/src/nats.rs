@@ -14,13 +14,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection::State};
+pub use figures::Figures;
 use parlo_control::FeedMessage;
 use tokio::{sync::watch, time::timeout};
 
@@ -29,6 +30,8 @@ use crate::{
     feeds::{About, Listening, Taken, Told},
     hub::Handle,
 };
+
+mod figures;
 
 /// Messages that wait for the server at most: ten seconds of a call.
 const ROOM: usize = 1024;
@@ -81,17 +84,6 @@ pub enum NatsError {
     /// The system refuses a thread.
     #[error("cannot start the thread that publishes to NATS: {0}")]
     Thread(io::Error),
-}
-
-/// How publishing goes. Counts are since the daemon began.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Whether the server is there.
-    pub connected: AtomicBool,
-    /// Frames given to the connection.
-    pub published: AtomicU64,
-    /// Frames dropped because the server did not take them.
-    pub dropped: Arc<AtomicU64>,
 }
 
 /// Publishing. Dropped, it ends: what waits is sent if that is quickly done.

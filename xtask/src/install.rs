@@ -27,8 +27,8 @@ pub(crate) fn run(prefix: Option<&Path>) -> anyhow::Result<()> {
             .join(HOME_PREFIX),
     };
     setup::run(setup::Purpose::Run)?;
-    build()?;
-    lay_out(&prefix, &prefix)?;
+    build(Build::Dist, Features::All)?;
+    lay_out(&prefix, &prefix, Build::Dist)?;
     println!("installed under {}:", prefix.display());
     println!("    {}", PROGRAMS.map(|name| prefix.join("bin").join(name).display().to_string()).join(", "));
     println!("    to have calls ring from the next login on: systemctl --user enable --now parlod");
@@ -39,11 +39,29 @@ pub(crate) fn run(prefix: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the programs as they are installed.
-pub(crate) fn build() -> anyhow::Result<()> {
+/// What the programs can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Features {
+    /// All that there is.
+    All,
+    /// Calls and files: without the NATS client, which brings a third of all crates along.
+    Least,
+}
+
+/// Builds the programs to be installed.
+pub(crate) fn build(build: Build, features: Features) -> anyhow::Result<()> {
+    // Tests build the whole workspace, whose crates ask for other features of what they share: with fewer, all of it would be built again.
+    let what: &[&str] = if build == Build::Dev { &["--workspace", "--bins"] } else { &["-p", "parlod", "-p", "parlo"] };
     let mut command = cargo();
-    remap(&mut command, &root());
-    run_command(command.args(["build", "--profile", Build::Dist.profile(), "--locked", "-p", "parlod", "-p", "parlo"]))
+    command.args(["build", "--profile", build.profile(), "--locked"]).args(what);
+    if features == Features::Least {
+        command.arg("--no-default-features");
+    }
+    // Of what is given away. Other builds share their crates with those of the tests.
+    if build == Build::Dist && features == Features::All {
+        remap(&mut command, &root());
+    }
+    run_command(&mut command)
 }
 
 /// Keeps the names of this machine's folders out of what a command builds in this tree: the same programs come of it wherever it is built.
@@ -68,9 +86,14 @@ pub(crate) fn remap(command: &mut Command, tree: &Path) {
 }
 
 /// Lays everything out under `folder`; what names its own place names it under `prefix`, where the folder is, or will be.
-pub(crate) fn lay_out(folder: &Path, prefix: &Path) -> anyhow::Result<()> {
+pub(crate) fn lay_out(folder: &Path, prefix: &Path, build: Build) -> anyhow::Result<()> {
     for name in PROGRAMS {
-        put(&target_dir()?.join(Build::Dist.folder()).join(name), &folder.join("bin").join(name), 0o755)?;
+        let program = folder.join("bin").join(name);
+        put(&target_dir()?.join(build.folder()).join(name), &program, 0o755)?;
+        if build == Build::Dev {
+            // The profile of what is given away says it of itself.
+            run_command(Command::new("strip").arg(&program))?;
+        }
     }
     put(&setup::library_file(), &folder.join("lib/parlo/libonnxruntime.so"), 0o644)?;
     let bundle = root().join("model/bundles").join(BUNDLE);

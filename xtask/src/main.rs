@@ -17,6 +17,7 @@ mod timeline;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use shell::Build;
 
 /// Parlo's set-up, demonstration, tests and measurements.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ enum Command {
         /// What to make; by default everything
         #[arg(value_enum)]
         kinds: Vec<package::Kind>,
+        /// Which build of the programs
+        #[arg(long, value_enum, default_value = "dist")]
+        build: Build,
     },
     /// Compare the crates with the policy in deny.toml: licences, known faults, sources, versions
     Deny,
@@ -50,10 +54,10 @@ enum Command {
     Reproduce(supply::ReproduceOptions),
     /// Run every test of every part
     Test {
-        /// Also install the packages into clean systems, and have these call each other (as root; Debian's debootstrap
-        /// and a network)
-        #[arg(long)]
-        packages: bool,
+        /// Also make packages, install them into clean systems, and have these call each other (as root, and with a
+        /// network the first time); `--packages=dev` with the programs that the other tests have built already
+        #[arg(long, value_enum, value_name = "BUILD", num_args = 0..=1, require_equals = true, default_missing_value = "dist")]
+        packages: Option<Build>,
         /// Install PyTorch (into vendor/training, unless .venv has it) for the tests of training that need it
         #[arg(long)]
         with_training: bool,
@@ -91,7 +95,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(setup::Purpose::Test),
         Command::Demo(options) => demo::run(&options),
         Command::Install { prefix } => install::run(prefix.as_deref()),
-        Command::Package { kinds } => package::run(&kinds),
+        Command::Package { kinds, build } => package::run(&kinds, build),
         Command::Deny => supply::deny(),
         Command::Reproduce(options) => supply::reproduce(&options),
         Command::Test { with_training, packages } => test::run(with_training, packages),

@@ -36,25 +36,26 @@ pub(crate) enum Kind {
 /// there is no client library of theirs among these.
 const DEPENDENCIES: [&str; 5] = ["libasound2", "libc6", "libdbus-1-3", "libgcc-s1", "libstdc++6"];
 
-/// Makes packages of these kinds, of all if none is named, in `out/packages`.
-pub(crate) fn run(kinds: &[Kind]) -> anyhow::Result<()> {
+/// Makes packages of these kinds, of all if none is named, in `out/packages`, with the programs of this build.
+pub(crate) fn run(kinds: &[Kind], build: Build) -> anyhow::Result<()> {
     let wanted = |kind| kinds.is_empty() || kinds.contains(&kind);
     let out = folder();
     fs::create_dir_all(&out)?;
     let epoch = epoch();
     setup::run(if wanted(Kind::Wheel) { setup::Purpose::Package } else { setup::Purpose::Run })?;
     if wanted(Kind::Deb) || wanted(Kind::Tarball) {
-        install::build()?;
+        install::build(build, install::Features::All)?;
     }
     let mut made = Vec::new();
     if wanted(Kind::Deb) || wanted(Kind::Tarball) {
-        made.push(list(&out, epoch)?);
+        remove(&out, "cdx.json")?;
+        made.push(out.join(list_name()));
     }
     if wanted(Kind::Tarball) {
-        made.push(tarball(&out, epoch, &made[0])?);
+        made.push(tarball(&out, epoch, build)?);
     }
     if wanted(Kind::Deb) {
-        made.push(deb(&out, epoch, &made[0])?);
+        made.push(deb(&out, epoch, build)?);
     }
     if wanted(Kind::Wheel) {
         remove(&out, "whl")?;
@@ -74,20 +75,18 @@ fn folder() -> PathBuf {
     root().join("out/packages")
 }
 
-/// The list of what the programs are made of, which packages have in them too.
-fn list(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
-    remove(out, "cdx.json")?;
-    let file = out.join(format!("parlo-{}.cdx.json", env!("CARGO_PKG_VERSION")));
-    sbom::write(&file, &target_dir()?.join(Build::Dist.folder()), epoch)?;
-    sbom::validate(&serde_json::from_slice(&fs::read(&file)?)?).context("the list of what the programs are made of")?;
-    Ok(file)
+/// Lays everything out that a package has, under `folder`; `prefix` is where it will be. The list of what it is made of is kept in `out` too.
+fn lay_out(folder: &Path, prefix: &Path, build: Build, epoch: u64, out: &Path) -> anyhow::Result<()> {
+    install::lay_out(folder, prefix, build)?;
+    let list = folder.join("share/doc/parlo/sbom.cdx.json");
+    sbom::write(&list, &folder.join("bin"), epoch)?;
+    sbom::validate(&serde_json::from_slice(&fs::read(&list)?)?).context("the list of what the programs are made of")?;
+    fs::copy(&list, out.join(list_name()))?;
+    Ok(())
 }
 
-/// Lays everything out that a package has, under `folder`; `prefix` is where it will be.
-fn lay_out(folder: &Path, prefix: &Path, list: &Path) -> anyhow::Result<()> {
-    install::lay_out(folder, prefix)?;
-    fs::copy(list, folder.join("share/doc/parlo/sbom.cdx.json"))?;
-    Ok(())
+fn list_name() -> String {
+    format!("parlo-{}.cdx.json", env!("CARGO_PKG_VERSION"))
 }
 
 /// Seconds since 1970 that files in archives get.
@@ -101,12 +100,12 @@ pub(crate) fn epoch() -> u64 {
     commit.unwrap_or(315_619_200)
 }
 
-fn tarball(out: &Path, epoch: u64, list: &Path) -> anyhow::Result<PathBuf> {
+fn tarball(out: &Path, epoch: u64, build: Build) -> anyhow::Result<PathBuf> {
     let name = format!("parlo-{}-{ARCH}-linux", env!("CARGO_PKG_VERSION"));
     let staged = target_dir()?.join("package/tarball");
     let _ = fs::remove_dir_all(&staged);
     // Where it will be unpacked is not known; programs are found by PATH.
-    lay_out(&staged.join(&name), Path::new("/usr/local"), list)?;
+    lay_out(&staged.join(&name), Path::new("/usr/local"), build, epoch, out)?;
     remove(out, "tar.gz")?;
     let file = out.join(format!("{name}.tar.gz"));
     pack_tarball(&staged, &name, epoch, &file)?;
@@ -123,10 +122,10 @@ fn pack_tarball(staged: &Path, name: &str, epoch: u64, file: &Path) -> anyhow::R
     run_quietly("packing the tarball", &mut tar)
 }
 
-fn deb(out: &Path, epoch: u64, list: &Path) -> anyhow::Result<PathBuf> {
+fn deb(out: &Path, epoch: u64, build: Build) -> anyhow::Result<PathBuf> {
     let staged = target_dir()?.join("package/deb");
     let _ = fs::remove_dir_all(&staged);
-    lay_out(&staged.join("usr"), Path::new("/usr"), list)?;
+    lay_out(&staged.join("usr"), Path::new("/usr"), build, epoch, out)?;
     let documents = staged.join("usr/share/doc/parlo");
     fs::rename(documents.join("LICENSE-MIT"), documents.join("copyright"))?;
     let mut pages = Vec::new();

@@ -18,7 +18,7 @@ use crate::shell::{self, root, run_quietly, succeeds};
 pub(crate) enum Purpose {
     /// To build and run Parlo.
     Run,
-    /// To build the Python package too.
+    /// To make packages too: the Python package, and Debian's.
     Package,
     /// To test it: a sound server without a sound card, a browser, and a Python environment.
     Test,
@@ -38,7 +38,7 @@ const fn need(package: &'static str, look: &'static [&'static str], purpose: Pur
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 17] = [
     need("pkg-config", &["pkg-config", "--version"], Purpose::Run),
     need("libasound2-dev", &["pkg-config", "--exists", "alsa"], Purpose::Run),
     // Real-time priority is asked for over it.
@@ -50,6 +50,7 @@ const NEEDS: [Need; 15] = [
     need("python3", &["python3", "--version"], Purpose::Run),
     need("python3-pip", &["python3", "-m", "pip", "--version"], Purpose::Run),
     need("python3-venv", &["python3", "-c", "import venv, ensurepip"], Purpose::Package),
+    need("dpkg-dev", &["dpkg-shlibdeps", "--version"], Purpose::Package),
     need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
     need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
     need("curl", &["curl", "--version"], Purpose::Test),
@@ -57,6 +58,8 @@ const NEEDS: [Need; 15] = [
     need("nats-server", &["sh", "-c", "PATH=$PATH:/usr/sbin nats-server --version"], Purpose::Test),
     // The tests of the page.
     need("chromium", &["chromium", "--version"], Purpose::Test),
+    // Where packages are installed by the tests.
+    need("debootstrap", &["sh", "-c", "PATH=$PATH:/usr/sbin debootstrap --version"], Purpose::Test),
     // One of training's packages comes as source.
     need("python3-dev", &["python3", "-c", PYTHON_HEADERS], Purpose::TestTraining),
 ];
