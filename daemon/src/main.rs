@@ -72,6 +72,8 @@ struct Arguments {
 fn main() -> ExitCode {
     // SAFETY: the first thing that this program does: no other thread runs yet.
     unsafe { parlo_model::disable_telemetry() };
+    // Keys of calls, the control API's token: none of it belongs into a crash report. What refuses is told when the key is read.
+    let _ = parlo_sandbox::keep_from_dumps();
     let started = Instant::now();
     // Before anything leads the error stream elsewhere.
     drop(errors());

@@ -12,6 +12,7 @@ use parlod::recordings::{self, Side};
 
 use crate::{
     codec,
+    confine::{self, Needs},
     place::{Anywhere, Claim, Place},
     tokens::Stretch,
 };
@@ -29,6 +30,25 @@ struct Task<'a> {
 }
 
 pub(crate) fn run(
+    input: &Place,
+    output: &Place,
+    bundle: Option<&Path>,
+    keep_going: bool,
+    stretch: Stretch,
+    force: bool,
+) -> anyhow::Result<()> {
+    confine::enter(&Needs {
+        inputs: vec![input],
+        output: confine::Output::File(output),
+        bundle,
+        runs_model: true,
+        ..Needs::default()
+    });
+    decode(input, output, bundle, keep_going, stretch, force)
+}
+
+/// The same, in a sandbox already.
+pub(crate) fn decode(
     input: &Place,
     output: &Place,
     bundle: Option<&Path>,

@@ -21,6 +21,7 @@ use parlo_protocol::{
     packet::MAX_FRAMES,
     relay::Ticket,
 };
+use parlo_sandbox::Sandbox;
 use parlo_tokens::TokensId;
 use tokio::sync::Notify;
 
@@ -57,6 +58,14 @@ struct Inner {
     models: Vec<Model>,
     started: Instant,
     timeline: bool,
+}
+
+/// Leaves this thread nothing but the bundle's files, for as long as it runs.
+fn confine(bundle: &Bundle) {
+    let confinement = Sandbox::new().read(bundle.folder()).enter();
+    if !confinement.is_whole() {
+        tracing::debug!("models are loaded without a sandbox: {confinement}");
+    }
 }
 
 /// A bundle that calls can be made with.
@@ -225,7 +234,7 @@ impl Engine {
     pub(crate) fn offer(&self, settings: &CallSettings) -> Offer {
         Offer {
             tokens: offered(&self.0.models.iter().map(|model| model.bundle.identities()).collect::<Vec<_>>()),
-            opus: true,
+            opus: self.0.config.call.opus,
             depth: settings.depth,
             frames_per_packet: settings.frames_per_packet,
         }
@@ -313,21 +322,27 @@ impl Engine {
         match codec {
             Codec::Tokens(_) => {
                 let model = EncoderConfig { depth: depth.min(bundle.layout().depth()), beam: self.0.config.model.beam };
-                // Two graphs of some megabytes each: loading them side by side halves the wait.
+                // Two graphs of some megabytes each: loading them side by side halves the wait. A bundle may be a stranger's, and much
+                // code reads it: it does so in threads that can open nothing but the bundle's files, and no socket.
                 let (encoder, decoder) = std::thread::scope(|scope| {
                     let decoder = scope.spawn(|| {
+                        confine(bundle);
                         let mut decoder = Decoder::new(&self.0.runtime, bundle)?;
                         decoder.prepare(RUN_FRAMES).map(|()| decoder)
                     });
-                    let encoder = Encoder::new(&self.0.runtime, bundle, model)
-                        .and_then(|mut encoder| encoder.prepare(RUN_FRAMES).map(|()| encoder));
-                    (encoder, decoder.join())
+                    let encoder = scope.spawn(|| {
+                        confine(bundle);
+                        let mut encoder = Encoder::new(&self.0.runtime, bundle, model)?;
+                        encoder.prepare(RUN_FRAMES).map(|()| encoder)
+                    });
+                    (encoder.join(), decoder.join())
                 });
                 give_back_memory();
                 let decoder = decoder.map_err(|_| CallError::Crashed("loading"))??;
+                let encoder = encoder.map_err(|_| CallError::Crashed("loading"))??;
                 let listener = Listener::Tokens(Box::new(decoder));
                 let player = Player::new(listener, jitter, audio.sample_rate, audio.frame_samples);
-                Ok((Speaker::Tokens(Box::new(encoder?)), player))
+                Ok((Speaker::Tokens(Box::new(encoder)), player))
             }
             Codec::Opus => {
                 let depth = depth.clamp(1, OPUS_RATES.len());

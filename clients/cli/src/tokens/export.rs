@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::{Opened, Stretch, info::mark, npz::Zip};
 use crate::{
-    codec, decode,
+    codec,
+    confine::{Needs, Output},
+    decode,
     place::{Anywhere, Place},
 };
 
@@ -74,6 +76,17 @@ impl Form {
 }
 
 impl Export {
+    /// What it needs of the sandbox.
+    pub(super) fn needs(&self) -> Needs<'_> {
+        Needs {
+            inputs: vec![&self.input],
+            output: Output::File(&self.output),
+            bundle: self.bundle.as_deref(),
+            runs_model: matches!(self.form(), Ok(Form::Wav | Form::Flac | Form::Opus)),
+            threads: 0,
+        }
+    }
+
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let form = self.form()?;
         let claim = self.output.claim(form.kind(), &[&self.input], self.force)?;
@@ -85,7 +98,7 @@ impl Export {
                 bail!("{} can only be written to a file that is called so", form.kind());
             }
             let bundle = self.bundle.as_deref();
-            return decode::run(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
+            return decode::decode(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
         }
         let Opened { name, mut archive } = {
             let opened = Opened::new(&self.input)?;
