@@ -12,11 +12,11 @@ use crate::{
     },
     keys::KnownPeers,
     nats,
-    recordings::{RecordingError, Recordings, Side},
+    recordings::{RecordingError, Recordings, Side, Source},
 };
 
-/// Decodes one side of the recording of a name to a WAV file. Takes long.
-pub type Render = dyn Fn(&Recordings, &str, Side) -> Result<Vec<u8>, RecordingError> + Send + Sync;
+/// One side of the recording of a name as a WAV file, which is decoded as it is read. Takes long.
+pub type Render = dyn Fn(&Recordings, &str, Side) -> Result<Box<dyn Source>, RecordingError> + Send + Sync;
 
 /// Lists microphones and loudspeakers. May take long.
 pub type Devices = dyn Fn() -> Result<Vec<Device>, AudioError> + Send + Sync;
