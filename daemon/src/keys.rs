@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use parlo_guard::{Keep, OwnerError, check_owner};
 use parlo_protocol::identity::Identity;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
@@ -57,6 +58,9 @@ pub enum KeysError {
         /// Its permissions.
         mode: u32,
     },
+    /// Others could have written a file, or put another in its place.
+    #[error("{0}")]
+    Owner(#[from] OwnerError),
     /// The file with the secret key is damaged.
     #[error(
         "{} is no identity file, as it lacks the one line \"{SECRET}\" and 64 digits 0-9, a-f: restore it from a copy; or \
@@ -165,6 +169,8 @@ fn read_identity(file: &Path) -> Result<Option<Identity>, KeysError> {
             return Err(KeysError::Open { file: file.to_owned(), mode });
         }
     }
+    // And nobody else can put another in its place, now or later.
+    check_owner(file, Keep::Secret)?;
     // Room for all at once: a text that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(4096));
     opened.take(4096).read_to_string(&mut text).map_err(|error| match error.kind() {
@@ -213,6 +219,8 @@ fn write_identity(folder: &Path, file: &Path, identity: &Identity) -> Result<boo
 /// A new file in the folder, which only its owner can read, with this text, on the disk.
 pub(crate) fn written(folder: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
     make_folder(folder)?;
+    // What is written where others can write is not read back.
+    check_owner(folder, Keep::Unchanged)?;
     // Files of this kind have mode 0600 from the start.
     let mut temporary = tempfile::Builder::new()
         .prefix(".parlo-")
@@ -303,6 +311,21 @@ mod tests {
         }
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
         assert!(identity(place.path()).is_ok());
+    }
+
+    #[test]
+    fn a_key_in_a_folder_that_others_can_write_to_is_not_used() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("parlo");
+        identity(&folder).unwrap();
+        for open in [0o770, 0o702, 0o777] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(open)).unwrap();
+            let said = identity(&folder).unwrap_err().to_string();
+            assert!(said.contains(&format!("chmod go-w {}", folder.display())), "{said}");
+            assert!(existing_identity(&folder).is_err());
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        identity(&folder).unwrap();
     }
 
     #[test]

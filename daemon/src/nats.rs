@@ -10,7 +10,7 @@
 //! lost without being counted: core NATS delivers at most once, and acknowledges nothing.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -23,6 +23,7 @@ use std::{
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection::State};
 pub use figures::Figures;
 use parlo_control::FeedMessage;
+use parlo_guard::{Keep, Links, OwnerError, check_owner, read_regular};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -33,6 +34,8 @@ use crate::{
 
 mod figures;
 
+/// The longest file with a secret.
+const MAX_SECRET_BYTES: u64 = 1 << 16;
 /// Messages that wait for the server at most: ten seconds of a call.
 const ROOM: usize = 1024;
 /// Messages that wait behind those in the client at most. It keeps them while the server is away.
@@ -81,6 +84,9 @@ pub enum NatsError {
         /// What is wrong.
         error: io::Error,
     },
+    /// Others can read or change a file with a secret.
+    #[error("[nats]: {0}")]
+    Owner(#[from] OwnerError),
     /// The system refuses a thread.
     #[error("cannot start the thread that publishes to NATS: {0}")]
     Thread(io::Error),
@@ -178,7 +184,11 @@ fn options(config: &NatsConfig, reporter: &Arc<Reporter>) -> Result<ConnectOptio
             async move { reporter.happened(&event) }
         });
     let read = |what, file: &Path| {
-        fs::read_to_string(file).map_err(|error| NatsError::Secret { what, file: file.to_owned(), error })
+        let failed = |error| NatsError::Secret { what, file: file.to_owned(), error };
+        let bytes = read_regular(file, MAX_SECRET_BYTES, Links::Follow)
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        check_owner(file, Keep::Secret)?;
+        String::from_utf8(bytes).map_err(|_| failed(io::ErrorKind::InvalidData.into()))
     };
     let (token, credentials) = (&config.token_file, &config.credentials);
     match (token.as_os_str().is_empty(), credentials.as_os_str().is_empty()) {

@@ -120,11 +120,8 @@ pub(crate) fn torch() -> Option<PathBuf> {
     own_torch().or_else(|| TRAINING.is_ready().then(|| TRAINING.python()))
 }
 
-/// The library: SHA-256 of the file itself, by processor.
-const LIBRARY_HASHES: [(&str, &str); 2] = [
-    ("x86_64", "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3"),
-    ("aarch64", "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467"),
-];
+/// The library: a line for each processor, with SHA-256 of the file itself. The programs check it too.
+const LIBRARY_HASHES: &str = include_str!("../../model/src/onnxruntime.sha256");
 const LIBRARY_IN_WHEEL: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
 
 pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
@@ -189,11 +186,12 @@ pub(crate) fn library_file() -> PathBuf {
 }
 
 fn library() -> anyhow::Result<()> {
-    let Some((_, wanted)) = LIBRARY_HASHES.iter().find(|(processor, _)| *processor == ARCH) else {
+    let mut hashes = LIBRARY_HASHES.lines().filter_map(|line| line.split_once(' '));
+    let Some((_, wanted)) = hashes.find(|(processor, _)| *processor == ARCH) else {
         bail!("there is no ONNX Runtime wheel for {ARCH}; put the library at {}", vendored().display());
     };
     let library = library_file();
-    if hash(&library).is_some_and(|found| found == *wanted) {
+    if hash(&library).is_some_and(|found| found == wanted) {
         return Ok(());
     }
     fs::create_dir_all(vendored())?;
@@ -222,7 +220,7 @@ fn library() -> anyhow::Result<()> {
     run_quietly("unpacking it", &mut unpack)?;
     let unpacked = scratch.join(LIBRARY_IN_WHEEL);
     let found = hash(&unpacked).with_context(|| format!("the wheel has no {LIBRARY_IN_WHEEL}"))?;
-    if found != *wanted {
+    if found != wanted {
         bail!("the library in the wheel has SHA-256 {found}, not {wanted}; it is not used");
     }
     for notice in ["LICENSE", "ThirdPartyNotices.txt"] {
@@ -312,8 +310,8 @@ mod tests {
         let requirements = include_str!("../onnxruntime.txt");
         let version = LIBRARY_IN_WHEEL.rsplit_once(".so.").map(|(_, version)| version);
         assert!(version.is_some_and(|version| requirements.contains(&format!("onnxruntime=={version} "))));
-        assert_eq!(requirements.matches("--hash=sha256:").count(), LIBRARY_HASHES.len());
-        assert!(LIBRARY_HASHES.iter().all(|(_, hash)| hash.len() == 64));
+        assert_eq!(requirements.matches("--hash=sha256:").count(), LIBRARY_HASHES.lines().count());
+        assert!(LIBRARY_HASHES.lines().all(|line| line.split_once(' ').is_some_and(|(_, hash)| hash.len() == 64)));
     }
 
     #[test]

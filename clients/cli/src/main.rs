@@ -21,6 +21,7 @@ mod narrator;
 mod place;
 mod reach;
 mod relay;
+mod scratch;
 mod screen;
 mod standalone;
 mod stop;
@@ -204,6 +205,12 @@ fn main() -> ExitCode {
     };
     if arguments.command.writes() {
         stop::watch();
+    }
+    // What is needed of the system before anything of others is read.
+    #[cfg(unix)]
+    parlo_guard::know_users();
+    if matches!(arguments.command, Command::Decode { .. } | Command::Tokens(_)) {
+        scratch::prepare(scratch::MOST);
     }
     let result = match arguments.command {
         Command::Encode(options) => encode::run(&options),

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use parlo_guard::{Keep, check_owner};
 use parlo_protocol::identity::PublicKey;
 
 use super::{KeysError, MAX_BYTES, make_folder, sync, written};
@@ -144,12 +145,17 @@ impl KnownPeers {
         self.folder.join(FILE)
     }
 
-    /// Reads it.
+    /// Reads it. Whoever is in it may be answered without asking, so that nobody else may have written it.
     ///
     /// # Errors
-    /// If the system refuses, or it is no text.
+    /// If the system refuses, others can change the file or a folder that it lies in, or it is no text.
     pub fn read(&self) -> Result<Peers, KeysError> {
         let file = self.file();
+        match check_owner(&file, Keep::Unchanged) {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => return Ok(Peers::default()),
+            Err(error) => return Err(error.into()),
+        }
         let opened = match File::open(&file) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Peers::default()),
@@ -426,6 +432,49 @@ mod tests {
         assert_eq!(KnownPeers::new(place.path()).read().unwrap().iter().count(), 32);
         // The file and its lock, and nothing else.
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_list_that_others_could_have_written_is_not_believed() {
+        use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("config/parlo");
+        let known = KnownPeers::new(&folder);
+        known.put("ann", None, &key(1), true).unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = |what: &str| {
+            let said = known.read().unwrap_err().to_string();
+            assert!(said.contains(what) && known.put("eve", None, &key(2), true).is_err(), "{what}: {said}");
+        };
+        let places = [known.file(), folder.clone(), place.path().join("config")];
+        for path in &places {
+            let own = fs::metadata(path).unwrap().permissions().mode();
+            for open in [0o666, 0o777, own | 0o020, own | 0o002] {
+                mode(path, open);
+                refused(&format!("chmod go-w {}", path.display()));
+            }
+            mode(path, own);
+        }
+        // Only root can give files away.
+        if fs::metadata(&folder).is_ok_and(|there| std::os::unix::fs::MetadataExt::uid(&there) == 0) {
+            for path in &places {
+                chown(path, Some(65_534), None).unwrap();
+                refused(&format!("chown 0 {}", path.display()));
+                chown(path, Some(0), None).unwrap();
+            }
+        }
+        // Where a link leads counts.
+        let elsewhere = place.path().join("open");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::rename(known.file(), elsewhere.join("list")).unwrap();
+        symlink(elsewhere.join("list"), known.file()).unwrap();
+        assert_eq!(known.read().unwrap().iter().count(), 1);
+        mode(&elsewhere, 0o777);
+        refused(&format!("chmod go-w {}", elsewhere.display()));
+        // Others may read it.
+        mode(&elsewhere, 0o755);
+        mode(&elsewhere.join("list"), 0o644);
+        assert_eq!(known.read().unwrap().iter().count(), 1);
     }
 
     #[test]
