@@ -3,6 +3,7 @@
 //! Both live in one folder, `$XDG_CONFIG_HOME/parlo` or `~/.config/parlo`: the secret key in `identity`, which only its owner
 //! may read, and the keys of others in [`known_peers`](KnownPeers), which is plain text for people to edit.
 
+mod contacts;
 mod known;
 
 use std::{
@@ -16,6 +17,7 @@ use parlo_protocol::identity::Identity;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+pub use contacts::{Contacts, Listing, Noted};
 pub use known::{Check, KnownPeers, Peer, Peers};
 
 /// Name of the file with the secret key, in the [folder].
@@ -70,6 +72,9 @@ pub enum KeysError {
     /// A file that is not text, or enormous.
     #[error("{} is not a list of peers: it is not text, or longer than a megabyte", .0.display())]
     NotText(PathBuf),
+    /// The list could not be read so far.
+    #[error("{0}; until it can be read, nobody can say who is known")]
+    Unread(std::sync::Arc<str>),
     /// A name that cannot stand in the list.
     #[error("\"{0}\" cannot be a peer's name: use 1 to 64 characters, without spaces, \"#\" and \":\"")]
     Name(String),

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     config::Config,
     desk::{House, Voice},
-    keys::{self, KnownPeers},
+    keys::{self, Contacts, KeysError, KnownPeers},
 };
 
 /// Length of Opus' frames, and of those that the configuration counts.
@@ -51,6 +51,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     config: Config,
     known: KnownPeers,
+    contacts: Contacts,
     identity: Identity,
     runtime: Runtime,
     /// Best first, one at least, and one for each kind of tokens.
@@ -110,7 +111,8 @@ impl Engine {
         }
         let folder = keys::folder()?;
         let (identity, known) = (keys::identity(&folder)?, KnownPeers::new(&folder));
-        Ok(Self(Arc::new(Inner { config, known, identity, runtime, models, started, timeline })))
+        let contacts = Contacts::new(&known)?;
+        Ok(Self(Arc::new(Inner { config, known, contacts, identity, runtime, models, started, timeline })))
     }
 
     /// The configuration.
@@ -118,9 +120,14 @@ impl Engine {
         &self.0.config
     }
 
-    /// The peers that the user knows.
+    /// The file with the peers that the user knows.
     pub fn known(&self) -> &KnownPeers {
         &self.0.known
+    }
+
+    /// The peers that the user knows, for who must not wait for a file.
+    pub fn contacts(&self) -> &Contacts {
+        &self.0.contacts
     }
 
     /// This user's key.
@@ -184,7 +191,12 @@ impl Engine {
     /// Finds a peer: a name in the file of known peers, a `HOST:PORT` or a `HOST`; at a relay, if there is one. Asks the system's
     /// resolver: slow.
     pub(crate) fn find(&self, peer: &str, relay: &str, ticket: &str) -> Result<Found, CallError> {
-        let peers = self.0.known.read()?;
+        let listing = self.0.contacts.fresh();
+        if let (false, Some(trouble)) = (listing.is_read, listing.trouble) {
+            // Whoever answers would be believed, though another key may be known there.
+            return Err(KeysError::Unread(trouble).into());
+        }
+        let peers = listing.peers;
         let known = peers.by_name(peer).or_else(|| peers.by_address(peer));
         let direct = relay.is_empty();
         // At a relay the peer is reached there, wherever it is.

@@ -13,6 +13,7 @@ use parlo_protocol::{
     call::{self, Call},
     identity::PublicKey,
     offer::Codec,
+    packet::Goodbye,
     relay::Ticket,
 };
 use tokio::net::UdpSocket;
@@ -116,8 +117,8 @@ pub(super) struct Conversation {
     pub(super) recording: Option<String>,
     pub(super) talking_since: Option<Instant>,
     pub(super) peer_left: bool,
-    /// It said that something went wrong there.
-    pub(super) peer_failed: bool,
+    /// Why, as it said.
+    pub(super) goodbye: Option<Goodbye>,
     pub(super) end: Option<End>,
     /// What the seat's threads found, once it is given back.
     pub(super) left: Option<Box<SeatFigures>>,
@@ -169,7 +170,7 @@ impl Conversation {
             recording: None,
             talking_since: None,
             peer_left: false,
-            peer_failed: false,
+            goodbye: None,
             end: None,
             left: None,
             leaving: false,
