@@ -151,6 +151,7 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
                 bundle: bundle.as_deref(),
                 runs_model: true,
                 threads: jobs,
+                ..Needs::default()
             });
             let (runtime, model) = load()?;
             let (options, depth) = (options(&model), model.depth());
@@ -167,7 +168,7 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
         output: confine::Output::File(output),
         bundle: bundle.as_deref(),
         runs_model: true,
-        threads: 0,
+        ..Needs::default()
     });
     // Both names first: a mistyped one should not wait for the model.
     let mut reader = input.read_audio(asked.channel)?;

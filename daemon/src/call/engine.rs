@@ -62,6 +62,8 @@ struct Inner {
 
 /// Leaves this thread nothing but the bundle's files, for as long as it runs.
 fn confine(bundle: &Bundle) {
+    // It opens files, once.
+    parlo_guard::know_users();
     let confinement = Sandbox::new().read(bundle.folder()).enter();
     if !confinement.is_whole() {
         tracing::debug!("models are loaded without a sandbox: {confinement}");

@@ -87,7 +87,7 @@ impl Export {
             output: Output::File(&self.output),
             bundle: self.bundle.as_deref(),
             runs_model: matches!(self.form(), Ok(Form::Wav | Form::Flac | Form::Opus)),
-            threads: 0,
+            ..Needs::default()
         }
     }
 
