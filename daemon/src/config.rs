@@ -61,6 +61,8 @@ pub struct CallConfig {
     pub max_kbps: f64,
     /// Whether silence is told instead of sent.
     pub silence: bool,
+    /// Whether peers who share no model are spoken to in Opus.
+    pub opus: bool,
     /// Least delay that the jitter buffer keeps, milliseconds.
     pub jitter_ms: u64,
     /// Whether strangers from other machines are answered.
@@ -206,6 +208,7 @@ impl Default for CallConfig {
             latency_ms: 240,
             max_kbps: 0.0,
             silence: true,
+            opus: true,
             jitter_ms: 10,
             anyone: false,
             answer: AutoAnswer::Listed,

@@ -3,6 +3,7 @@
 //! Both live in one folder, `$XDG_CONFIG_HOME/parlo` or `~/.config/parlo`: the secret key in `identity`, which only its owner
 //! may read, and the keys of others in [`known_peers`](KnownPeers), which is plain text for people to edit.
 
+mod contacts;
 mod known;
 
 use std::{
@@ -16,6 +17,7 @@ use parlo_protocol::identity::Identity;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+pub use contacts::{Contacts, Listing, Noted};
 pub use known::{Check, KnownPeers, Peer, Peers};
 
 /// Name of the file with the secret key, in the [folder].
@@ -70,6 +72,9 @@ pub enum KeysError {
     /// A file that is not text, or enormous.
     #[error("{} is not a list of peers: it is not text, or longer than a megabyte", .0.display())]
     NotText(PathBuf),
+    /// The list could not be read so far.
+    #[error("{0}; until it can be read, nobody can say who is known")]
+    Unread(std::sync::Arc<str>),
     /// A name that cannot stand in the list.
     #[error("\"{0}\" cannot be a peer's name: use 1 to 64 characters, without spaces, \"#\" and \":\"")]
     Name(String),
@@ -108,6 +113,11 @@ pub fn folder() -> Result<PathBuf, KeysError> {
 /// # Errors
 /// If the file is damaged or others can read it, or the system refuses.
 pub fn identity(folder: &Path) -> Result<Identity, KeysError> {
+    made_or_read(folder).inspect(keep_in_memory)
+}
+
+fn made_or_read(folder: &Path) -> Result<Identity, KeysError> {
+    guard_memory();
     let file = folder.join(IDENTITY);
     if let Some(identity) = read_identity(&file)? {
         return Ok(identity);
@@ -131,7 +141,22 @@ pub fn identity(folder: &Path) -> Result<Identity, KeysError> {
 /// # Errors
 /// If the file is damaged or others can read it, or the system refuses.
 pub fn existing_identity(folder: &Path) -> Result<Option<Identity>, KeysError> {
-    read_identity(&folder.join(IDENTITY))
+    guard_memory();
+    Ok(read_identity(&folder.join(IDENTITY))?.inspect(keep_in_memory))
+}
+
+/// Keeps the memory of a process that holds a key out of core files, and from being read by the user's other programs.
+fn guard_memory() {
+    if let Err(error) = parlo_sandbox::keep_from_dumps() {
+        tracing::debug!("the memory with the key in it may be dumped: {error}");
+    }
+}
+
+/// Keeps the secret key from being swapped out. A system may not allow that, or not so much of it; then it is as any other memory.
+fn keep_in_memory(identity: &Identity) {
+    if let Err(error) = parlo_sandbox::lock(identity.as_bytes()) {
+        tracing::debug!("{error}");
+    }
 }
 
 fn read_identity(file: &Path) -> Result<Option<Identity>, KeysError> {
@@ -251,6 +276,21 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         let other = identity(&place.path().join("b")).unwrap();
         assert_ne!(other.public(), first.public());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_key_is_kept_out_of_dumps_and_out_of_swap() {
+        let place = tempfile::tempdir().unwrap();
+        let identity = identity(place.path()).unwrap();
+        // SAFETY: numbers only.
+        assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }, 0);
+        let limit = parlo_sandbox::lockable_bytes();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
+        assert!(limit.is_some_and(|limit| limit < 4096) || locked != "0 kB", "{locked} of {limit:?} bytes");
+        // Clones do not take the secret to other places.
+        assert!(std::ptr::eq(identity.as_bytes(), identity.clone().as_bytes()));
     }
 
     #[test]

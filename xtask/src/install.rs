@@ -57,7 +57,32 @@ pub(crate) fn build(build: Build, features: Features) -> anyhow::Result<()> {
     if features == Features::Least {
         command.arg("--no-default-features");
     }
+    // Of what is given away. Other builds share their crates with those of the tests.
+    if build == Build::Dist && features == Features::All {
+        remap(&mut command, &root());
+    }
     run_command(&mut command)
+}
+
+/// Keeps the names of this machine's folders out of what a command builds in this tree: the same programs come of it wherever it is built.
+pub(crate) fn remap(command: &mut Command, tree: &Path) {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let mut folders = vec![(tree.to_owned(), "/parlo")];
+    folders.extend(home.map(|home| (home, "/cargo")));
+    let list = |name: &str, between: &str, flag: &str| {
+        let said = std::env::var(name).into_iter().filter(|said| !said.is_empty());
+        let flags = folders.iter().map(|(from, to)| format!("{flag}={}={to}", from.display()));
+        said.chain(flags).collect::<Vec<_>>().join(between)
+    };
+    // Flags that a person has set stay; between those of this variable lies a unit separator.
+    let plain = std::env::var("RUSTFLAGS").unwrap_or_default().split_whitespace().collect::<Vec<_>>().join("\x1f");
+    let ours = list("CARGO_ENCODED_RUSTFLAGS", "\x1f", "--remap-path-prefix");
+    let all = if plain.is_empty() { ours } else { format!("{plain}\x1f{ours}") };
+    command.env("CARGO_ENCODED_RUSTFLAGS", all);
+    for name in ["CFLAGS", "CXXFLAGS"] {
+        command.env(name, list(name, " ", "-ffile-prefix-map"));
+    }
 }
 
 /// Lays everything out under `folder`; what names its own place names it under `prefix`, where the folder is, or will be.

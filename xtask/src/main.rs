@@ -10,6 +10,7 @@ mod python;
 mod score;
 mod setup;
 mod shell;
+mod supply;
 mod test;
 mod timeline;
 
@@ -47,6 +48,10 @@ enum Command {
         #[arg(long, value_enum, default_value = "dist")]
         build: Build,
     },
+    /// Compare the crates with the policy in deny.toml: licences, known faults, sources, versions
+    Deny,
+    /// Build the packages twice, in different folders, and compare their bytes
+    Reproduce(supply::ReproduceOptions),
     /// Run every test of every part
     Test {
         /// Also make packages, install them into clean systems, and have these call each other (as root, and with a
@@ -91,6 +96,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Install { prefix } => install::run(prefix.as_deref()),
         Command::Package { kinds, build } => package::run(&kinds, build),
+        Command::Deny => supply::deny(),
+        Command::Reproduce(options) => supply::reproduce(&options),
         Command::Test { with_training, packages } => test::run(with_training, packages),
         Command::Python => python::test(),
         Command::Bench { group, speech, report, write_docs } => {

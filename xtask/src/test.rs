@@ -40,6 +40,9 @@ pub(crate) fn run(with_training: bool, packages: Option<Build>) -> anyhow::Resul
         }
         suites.push((if native { "coded bytes, for this processor" } else { "coded bytes, in release" }, command));
     }
+    let mut deny = Command::new(std::env::current_exe()?);
+    deny.arg("deny");
+    suites.push(("what crates are used", deny));
     // It compares its files with those of the programs.
     let mut package = Command::new(std::env::current_exe()?);
     package.arg("python");

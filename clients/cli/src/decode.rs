@@ -11,6 +11,7 @@ use parlo_tokens::TokenFrame;
 
 use crate::{
     codec,
+    confine::{self, Needs},
     place::{Anywhere, Claim, Place, spooled},
     tokens::Stretch,
 };
@@ -28,6 +29,25 @@ struct Task<'a> {
 }
 
 pub(crate) fn run(
+    input: &Place,
+    output: &Place,
+    bundle: Option<&Path>,
+    keep_going: bool,
+    stretch: Stretch,
+    force: bool,
+) -> anyhow::Result<()> {
+    confine::enter(&Needs {
+        inputs: vec![input],
+        output: confine::Output::File(output),
+        bundle,
+        runs_model: true,
+        ..Needs::default()
+    });
+    decode(input, output, bundle, keep_going, stretch, force)
+}
+
+/// The same, in a sandbox already.
+pub(crate) fn decode(
     input: &Place,
     output: &Place,
     bundle: Option<&Path>,

@@ -18,6 +18,8 @@ pub(crate) fn print(text: Arguments<'_>) {
         eprint(format_args!("parlo: cannot write to standard output: {error}\n"));
     }
     parlo_audio_io::remove_temporary();
+    // Destructors do not run.
+    parlo_audio_io::remove_temporary();
     process::exit(1);
 }
 

@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc};
 
 use parlo_control::Device;
-use parlo_model::{Bundle, Runtime};
 
 use crate::{
     audio::{
@@ -12,7 +11,7 @@ use crate::{
     },
     keys::KnownPeers,
     nats,
-    recordings::{RecordingError, Recordings, Side, Source},
+    recordings::{Player, RecordingError, Recordings, Side, Source},
 };
 
 /// One side of the recording of a name as a WAV file, which is decoded as it is read. Takes long.
@@ -35,17 +34,12 @@ pub struct Extras {
 }
 
 impl Extras {
-    /// With the bundles that decode recordings, the preferred one and others, and the sound system that has the devices.
-    pub fn new(known: KnownPeers, runtime: Runtime, bundle: Bundle, others: Vec<Bundle>, backend: Backend) -> Self {
+    /// With what decodes recordings, and the sound system that has the devices.
+    pub fn new(known: KnownPeers, player: Player, backend: Backend) -> Self {
         Self {
             known,
             render: Arc::new(move |recordings, name, side| {
-                let wav = |bundle| recordings.wav(name, side, &runtime, bundle);
-                let made = wav(&bundle);
-                if !is_of_others(&made) {
-                    return made;
-                }
-                others.iter().map(wav).find(|made| !is_of_others(made)).unwrap_or(made)
+                Ok(Box::new(player.open(name, &recordings.tokens(name)?, side)?))
             }),
             devices: Arc::new(move || {
                 let (_, devices) = device::list(backend)?;
@@ -54,11 +48,6 @@ impl Extras {
             nats: None,
         }
     }
-}
-
-/// Whether a recording is not for the bundle that was tried.
-fn is_of_others<T>(made: &Result<T, RecordingError>) -> bool {
-    matches!(made, Err(RecordingError::OtherModel { .. }))
 }
 
 impl fmt::Debug for Extras {

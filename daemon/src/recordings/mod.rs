@@ -4,6 +4,7 @@
 //! [`Recorder`] has a thread that writes a block of each stream about every second, so that whatever happens to the program, no more
 //! than the last second is lost. Which recordings are being made is known from this process alone: no file can lie about it later.
 
+mod apart;
 mod names;
 mod recorder;
 mod sound;
@@ -23,6 +24,7 @@ use parlo_control::Recording;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::FileError;
 
+pub use apart::{Apart, PLAY, Player, own_program, play};
 use recorder::Making;
 pub use recorder::Recorder;
 pub use sound::{Plain, Source};
@@ -101,8 +103,11 @@ pub enum RecordingError {
         /// Which file.
         file: PathBuf,
         /// Why.
-        error: ArchiveError,
+        error: Box<ArchiveError>,
     },
+    /// What decodes says so, or has stopped.
+    #[error("{0}")]
+    Apart(String),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),

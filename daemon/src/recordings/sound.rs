@@ -112,7 +112,7 @@ impl<S: Read + Seek + Send> Source for Plain<S> {
 }
 
 /// Why it cannot be played, in a sentence for people.
-fn told(error: ArchiveError, name: &str, path: &Path) -> RecordingError {
+pub(super) fn told(error: ArchiveError, name: &str, path: &Path) -> RecordingError {
     let file = path.to_owned();
     match error {
         ArchiveError::Read(error) => RecordingError::Unreadable { file, error },
@@ -122,6 +122,6 @@ fn told(error: ArchiveError, name: &str, path: &Path) -> RecordingError {
         ArchiveError::OtherModel { made, made_id, given, given_id } => {
             RecordingError::OtherModel { name: name.to_owned(), made, made_id, given, given_id }
         }
-        error => RecordingError::Unplayable { file, error },
+        error => RecordingError::Unplayable { file, error: Box::new(error) },
     }
 }

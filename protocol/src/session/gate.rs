@@ -3,7 +3,8 @@
 //! An initiation without a valid cookie is answered with one: 20 bytes, fewer than any initiation has, and nothing is kept.
 //! The cookie is a keyed hash of the source's address and port, the caller's index and the time, so only who can receive at that
 //! address within 10 to 20 s has it; RFC 9147 section 5.1 and RFC 9000 section 8.1.2 do the same. The caller mixes the cookie
-//! into the handshake (`noise`), so that a recorded initiation is of no use from another address, or later.
+//! into the handshake (`noise`), so that a recorded initiation is of no use from another address, or later; within that time it is
+//! known again, and not answered twice.
 //!
 //! Only an initiation with a valid cookie costs a key agreement, and those are limited for each source and for all.
 
@@ -22,12 +23,16 @@ use crate::{
         handshake::Responded,
         limit::{Bucket, Rate, Table, mac, source},
         noise::{self, Draw},
+        recent::Recent,
         wire::{self, COOKIE, Outer, Pattern, Unread},
     },
 };
 
 /// How long a cookie is the newest one. It is valid for as long again.
 const SLOT: Duration = Duration::from_secs(10);
+
+/// How long a cookie may be valid.
+const VALID: Duration = SLOT.saturating_mul(2);
 
 /// Replies to one source that has no cookie. Many callers may be behind one address translator, and each asks up to four
 /// times a second.
@@ -38,6 +43,10 @@ const HANDSHAKES: Rate = Rate { burst: 8, per_second: 2 };
 
 /// Handshakes with everybody: three or four X25519 operations each, some hundred microseconds. This is about 1 % of a core.
 const ALL_HANDSHAKES: Rate = Rate { burst: 64, per_second: 32 };
+
+/// Handshakes with everybody while a cookie is valid.
+const MOST_RECENT: usize =
+    ALL_HANDSHAKES.burst as usize + ALL_HANDSHAKES.per_second as usize * VALID.as_secs() as usize;
 
 const REPLY: usize = 0;
 const HANDSHAKE: usize = 1;
@@ -67,6 +76,8 @@ pub struct GateStats {
     pub wrong_keys: u64,
     /// Initiations that were not answered as their source, or all sources, had asked too often.
     pub limited: u64,
+    /// Initiations that a session had come of before: somebody has recorded them, or asks again after the session's end.
+    pub replayed: u64,
     /// What is no initiation.
     pub malformed: u64,
 }
@@ -80,6 +91,7 @@ pub struct Gate {
     draw: Draw,
     sources: Table,
     handshakes: Bucket,
+    recent: Recent,
     stats: GateStats,
 }
 
@@ -102,12 +114,25 @@ impl Gate {
             draw,
             sources: Table::new(table_key, [REPLIES, HANDSHAKES]),
             handshakes: Bucket::full(ALL_HANDSHAKES, start),
+            recent: Recent::new(VALID, MOST_RECENT),
             stats: GateStats::default(),
         }
     }
 
     /// Looks at a datagram that is [for the gate](super::Destination::Gate). If a session comes of it, it has the index given.
     pub fn knock(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Knock {
+        self.knock_where(now, from, datagram, index, true)
+    }
+
+    /// The same; without `room` for another session of this source, initiations that would begin one are not answered.
+    pub(crate) fn knock_where(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        index: u16,
+        room: bool,
+    ) -> Knock {
         let (sender, pattern, shown, message) = match Outer::parse(datagram) {
             Ok(Outer::Initiate { sender, pattern, cookie, noise }) => (sender, pattern, cookie, noise),
             Err(Unread::OtherVersion { sender }) => {
@@ -132,7 +157,12 @@ impl Gate {
             self.stats.retries += 1;
             return Knock::Reply(wire::retry(sender, &self.cookie(slot, from, sender)));
         }
-        if !self.sources.take(source(from), HANDSHAKE, now) || !self.handshakes.take(ALL_HANDSHAKES, now) {
+        // Before anything is counted against the source: this needs no key, only a recording.
+        if self.recent.has(now, datagram) {
+            self.stats.replayed += 1;
+            return Knock::Junk;
+        }
+        if !room || !self.sources.take(source(from), HANDSHAKE, now) || !self.handshakes.take(ALL_HANDSHAKES, now) {
             self.stats.limited += 1;
             return Knock::Junk;
         }
@@ -153,6 +183,7 @@ impl Gate {
         match begun {
             Ok((session, event)) => {
                 self.stats.sessions += 1;
+                self.recent.take(now, datagram);
                 Knock::Session(Box::new(session), event)
             }
             Err(_) => {

@@ -127,8 +127,11 @@ fn key_agreements_are_limited() {
     let mut begun = 0;
     for host in 1..=20_u8 {
         let from = SocketAddr::from(([192, 0, 2, host], 4000));
-        let initiation = with_cookie(&mut gate, from, false, host, now);
-        let here = (0..20).filter(|_| is_session(&gate.knock(now, from, &initiation, 1))).count();
+        let mut begins = |n| {
+            let initiation = with_cookie(&mut gate, from, false, n, now);
+            is_session(&gate.knock(now, from, &initiation, 1))
+        };
+        let here = (1..=20).filter(|&n| begins(n)).count();
         assert_eq!(here, if host <= 8 { 8 } else { 0 });
         begun += here;
     }
@@ -137,6 +140,29 @@ fn key_agreements_are_limited() {
     let later = now + Duration::from_secs(1);
     let initiation = with_cookie(&mut gate, from, true, 1, later);
     assert!(is_session(&gate.knock(later, from, &initiation, 1)));
+}
+
+#[test]
+fn an_initiation_is_answered_once() {
+    let start = Instant::now();
+    for known in [true, false] {
+        let mut gate = gate(start);
+        let initiation = with_cookie(&mut gate, caller_address(), known, 1, start);
+        assert!(is_session(&gate.knock(start, caller_address(), &initiation, 1)));
+        // Whoever has recorded it, and from whichever form of the address: for as long as its cookie is valid.
+        for seconds in [0, 1, 10, 19] {
+            for from in [caller_address(), "[::ffff:192.0.2.1]:4000".parse().unwrap()] {
+                let knock = gate.knock(start + Duration::from_secs(seconds), from, &initiation, 2);
+                assert!(matches!(knock, Knock::Junk), "{seconds}");
+            }
+        }
+        assert_eq!((gate.stats().sessions, gate.stats().replayed), (1, 8));
+        // The source may still begin others, as repetitions cost it nothing.
+        let later = start + Duration::from_secs(19);
+        let other = with_cookie(&mut gate, caller_address(), known, 2, later);
+        assert!(is_session(&gate.knock(later, caller_address(), &other, 3)));
+        assert!(is_retry(&gate.knock(start + Duration::from_secs(21), caller_address(), &initiation, 2)));
+    }
 }
 
 /// 100 000 datagrams of junk from everywhere: no session, no reply that is not shorter, and the gate does not grow.

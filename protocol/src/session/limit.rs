@@ -49,9 +49,9 @@ impl Bucket {
 
 /// What a source is known by: an IPv4 address, or the 64 bits of an IPv6 address that belong to one network (RFC 4291
 /// section 2.5.4), as who has one address there has all of them.
-pub(super) type Source = [u8; 9];
+pub(crate) type Source = [u8; 9];
 
-pub(super) fn source(address: SocketAddr) -> Source {
+pub(crate) fn source(address: SocketAddr) -> Source {
     let mut source = [0; 9];
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => {

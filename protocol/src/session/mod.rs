@@ -21,6 +21,7 @@ mod gate;
 mod handshake;
 mod limit;
 mod noise;
+mod recent;
 mod seal;
 mod state;
 mod window;
@@ -40,6 +41,7 @@ mod vector_tests;
 use std::net::SocketAddr;
 
 pub use gate::{Gate, GateStats, Knock};
+pub(crate) use limit::{Source, source};
 pub use state::Session;
 pub use wire::{Destination, destination};
 

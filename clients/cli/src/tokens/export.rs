@@ -14,7 +14,9 @@ use super::{
     npz::{Column, Zip},
 };
 use crate::{
-    codec, decode,
+    codec,
+    confine::{Needs, Output},
+    decode,
     place::{Anywhere, Place},
 };
 
@@ -78,6 +80,17 @@ impl Form {
 }
 
 impl Export {
+    /// What it needs of the sandbox.
+    pub(super) fn needs(&self) -> Needs<'_> {
+        Needs {
+            inputs: vec![&self.input],
+            output: Output::File(&self.output),
+            bundle: self.bundle.as_deref(),
+            runs_model: matches!(self.form(), Ok(Form::Wav | Form::Flac | Form::Opus)),
+            ..Needs::default()
+        }
+    }
+
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let form = self.form()?;
         let claim = self.output.claim(form.kind(), &[&self.input], self.force)?;
@@ -89,7 +102,7 @@ impl Export {
                 bail!("{} can only be written to a file that is called so", form.kind());
             }
             let bundle = self.bundle.as_deref();
-            return decode::run(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
+            return decode::decode(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
         }
         let Opened { name, mut archive } = {
             let opened = Opened::new(&self.input)?;
