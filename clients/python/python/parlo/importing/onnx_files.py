@@ -131,8 +131,8 @@ class _File:
         # before anything runs it: such a name can lead to any file of this machine
         for tensor in _tensors(self.model):
             if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
-                raise ImportFailure(f"the values of tensor {tensor.name!r} are not in {path}, but in "
-                                    "a file beside (ONNX external data): save it whole")
+                raise ImportFailure(f"the values of tensor {tensor.name!r} are not in {path}, but "
+                                    "in a file beside (ONNX external data): save it whole")
         try:
             options = runtime.SessionOptions()
             options.log_severity_level = 3
