@@ -16,7 +16,7 @@ use std::{
 use parlo_control::{Call as Told, CallState, Dial, Status};
 use parlo_protocol::{
     adapt::Limits,
-    call::{Call, Event},
+    call::{Call, Event, Run},
     identity::{Identity, PublicKey},
     offer::Offer,
     packet::Goodbye,
@@ -532,4 +532,44 @@ fn a_call_whose_place_another_one_takes_is_told_why() {
     other.dial(ben.address());
     ann.until("it ends", |status| status.calls[0].state == CallState::Ended);
     assert!(why(&ann).contains("with your key"), "{}", why(&ann));
+}
+
+#[test]
+fn a_peer_that_floods_a_call_with_frames_costs_the_other_calls_nothing() {
+    let (_ann, ben, _, there) = in_call(|_| {});
+    let mut hostile = Caller::dial("127.0.0.10", 10, &ben, false).answered();
+    assert!(hostile.pump(Duration::from_secs(10), |caller| !caller.call.peer_presence().ringing), "nobody picks up");
+    let seconds = Duration::from_secs(5);
+    let counts = || {
+        let frames = ben.call(there).figures.unwrap().frames;
+        (frames.real, frames.predicted + frames.faded)
+    };
+    // Each packet has as many frames and copies as there can be, of bytes that are hard to decode: 0.9 Mbit/s.
+    let (before, start) = (counts(), Instant::now());
+    let (mut first, mut slowest, mut sent) = (12, Duration::ZERO, 0_u32);
+    while start.elapsed() < seconds {
+        let mut payload = [0; 500];
+        getrandom::fill(&mut payload).unwrap();
+        let run = Run { count: 12, depth: 6, copies: 12, copy_depth: 4, payload: &payload };
+        let context = hostile.call.context(first);
+        hostile.call.send_frames(Instant::now(), &context, &run).unwrap();
+        (first, sent) = (first + 12, sent + 1);
+        hostile.for_a_while(0);
+        if sent % 100 == 0 {
+            let asked = Instant::now();
+            ben.ask(Request::Change(there, parlo_control::CallChange::default())).unwrap();
+            slowest = slowest.max(asked.elapsed());
+        }
+        std::thread::sleep((start + sent * Duration::from_millis(5)).saturating_duration_since(Instant::now()));
+    }
+    std::thread::sleep(Duration::from_millis(1200));
+    let (after, took) = (counts(), start.elapsed().as_secs_f64());
+    let (real, lost) = (after.0 - before.0, after.1 - before.1);
+    println!("{sent} packets; {real} frames heard and {lost} lost of {:.0}; an answer took {slowest:?}", took * 50.0);
+    assert!(sent > 500, "{sent}");
+    assert!(real as f64 > 45.0 * (took - 1.0) && lost <= 5, "{real} heard and {lost} lost in {took} s");
+    assert!(slowest < Duration::from_millis(200), "{slowest:?}");
+    // It is in a call all the same, and can speak as others do.
+    assert_eq!(active(&ben), 2);
+    hostile.hang_up();
 }

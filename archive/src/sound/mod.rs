@@ -26,7 +26,11 @@ const SEGMENT_S: u64 = 30;
 /// How much before a segment is rendered with it, so that the decoder has heard what came before, milliseconds.
 const WARM_MS: u64 = 1_000;
 
-/// How long one segment is faded into the next, milliseconds.
+/// How long a segment goes on after its end, milliseconds. Somewhere in that time, where both are quietest, it is faded into the next: a decoder
+/// that begins anew makes the same sound, but not the same waveform, and in most half seconds of speech there is a pause or a stop.
+const OVERLAP_MS: u64 = 600;
+
+/// How long the fade takes, milliseconds.
 const FADE_MS: u64 = 10;
 
 /// The longest time in which a file that is played has nothing, milliseconds: 4 hours. A call may be held for long; beyond that it is a
@@ -193,8 +197,8 @@ impl<S: Read + Seek> Sound<S> {
 
     /// Sees to it that `segment` is that of this number, from the next sample on.
     fn render(&mut self, number: u64) -> Result<(), ArchiveError> {
-        let (fade, length) = (FADE_MS * self.rate / 1000, SEGMENT_S * self.rate);
-        let needs_fade = number > 0 && self.at - number * length < fade;
+        let (overlap, length) = (OVERLAP_MS * self.rate / 1000, SEGMENT_S * self.rate);
+        let needs_fade = number > 0 && self.at - number * length < overlap;
         // What the one before it goes on with, which is faded out.
         let before = match self.segment.take() {
             Some(last) if last.number == number && (last.faded || !needs_fade) => {
@@ -207,11 +211,7 @@ impl<S: Read + Seek> Sound<S> {
         };
         let mut sound = self.alone(number)?;
         let tail = before.as_deref().and_then(|before| before.get(length as usize..)).unwrap_or_default();
-        let step = 1.0 / (fade + 1) as f32;
-        for (n, (sample, &old)) in sound.iter_mut().zip(tail).enumerate() {
-            let (new, share) = (f32::from(*sample), (n + 1) as f32 * step);
-            *sample = (f32::from(old) + share * (new - f32::from(old))).round() as i16;
-        }
+        fade(tail, &mut sound, (FADE_MS * self.rate / 1000).max(1) as usize);
         self.segment = Some(Segment { number, sound, faded: before.is_some() || number == 0 });
         Ok(())
     }
@@ -220,7 +220,7 @@ impl<S: Read + Seek> Sound<S> {
     fn alone(&mut self, number: u64) -> Result<Vec<i16>, ArchiveError> {
         let begin = number * SEGMENT_S * self.rate;
         let length =
-            ((SEGMENT_S * self.rate) + FADE_MS * self.rate / 1000).min(self.samples.saturating_sub(begin)) as usize;
+            ((SEGMENT_S * self.rate) + OVERLAP_MS * self.rate / 1000).min(self.samples.saturating_sub(begin)) as usize;
         // Where both lie in the file, with room for what rounding and the delay move.
         let from_ms = (begin * 1000 / self.rate).saturating_sub(if number == 0 { 0 } else { WARM_MS });
         let mut mixed = Vec::new();
@@ -278,6 +278,27 @@ fn measure<S: Read + Seek>(
     Ok((samples, damage))
 }
 
+/// Puts what came before in front of the sound that it goes on as: where both are quietest together, one is faded into the other, over so
+/// many samples.
+fn fade(before: &[i16], sound: &mut [i16], length: usize) {
+    let both = before.len().min(sound.len());
+    let power = |n: usize| [before[n], sound[n]].iter().map(|&s| i64::from(s) * i64::from(s)).sum::<i64>();
+    let mut sum: i64 = (0..length.min(both)).map(power).sum();
+    let (mut least, mut at) = (sum, 0);
+    for n in length..both {
+        sum += power(n) - power(n - length);
+        if sum < least {
+            (least, at) = (sum, n + 1 - length);
+        }
+    }
+    let step = 1.0 / (length + 1) as f32;
+    for (n, (sample, &old)) in sound.iter_mut().zip(before).take(at + length).enumerate() {
+        let share = (n + 1).saturating_sub(at) as f32 * step;
+        let old = f32::from(old);
+        *sample = (old + share * (f32::from(*sample) - old)).round() as i16;
+    }
+}
+
 /// The second over the first, each as loud as it is alone.
 fn mix(one: &mut [i16], other: &[i16]) {
     for (sample, &other) in one.iter_mut().zip(other) {
@@ -299,6 +320,23 @@ fn bent(sum: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_faded_into_the_other_where_both_are_quiet() {
+        // Quiet from 40 on for a while.
+        let loud = |n: usize, level: i16| if (40..60).contains(&n) { level / 100 } else { level };
+        let before: Vec<i16> = (0..100).map(|n| loud(n, 1000)).collect();
+        let mut sound: Vec<i16> = (0..200).map(|n| loud(n, -2000)).collect();
+        fade(&before, &mut sound, 10);
+        assert_eq!(sound[..40], before[..40]);
+        assert!(sound[40..50].windows(2).all(|pair| pair[0] > pair[1]) && (sound[39], sound[50]) == (1000, -20));
+        assert_eq!(sound[60..], [-2000; 140]);
+        // A file that ends before there is room for it.
+        let mut short = [5; 4];
+        fade(&[9; 4], &mut short, 10);
+        assert!(short[0] > short[3] && short[3] > 5);
+        fade(&[], &mut short, 10);
+    }
 
     #[test]
     fn what_is_loud_together_is_bent_and_nothing_else() {

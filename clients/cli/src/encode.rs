@@ -151,7 +151,6 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
                 bundle: bundle.as_deref(),
                 runs_model: true,
                 threads: jobs,
-                ..Needs::default()
             });
             let (runtime, model) = load()?;
             let (options, depth) = (options(&model), model.depth());

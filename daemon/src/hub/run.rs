@@ -362,6 +362,7 @@ impl<'o> Hub<'o> {
     fn transmit(&mut self, at: usize, now: Instant) {
         let call = &mut self.calls[at];
         let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.id == call.trunk) else { return };
+        call.take_decoded();
         if call.transmit(&trunk.socket)
             && let Some(meeting) = &mut trunk.meeting
         {

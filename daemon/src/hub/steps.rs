@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,7 @@ use super::{
     trunk::{Trunk, headers},
 };
 use crate::{
-    call::{CallError, Event, Found, Inbound, Outbound, Peer},
+    call::{CallError, Event, Found, Inbound, Outbound, Peer, depacketizer::Depacketizer},
     config::Endpoint,
     desk::{Seat, SeatFigures, Voice},
     keys::KeysError,
@@ -44,8 +45,8 @@ pub(super) enum Done {
     Found { id: u64, result: Result<(Found, Box<Voice>), CallError> },
     /// The peer did not answer where it was called, and is to be called at its next address.
     Hop { id: u64 },
-    /// The sound is open.
-    Seated { id: u64, result: Result<Box<Seat>, CallError> },
+    /// The sound is open, and packets are decoded for it.
+    Seated { id: u64, result: Result<(Box<Seat>, Depacketizer), CallError> },
     /// The sound is closed.
     Left { id: u64, figures: Box<SeatFigures> },
     /// A recording has begun, or not.
@@ -368,7 +369,8 @@ impl Hub<'_> {
                     call = back;
                 }
                 self.calls[at].call = Some(call);
-                self.calls[at].take_media(&event);
+                let frame = self.engine.frame(self.calls[at].codec);
+                self.calls[at].take_media(&event, frame);
             }
             event => {
                 let event = event.and_then(lasting);
@@ -510,9 +512,8 @@ impl Hub<'_> {
                 }
             }
         }
-        let (packing, frame) = (|| self.engine.packing(codec), self.engine.frame(Some(codec)));
-        self.calls[at].media =
-            Some(Media { outbound: Outbound::with_frame(packing(), frame), inbound: Inbound::new(packing()) });
+        let outbound = Outbound::with_frame(self.engine.packing(codec), self.engine.frame(Some(codec)));
+        self.calls[at].media = Some(Media { outbound, inbound: None });
         Ok(())
     }
 
@@ -555,10 +556,18 @@ impl Hub<'_> {
                     Some(voice) => *voice,
                     None => engine.voice(id, codec, &settings, wake)?,
                 };
-                desk.seat(voice).map(Box::new)
+                let inbound = Inbound::new(engine.packing(codec));
+                let seat = desk.seat(voice)?;
+                match Depacketizer::start(inbound, seat.to_playback.clone(), Arc::clone(&seat.shared)) {
+                    Ok(inbound) => Ok((Box::new(seat), inbound)),
+                    Err(error) => {
+                        seat.leave();
+                        Err(error.into())
+                    }
+                }
             };
             if let Err(unsent) = done.send(Done::Seated { id, result: seat() })
-                && let Done::Seated { result: Ok(seat), .. } = unsent.0
+                && let Done::Seated { result: Ok((seat, _)), .. } = unsent.0
             {
                 seat.leave();
             }
@@ -566,12 +575,12 @@ impl Hub<'_> {
     }
 
     /// The sound is open: both sides may speak.
-    fn seated(&mut self, id: u64, result: Result<Box<Seat>, CallError>) {
+    fn seated(&mut self, id: u64, result: Result<(Box<Seat>, Depacketizer), CallError>) {
         let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::Seating);
-        let (at, seat) = match (at, result) {
-            (Some(at), Ok(seat)) => (at, *seat),
+        let (at, seat, inbound) = match (at, result) {
+            (Some(at), Ok((seat, inbound))) => (at, *seat, inbound),
             (Some(at), Err(error)) => return self.end(at, End::Failed(error)),
-            (None, Ok(seat)) => {
+            (None, Ok((seat, _))) => {
                 // It has ended meanwhile.
                 self.aside.run(move || drop(seat.leave()));
                 return;
@@ -591,8 +600,11 @@ impl Hub<'_> {
         if records {
             protocol.set_recorded(now, true);
         }
-        for incoming in call.early.drain(..) {
-            call.overrun += u64::from(seat.to_playback.try_send(incoming).is_err());
+        for packet in call.early.drain(..) {
+            call.overrun += u64::from(!inbound.give(packet));
+        }
+        if let Some(media) = &mut call.media {
+            media.inbound = Some(inbound);
         }
         seat.set_volume(call.volume_db);
         seat.hold(call.held);
@@ -641,7 +653,10 @@ impl Hub<'_> {
             (Some(seat), Phase::Talking) => {
                 // What was said before is played to its end.
                 seat.shared.stop_capture();
-                seat.shared.drain(frames);
+                match call.media.as_ref().and_then(|media| media.inbound.as_ref()) {
+                    Some(inbound) => inbound.drain(frames),
+                    None => seat.shared.drain(frames),
+                }
             }
             _ => {
                 let who = call.who();
@@ -723,6 +738,9 @@ impl Hub<'_> {
         call.end = Some(end);
         (call.voice, call.peer_left) = (None, false);
         call.early = Vec::new();
+        if let Some(inbound) = call.media.as_mut().and_then(|media| media.inbound.as_mut()) {
+            inbound.close();
+        }
         let id = call.id;
         if let Some(protocol) = &mut call.call {
             protocol.hang_up(Instant::now(), goodbye);

@@ -103,7 +103,7 @@ pub enum RecordingError {
         /// Which file.
         file: PathBuf,
         /// Why.
-        error: ArchiveError,
+        error: Box<ArchiveError>,
     },
     /// What decodes says so, or has stopped.
     #[error("{0}")]

@@ -122,6 +122,6 @@ pub(super) fn told(error: ArchiveError, name: &str, path: &Path) -> RecordingErr
         ArchiveError::OtherModel { made, made_id, given, given_id } => {
             RecordingError::OtherModel { name: name.to_owned(), made, made_id, given, given_id }
         }
-        error => RecordingError::Unplayable { file, error },
+        error => RecordingError::Unplayable { file, error: Box::new(error) },
     }
 }
