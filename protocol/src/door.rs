@@ -114,7 +114,7 @@ impl Door {
         }
         let session =
             self.sessions.iter_mut().find_map(|session| session.poll_transmit(datagram).then_some(session))?;
-        Some(session.address())
+        Some(session.transmit_address())
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
