@@ -1,5 +1,6 @@
 """A daemon as people have it: started when it is needed, asked by commands, killed and started again."""
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import time
 
 import numpy as np
+import ptk
 import pytest
 import soundfile
 
@@ -205,3 +207,54 @@ def is_daemon_of(process, runtime):
             return name.read().strip() == "parlod" and f"XDG_RUNTIME_DIR={runtime}".encode() in environment.read().split(b"\0")
     except OSError:
         return False
+
+
+def test_a_day_is_played_in_a_call_with_a_few_megabytes(people, bundle, tmp_path):
+    """A recording of a day, and one that only says that it is long, asked for from anywhere while the daemon is in a call."""
+    ann, ben = people
+    calling = in_call(ann, ben)
+    folder = tmp_path / "ben/data/parlo/recordings"
+    folder.mkdir(parents=True, exist_ok=True)
+    made_for = hashlib.sha256((bundle.folder / "manifest.toml").read_bytes()).digest()[:16]
+    tokens = ptk.TokenFile(made_for, bundle.sample_rate, bundle.frame_samples, 6, bundle.folder.name)
+    noise = bytes([60] + [127] * 8)
+    sides = {0: "said", 1: "heard"}
+    blocks = [(side, at, [ptk.Run("silent", 500, noise=noise)]) for at in range(0, 86_400_000, 10_000) for side in sides]
+    (folder / "day.ptk").write_bytes(ptk.StreamsFile(tokens, 0, sides, {}, blocks).to_bytes())
+    late = [(0, 134_000_000, [ptk.Run("waiting", 1)])]
+    (folder / "late.ptk").write_bytes(ptk.StreamsFile(tokens, 0, sides, {}, late).to_bytes())
+    control = tmp_path / "ben/run/parlo/control.sock"
+    served = peer_of(control)
+
+    def peak():
+        text = open(f"/proc/{served}/status").read()
+        return int(re.search(r"VmHWM:\s+(\d+)", text)[1]) / 1024
+
+    def get(name, span=None):
+        heads = ["-H", f"Range: bytes={span}"] if span else []
+        return subprocess.run(
+            ["curl", "-s", "-D", "-", "--unix-socket", control, *heads, f"http://localhost/api/v1/recordings/{name}"], capture_output=True, timeout=TIMEOUT_S
+        ).stdout.partition(b"\r\n\r\n")
+
+    before = peak()
+    length = 44 + 2 * (86_400 * bundle.sample_rate)
+    head, _, tail = get("day.wav", f"{length - 200_000}-")
+    assert head.startswith(b"HTTP/1.1 206") and f"/{length}".encode() in head and len(tail) == 200_000
+    head, _, start = get("day.wav", "0-3999999")
+    assert start.startswith(b"RIFF") and len(start) == 4_000_000
+    for first in (0, 43, 45, 1_000_001, 2_000_000, 3_200_000):
+        assert get("day.wav", f"{first}-{first + 99_999}")[2] == start[first : first + 100_000]
+    head, _, said = get("late.wav")
+    assert head.startswith(b"HTTP/1.1 500") and b"has nothing from 0.0 s to 134000.0 s" in said
+    assert get("day.ptk")[2] == (folder / "day.ptk").read_bytes()
+    assert peak() - before < 64, f"{before} to {peak()} MiB"
+    assert last(ben.ask("calls"))["state"] == "active"
+    ann.say("hangup")
+    calling.wait(timeout=30)
+
+
+def peer_of(path):
+    """The process that serves a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.connect(str(path))
+        return int.from_bytes(asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")

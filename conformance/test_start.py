@@ -259,3 +259,31 @@ def test_the_doctor_is_a_gate_and_writes_nothing(parlo, parlod, tmp_path):
     ann.say("daemon", "start")
     assert "the daemon that runs waits for calls" in ann.say("doctor")
     ann.stop()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda sent: sent.name)
+def test_signals_are_caught_before_anybody_is_told_that_it_is_ready(parlod, tmp_path, sent):
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(60)
+    homes = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"), str(tmp_path))
+    environment = {**parlod.environment, **homes, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+
+    def told(what):
+        while notify.recv(100) != what:
+            pass
+
+    for _ in range(5):
+        daemon = subprocess.Popen(
+            [str(parlod.path), "--listen", "127.0.0.1:0", "--source", "none", "--sink", "none"],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        try:
+            told(b"READY=1")
+            daemon.send_signal(sent)
+            if sent == signal.SIGUSR1:
+                daemon.terminate()
+            told(b"STOPPING=1")
+        finally:
+            said = daemon.communicate(timeout=60)[1]
+        assert daemon.returncode == 0, (daemon.returncode, said)

@@ -68,6 +68,25 @@ pub enum ArchiveError {
     /// Entropy-coded, and the bundle has no entropy model.
     #[error("its tokens are entropy-coded, but the model {0} cannot do that")]
     NoEntropyModel(String),
+    /// Nothing for long.
+    #[error(
+        "it has nothing from {:.1} s to {:.1} s: up to {} hours are played as silence; `parlo cut` takes out what lies before or after",
+        f64::from(*from_ms) / 1000.0, f64::from(*to_ms) / 1000.0, most_ms / 3_600_000
+    )]
+    Hole {
+        /// Where all before had ended, milliseconds.
+        from_ms: u32,
+        /// Where it goes on.
+        to_ms: u32,
+        /// How long that may be.
+        most_ms: u32,
+    },
+    /// More sound than a WAV file holds.
+    #[error("it holds {} hours, and a sound file up to 4 GiB of samples: `parlo cut` takes parts of it", seconds / 3600)]
+    TooLong {
+        /// How long it is.
+        seconds: u64,
+    },
     /// The model's files.
     #[error(transparent)]
     Model(#[from] ModelError),

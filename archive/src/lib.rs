@@ -2,7 +2,7 @@
 //!
 //! An [`Archive`] is opened on anything that can be read and sought: it tells what the file says of itself, whether it is whole, and
 //! gives the frames of any stretch of time, with what became of each. [`cut`], [`join`] and [`repair`] make other files of it without
-//! touching the sound; [`survey`] counts what is in it. A [`Writer`] makes files of one stream of whole frames. A [`Coder`] turns codes
+//! touching the sound; [`survey`] counts what is in it; [`Sound`] plays it, a piece at a time. A [`Writer`] makes files of one stream of whole frames. A [`Coder`] turns codes
 //! into payloads and back; it is all that needs the bundle.
 //!
 //! ```no_run
@@ -27,6 +27,7 @@ mod header;
 mod mend;
 mod reader;
 mod repair;
+mod sound;
 mod survey;
 mod writer;
 
@@ -37,5 +38,6 @@ pub use header::{FileHeader, State, StreamName, TimedFrame};
 pub use parlo_protocol::file::{Coding, Mark};
 pub use reader::Archive;
 pub use repair::{Loss, Repair, repair};
+pub use sound::{CALL_STREAMS, Side, Sound, WAV_HEADER_BYTES, Wav};
 pub use survey::{BookUse, StreamSurvey, Survey, is_loss, overhead_pct, survey};
 pub use writer::{Options, Writer};

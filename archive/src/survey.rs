@@ -14,6 +14,9 @@ use crate::{
     reader::Archive,
 };
 
+/// Blocks out of their order that are told of one file; a file could have millions.
+const MAX_FAULTS: usize = 20;
+
 /// What is in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Survey {
@@ -102,7 +105,7 @@ pub fn survey<S: Read + Seek>(archive: &mut Archive<S>, mut coder: Option<&mut C
         let Some(at) = streams.iter().position(|stream| stream.number == block.stream) else {
             return Ok(ControlFlow::Continue(()));
         };
-        if block.start_ms < latest[at] {
+        if block.start_ms < latest[at] && faults.len() < MAX_FAULTS {
             let seconds = block.start_ms / 1000.0;
             faults.push(format!("a block of {seconds:.1} s comes after a later one: seeking may miss it"));
         }

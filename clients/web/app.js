@@ -2,7 +2,7 @@
 
 import { Events, Refused, ask } from "./api.js";
 import { CallActions, CallPanel, Cards, nameOf, rings } from "./calls.js";
-import { Switch, attribute, byId, element, show, write } from "./dom.js";
+import { Switch, attribute, byId, element, plain, show, write } from "./dom.js";
 import { startHelp } from "./help.js";
 import { People } from "./people.js";
 import { Recordings } from "./recordings.js";
@@ -155,7 +155,8 @@ function title() {
   if (link !== "connected") text = "Parlo is away";
   else if (ringing) text = blink ? "☎ ☎ ☎" : `☎ ${nameOf(ringing)} is calling`;
   else if (active) text = `${active.recording ? "● " : ""}${nameOf(active)} – Parlo`;
-  if (document.title !== text) document.title = text;
+  const shown = plain(text);
+  if (document.title !== shown) document.title = shown;
 }
 
 function linkText() {

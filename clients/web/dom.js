@@ -2,25 +2,40 @@
 
 export const byId = (id) => document.getElementById(id);
 
+/**
+ * Text that others may have written (names of peers and of files, words of other programs), as it may be shown: nothing in it is invisible,
+ * turns the direction of what is read, or goes on without end. The same characters as `guard/src/plain.rs` has.
+ */
+export function plain(text) {
+  if (typeof text !== "string") return text;
+  const shown = text.replace(MISLEADING, "\uFFFD");
+  return shown.length > MOST_SHOWN ? `${shown.slice(0, MOST_SHOWN - 3)}...` : shown;
+}
+const MISLEADING =
+  /(?![\n\t])\p{Cc}|[\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\u2800\u3164\uFEFF\uFFA0\uFFF9-\uFFFB]|[\u{1BCA0}-\u{1BCA3}\u{1D173}-\u{1D17A}\u{E0000}-\u{E0FFF}]/gu;
+const MOST_SHOWN = 2000;
+
 /** Makes an element. Properties are set as such, `on...` are listeners, names with a dash are attributes. */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name.includes("-") || name === "role") made.setAttribute(name, value);
-    else made[name] = value;
+    else if (name.includes("-") || name === "role") made.setAttribute(name, plain(value));
+    else made[name] = name === "textContent" || name === "title" ? plain(value) : value;
   }
-  made.append(...children.filter((child) => child != null));
+  made.append(...children.filter((child) => child != null).map(plain));
   return made;
 }
 
 /** Writes text only where it differs: no needless layout, no needless speech of a screen reader. */
 export function write(target, text) {
-  if (target.textContent !== text) target.textContent = text;
+  const shown = plain(text);
+  if (target.textContent !== shown) target.textContent = shown;
 }
 
 export function attribute(target, name, value) {
-  if (target.getAttribute(name) !== String(value)) target.setAttribute(name, value);
+  const shown = plain(String(value));
+  if (target.getAttribute(name) !== shown) target.setAttribute(name, shown);
 }
 
 export function show(target, shown) {

@@ -199,3 +199,67 @@ async fn a_feed_comes_in_order_to_its_end_and_refusals_are_told() {
     played.answer("GET /api/v1/calls/9/feed", 404, r#"{"error":"there is no call 9"}"#);
     assert!(client.feed(9, Side::Both).await.unwrap_err().is_not_found());
 }
+
+/// A daemon is asked only where nobody else could have put another.
+#[tokio::test]
+async fn a_socket_in_a_folder_of_others_is_not_used() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let (folder, played, client) = played().await;
+    let parlo = folder.path().join("parlo");
+    let mode = |mode| std::fs::set_permissions(&parlo, std::fs::Permissions::from_mode(mode)).unwrap();
+    for open in [0o777, 0o720, 0o702, 0o1777] {
+        mode(open);
+        let said = client.status().await.unwrap_err().to_string();
+        assert!(said.contains(&format!("chmod go-w {}", parlo.display())), "{said}");
+    }
+    mode(0o700);
+    client.status().await.unwrap();
+    if parlo.metadata().unwrap().uid() == 0 {
+        // Whoever made the folder first.
+        chown(&parlo, Some(65_534), None).unwrap();
+        let said = client.status().await.unwrap_err();
+        assert!(matches!(said, ClientError::Owner(_)) && said.to_string().contains("65534"), "{said}");
+        chown(&parlo, Some(0), None).unwrap();
+    }
+    assert_eq!(client.status().await.unwrap(), played.status());
+    assert!(Client::connect(&folder.path().join("none/control.sock")).await.unwrap_err().is_no_daemon());
+}
+
+#[tokio::test]
+async fn another_users_program_at_the_socket_is_asked_nothing() {
+    use std::{
+        io::{BufRead as _, BufReader},
+        os::unix::{
+            fs::{MetadataExt as _, chown},
+            process::CommandExt as _,
+        },
+        process::{Command, Stdio},
+    };
+    let place = tempfile::tempdir().unwrap();
+    if place.path().metadata().unwrap().uid() != 0 {
+        // Only root can be two users.
+        return;
+    }
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path(), open).unwrap();
+    let folder = place.path().join("parlo");
+    std::fs::create_dir(&folder).unwrap();
+    chown(&folder, Some(65_534), None).unwrap();
+    let socket = folder.join("control.sock");
+    let listen = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen()\nprint('ready', flush=True)\n\
+                  c, _ = s.accept()\nprint(len(c.recv(100)), flush=True)";
+    let mut theirs = Command::new("python3")
+        .args(["-c", listen, socket.to_str().unwrap()])
+        .uid(65_534)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(theirs.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    // By now the folder looks good.
+    chown(&folder, Some(0), None).unwrap();
+    let error = Client::connect(&socket).await.unwrap_err();
+    assert!(matches!(error, ClientError::Stranger { user: 65_534, .. }), "{error}");
+    assert_eq!(lines.next().unwrap().unwrap(), "0", "it is told nothing");
+    theirs.wait().unwrap();
+}

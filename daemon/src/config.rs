@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use parlo_guard::{Keep, Links, OwnerError, RegularError, check_owner, read_regular};
 use serde::Deserialize;
 
 use crate::audio::device::Backend;
+
+/// Longer files are no configurations.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The configuration with every field at its default and a comment on each.
 pub const DEFAULTS: &str = include_str!("config.toml");
@@ -57,6 +61,8 @@ pub struct CallConfig {
     pub max_kbps: f64,
     /// Whether silence is told instead of sent.
     pub silence: bool,
+    /// Whether peers who share no model are spoken to in Opus.
+    pub opus: bool,
     /// Least delay that the jitter buffer keeps, milliseconds.
     pub jitter_ms: u64,
     /// Whether strangers from other machines are answered.
@@ -202,6 +208,7 @@ impl Default for CallConfig {
             latency_ms: 240,
             max_kbps: 0.0,
             silence: true,
+            opus: true,
             jitter_ms: 10,
             anyone: false,
             answer: AutoAnswer::Listed,
@@ -260,6 +267,9 @@ pub enum ConfigError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// Others could have written it.
+    #[error("the configuration is not used: {0}")]
+    Owner(#[from] OwnerError),
     /// The file's text is not a configuration.
     #[error("{}: {reason}", .file.display())]
     Text {
@@ -284,11 +294,18 @@ impl Config {
     /// Reads a configuration file. Fields that it leaves out have their defaults.
     ///
     /// # Errors
-    /// If the file cannot be read, is not TOML, has an unknown field (the message suggests the nearest name), or a value
+    /// If the file cannot be read, others could have written it, it is not TOML, has an unknown field (the message suggests the nearest name), or a value
     /// of the wrong type or out of range.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+        let unreadable = |error| ConfigError::Unreadable { file: file.to_owned(), error };
+        let bytes = read_regular(file, MAX_BYTES, Links::Follow).map_err(|error| match error {
+            RegularError::System(error) => unreadable(error),
+            other => unreadable(std::io::Error::other(format!("it {other}"))),
+        })?;
+        // It names who is answered, and files that are loaded.
+        check_owner(file, Keep::Unchanged)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| ConfigError::Text { file: file.to_owned(), reason: "it is no text in UTF-8".to_owned() })?;
         let config = Self::parse(&text).map_err(|reason| ConfigError::Text { file: file.to_owned(), reason })?;
         config.check().map_err(|error| ConfigError::Text { file: file.to_owned(), reason: error.to_string() })?;
         Ok(config)
@@ -379,6 +396,26 @@ fn explain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_others_could_have_written_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("config.toml");
+        std::fs::write(&file, "").unwrap();
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(&file, 0o644);
+        Config::load(&file).unwrap();
+        for (path, open, own) in [(file.as_path(), 0o666, 0o644), (place.path(), 0o777, 0o700)] {
+            mode(path, open);
+            let said = Config::load(&file).unwrap_err().to_string();
+            assert!(said.contains(&format!("chmod go-w {}", path.display())), "{said}");
+            mode(path, own);
+        }
+        // No device, however long it goes on.
+        let said = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(said.contains("/dev/zero") && said.contains("a device"), "{said}");
+    }
 
     #[test]
     fn the_documented_defaults_are_the_defaults_and_document_every_field() {

@@ -3,6 +3,7 @@
 //! Both live in one folder, `$XDG_CONFIG_HOME/parlo` or `~/.config/parlo`: the secret key in `identity`, which only its owner
 //! may read, and the keys of others in [`known_peers`](KnownPeers), which is plain text for people to edit.
 
+mod contacts;
 mod known;
 
 use std::{
@@ -11,10 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use parlo_guard::{Keep, OwnerError, check_owner};
 use parlo_protocol::identity::Identity;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+pub use contacts::{Contacts, Listing, Noted};
 pub use known::{Check, KnownPeers, Peer, Peers};
 
 /// Name of the file with the secret key, in the [folder].
@@ -57,6 +60,9 @@ pub enum KeysError {
         /// Its permissions.
         mode: u32,
     },
+    /// Others could have written a file, or put another in its place.
+    #[error("{0}")]
+    Owner(#[from] OwnerError),
     /// The file with the secret key is damaged.
     #[error(
         "{} is no identity file, as it lacks the one line \"{SECRET}\" and 64 digits 0-9, a-f: restore it from a copy; or \
@@ -66,6 +72,9 @@ pub enum KeysError {
     /// A file that is not text, or enormous.
     #[error("{} is not a list of peers: it is not text, or longer than a megabyte", .0.display())]
     NotText(PathBuf),
+    /// The list could not be read so far.
+    #[error("{0}; until it can be read, nobody can say who is known")]
+    Unread(std::sync::Arc<str>),
     /// A name that cannot stand in the list.
     #[error("\"{0}\" cannot be a peer's name: use 1 to 64 characters, without spaces, \"#\" and \":\"")]
     Name(String),
@@ -104,6 +113,11 @@ pub fn folder() -> Result<PathBuf, KeysError> {
 /// # Errors
 /// If the file is damaged or others can read it, or the system refuses.
 pub fn identity(folder: &Path) -> Result<Identity, KeysError> {
+    made_or_read(folder).inspect(keep_in_memory)
+}
+
+fn made_or_read(folder: &Path) -> Result<Identity, KeysError> {
+    guard_memory();
     let file = folder.join(IDENTITY);
     if let Some(identity) = read_identity(&file)? {
         return Ok(identity);
@@ -127,7 +141,22 @@ pub fn identity(folder: &Path) -> Result<Identity, KeysError> {
 /// # Errors
 /// If the file is damaged or others can read it, or the system refuses.
 pub fn existing_identity(folder: &Path) -> Result<Option<Identity>, KeysError> {
-    read_identity(&folder.join(IDENTITY))
+    guard_memory();
+    Ok(read_identity(&folder.join(IDENTITY))?.inspect(keep_in_memory))
+}
+
+/// Keeps the memory of a process that holds a key out of core files, and from being read by the user's other programs.
+fn guard_memory() {
+    if let Err(error) = parlo_sandbox::keep_from_dumps() {
+        tracing::debug!("the memory with the key in it may be dumped: {error}");
+    }
+}
+
+/// Keeps the secret key from being swapped out. A system may not allow that, or not so much of it; then it is as any other memory.
+fn keep_in_memory(identity: &Identity) {
+    if let Err(error) = parlo_sandbox::lock(identity.as_bytes()) {
+        tracing::debug!("{error}");
+    }
 }
 
 fn read_identity(file: &Path) -> Result<Option<Identity>, KeysError> {
@@ -145,6 +174,8 @@ fn read_identity(file: &Path) -> Result<Option<Identity>, KeysError> {
             return Err(KeysError::Open { file: file.to_owned(), mode });
         }
     }
+    // And nobody else can put another in its place, now or later.
+    check_owner(file, Keep::Secret)?;
     // Room for all at once: a text that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(4096));
     opened.take(4096).read_to_string(&mut text).map_err(|error| match error.kind() {
@@ -193,6 +224,8 @@ fn write_identity(folder: &Path, file: &Path, identity: &Identity) -> Result<boo
 /// A new file in the folder, which only its owner can read, with this text, on the disk.
 pub(crate) fn written(folder: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
     make_folder(folder)?;
+    // What is written where others can write is not read back.
+    check_owner(folder, Keep::Unchanged)?;
     // Files of this kind have mode 0600 from the start.
     let mut temporary = tempfile::Builder::new()
         .prefix(".parlo-")
@@ -245,6 +278,21 @@ mod tests {
         assert_ne!(other.public(), first.public());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_key_is_kept_out_of_dumps_and_out_of_swap() {
+        let place = tempfile::tempdir().unwrap();
+        let identity = identity(place.path()).unwrap();
+        // SAFETY: numbers only.
+        assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }, 0);
+        let limit = parlo_sandbox::lockable_bytes();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
+        assert!(limit.is_some_and(|limit| limit < 4096) || locked != "0 kB", "{locked} of {limit:?} bytes");
+        // Clones do not take the secret to other places.
+        assert!(std::ptr::eq(identity.as_bytes(), identity.clone().as_bytes()));
+    }
+
     #[test]
     fn of_many_who_make_one_all_have_the_same() {
         let place = tempfile::tempdir().unwrap();
@@ -268,6 +316,21 @@ mod tests {
         }
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
         assert!(identity(place.path()).is_ok());
+    }
+
+    #[test]
+    fn a_key_in_a_folder_that_others_can_write_to_is_not_used() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("parlo");
+        identity(&folder).unwrap();
+        for open in [0o770, 0o702, 0o777] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(open)).unwrap();
+            let said = identity(&folder).unwrap_err().to_string();
+            assert!(said.contains(&format!("chmod go-w {}", folder.display())), "{said}");
+            assert!(existing_identity(&folder).is_err());
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        identity(&folder).unwrap();
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub mod generate;
 pub mod hub;
 pub mod keys;
 pub mod logging;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(not(feature = "nats"))]
+#[path = "nats/absent.rs"]
 pub mod nats;
 pub mod options;
 pub mod realtime;

@@ -3,12 +3,16 @@
 //! Never in it: keys' secret halves, the token of the control API, codes, sound. Below "info" only Parlo's own parts speak,
 //! whatever is asked for, because libraries may log what passes through them.
 
-use std::{ffi::OsString, io::IsTerminal};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal},
+};
 
+use parlo_guard::{plain_json, plain_up_to};
 use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, FilterFn},
+    Layer,
+    filter::{FilterExt, FilterFn, ParseError, Targets},
     fmt::MakeWriter,
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -80,10 +84,60 @@ where
     {
         return Err(wrong("not a level".into()));
     }
-    let filter = EnvFilter::builder().parse(level).map_err(|error| wrong(error.to_string()))?;
+    // Not `EnvFilter`: its filters by field bring an engine of regular expressions along.
+    let filter: Targets = level.parse().map_err(|error: ParseError| wrong(error.to_string()))?;
+    let writer = Plain { writer, json, colours };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(colours);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(FilterFn::new(told)))))
+}
+
+/// The longest line, characters: what peers and servers say is short.
+const LONGEST: usize = 8_000;
+
+/// Writes lines in which nothing that others wrote acts on a terminal or on how they are read.
+#[derive(Debug)]
+struct Plain<W> {
+    writer: W,
+    json: bool,
+    colours: bool,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Plain<W> {
+    type Writer = PlainLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        PlainLine { writer: self.writer.make_writer(), json: self.json, colours: self.colours }
+    }
+}
+
+/// Takes a line at once, as `tracing_subscriber` gives it.
+struct PlainLine<W> {
+    writer: W,
+    json: bool,
+    colours: bool,
+}
+
+impl<W: io::Write> io::Write for PlainLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        // One line, whatever was said: nobody makes another of it.
+        let plain = |text: &str| plain_up_to(text, LONGEST);
+        let mut shown = match (self.json, self.colours) {
+            (true, _) => plain_json(text),
+            // Its own colours; those of others it has written as text.
+            (_, true) => text.split('\x1b').map(plain).collect::<Vec<_>>().join("\x1b"),
+            _ => plain(text),
+        };
+        shown.push('\n');
+        self.writer.write_all(shown.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// Whether this may be logged at all. Of each attempt to reach its server the NATS client says something at info; what there is to be
@@ -95,10 +149,7 @@ fn told(what: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
@@ -156,6 +207,26 @@ mod tests {
         assert!(!is_coloured(true, &variables(&[("TERM", "xterm"), ("NO_COLOR", "1")])));
         let plain = logged("info", false, say);
         assert!(!plain.contains('\x1b'), "{plain}");
+    }
+
+    #[test]
+    fn what_others_wrote_neither_acts_on_a_terminal_nor_makes_a_line() {
+        let theirs = "a\u{202e}b\x1b[2J\u{9b}31m\nforged: ok\r\x07";
+        let say = || {
+            tracing::warn!(peer = theirs, "{theirs} said: {}", "x".repeat(100_000));
+            tracing::warn!(peer = %theirs, "the relay says {theirs}");
+        };
+        for (json, lines) in [(false, logged("info", false, say)), (true, logged("info", true, say))] {
+            assert_eq!(lines.lines().count(), 2, "{lines}");
+            let bad = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+            assert!(!lines.contains(bad), "{lines}");
+            if json {
+                let line: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+                assert_eq!(line["peer"], theirs);
+            } else {
+                assert!(lines.lines().all(|line| line.chars().count() <= LONGEST), "{}", lines.len());
+            }
+        }
     }
 
     #[test]

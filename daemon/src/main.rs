@@ -72,6 +72,13 @@ struct Arguments {
 fn main() -> ExitCode {
     // SAFETY: the first thing that this program does: no other thread runs yet.
     unsafe { parlo_model::disable_telemetry() };
+    // Once more, to decode a recording for the one that runs; it has no key.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == recordings::PLAY) {
+        return recordings::play(&words.collect::<Vec<_>>());
+    }
+    // Keys of calls, the control API's token: none of it belongs into a crash report. What refuses is told when the key is read.
+    let _ = parlo_sandbox::keep_from_dumps();
     let started = Instant::now();
     // Before anything leads the error stream elsewhere.
     drop(errors());
@@ -120,13 +127,12 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         let recordings = Arc::new(Recordings::new(&folder));
         let (handle, mut behind) = Service::handle(&engine, Arc::clone(&recordings));
         let backend_of_devices = engine.config().audio.backend();
-        let mut extras = control::Extras::new(
-            engine.known().clone(),
-            engine.runtime().clone(),
-            engine.bundle().clone(),
-            engine.bundles().skip(1).cloned().collect(),
-            backend_of_devices,
-        );
+        let player = recordings::Player {
+            program: recordings::own_program()?,
+            library: engine.runtime().library().to_owned(),
+            bundles: engine.bundles().map(|bundle| bundle.folder().to_owned()).collect(),
+        };
+        let mut extras = control::Extras::new(engine.known().clone(), player, backend_of_devices);
         if !published.url.is_empty() {
             let publishing = Nats::start(&published, &handle)?;
             extras.nats = Some(Arc::clone(publishing.figures()));

@@ -10,18 +10,20 @@
 //! lost without being counted: core NATS delivers at most once, and acknowledges nothing.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection::State};
+pub use figures::Figures;
 use parlo_control::FeedMessage;
+use parlo_guard::{Keep, Links, OwnerError, check_owner, read_regular};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -30,6 +32,10 @@ use crate::{
     hub::Handle,
 };
 
+mod figures;
+
+/// The longest file with a secret.
+const MAX_SECRET_BYTES: u64 = 1 << 16;
 /// Messages that wait for the server at most: ten seconds of a call.
 const ROOM: usize = 1024;
 /// Messages that wait behind those in the client at most. It keeps them while the server is away.
@@ -78,20 +84,12 @@ pub enum NatsError {
         /// What is wrong.
         error: io::Error,
     },
+    /// Others can read or change a file with a secret.
+    #[error("[nats]: {0}")]
+    Owner(#[from] OwnerError),
     /// The system refuses a thread.
     #[error("cannot start the thread that publishes to NATS: {0}")]
     Thread(io::Error),
-}
-
-/// How publishing goes. Counts are since the daemon began.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Whether the server is there.
-    pub connected: AtomicBool,
-    /// Frames given to the connection.
-    pub published: AtomicU64,
-    /// Frames dropped because the server did not take them.
-    pub dropped: Arc<AtomicU64>,
 }
 
 /// Publishing. Dropped, it ends: what waits is sent if that is quickly done.
@@ -186,7 +184,11 @@ fn options(config: &NatsConfig, reporter: &Arc<Reporter>) -> Result<ConnectOptio
             async move { reporter.happened(&event) }
         });
     let read = |what, file: &Path| {
-        fs::read_to_string(file).map_err(|error| NatsError::Secret { what, file: file.to_owned(), error })
+        let failed = |error| NatsError::Secret { what, file: file.to_owned(), error };
+        let bytes = read_regular(file, MAX_SECRET_BYTES, Links::Follow)
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        check_owner(file, Keep::Secret)?;
+        String::from_utf8(bytes).map_err(|_| failed(io::ErrorKind::InvalidData.into()))
     };
     let (token, credentials) = (&config.token_file, &config.credentials);
     match (token.as_os_str().is_empty(), credentials.as_os_str().is_empty()) {

@@ -4,6 +4,8 @@
 #[path = "../../control/tests/support/samples.rs"]
 mod samples;
 
+use std::fs;
+
 use super::*;
 use crate::recordings::Recordings;
 
@@ -50,5 +52,15 @@ fn what_cannot_be_used_is_told_with_its_name_and_without_its_secrets() {
     assert!(error(with(&missing, &missing)).contains("leave the other empty"));
     let junk = folder.path().join("junk");
     fs::write(&junk, "junk").unwrap();
+    let mode = |mode| fs::set_permissions(&junk, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    // A secret that others can read is none.
+    for open in [0o644, 0o640, 0o604] {
+        mode(open);
+        for config in [with(&junk, none), with(none, &junk)] {
+            let said = error(config);
+            assert!(said.contains("[nats]") && said.contains(&format!("chmod 600 {}", junk.display())), "{said}");
+        }
+    }
+    mode(0o600);
     assert!(error(with(none, &junk)).contains("credentials"));
 }

@@ -37,6 +37,9 @@ pub struct CallOptions {
     /// Send silence as it is, rather than telling what it sounds like now and then
     #[arg(long)]
     pub send_silence: bool,
+    /// Refuse calls with peers who share no model, rather than speaking Opus
+    #[arg(long)]
+    pub no_opus: bool,
     /// Least delay that the jitter buffer keeps against late packets
     #[arg(long, value_name = "MS")]
     pub jitter_ms: Option<u64>,
@@ -92,6 +95,7 @@ impl CallOptions {
         config.call.anyone |= self.anyone;
         config.call.adapt &= !self.fixed;
         config.call.silence &= !self.send_silence;
+        config.call.opus &= !self.no_opus;
         config.check()?;
         Ok(config)
     }

@@ -348,14 +348,7 @@ fn a_listener_takes_one_call_after_another() {
 
 #[test]
 fn peers_with_different_bundles_speak_opus() {
-    let folder = tempfile::tempdir().unwrap();
-    let shipped = parlo_model::locate_bundle(None).unwrap();
-    for entry in fs::read_dir(&shipped).unwrap().flatten() {
-        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
-    let manifest = folder.path().join("manifest.toml");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("description = \"", "description = \"Another: ")).unwrap();
+    let folder = other_bundle();
     let other = folder.path().display().to_string();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let mut words = vec!["--listen", "127.0.0.1:0", "--once", "--source", "none", "--bundle", &other];
@@ -376,6 +369,37 @@ fn peers_with_different_bundles_speak_opus() {
     let (said, came) = overlap(&speech, &heard, alignment);
     let score = estoi(said, came, rate).unwrap();
     assert!(score > 0.6, "ESTOI {score:.3} ({alignment:?}) {report}");
+}
+
+/// The bundle that ships, under another identity.
+fn other_bundle() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(parlo_model::locate_bundle(None).unwrap()).unwrap().flatten() {
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let manifest = folder.path().join("manifest.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("description = \"", "description = \"Another: ")).unwrap();
+    folder
+}
+
+#[test]
+fn who_has_switched_opus_off_refuses_it_as_caller_and_as_listener() {
+    let folder = other_bundle();
+    let other = folder.path().display().to_string();
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[call]\nopus = false\n").unwrap();
+    let config = config.display().to_string();
+    let quiet = ["--source", "none", "--sink", "none"];
+    for (listens, calls) in [(&["--no-opus"][..], &[][..]), (&[], &["--no-opus"]), (&["--config", &config], &[])] {
+        let words = [&["--listen", "127.0.0.1:0", "--bundle", &other], &quiet[..], listens].concat();
+        let mut listener = Daemon::start(&mut parlod(&words));
+        let address = listener.address();
+        let words = [&["--call", &address], &quiet[..], calls].concat();
+        let output = parlod(&words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("no Opus"), "{listens:?} {calls:?}: {said}");
+    }
 }
 
 /// A bundle of the first version, and one with a newer decoder that serves it.

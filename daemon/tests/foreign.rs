@@ -371,7 +371,8 @@ fn daemons_with_such_a_bundle_call_each_other_and_say_what_is_so() {
         let recordings = Recordings::new(bob.recordings.path());
         let name = recordings.list()[0].name.clone();
         let wav =
-            recordings.wav(&name, parlod::recordings::Side::Heard, &Runtime::load(None).unwrap(), &bundle).unwrap();
+            support::wav(&recordings, &name, parlod::recordings::Side::Heard, &Runtime::load(None).unwrap(), &bundle)
+                .unwrap();
         let recorded = files.path().join("recorded.wav");
         std::fs::write(&recorded, wav).unwrap();
         drop(bob);
@@ -483,8 +484,9 @@ fn recordings_and_feeds_name_the_tokens_and_are_heard_with_either_decoder() {
         let name = recordings.list()[0].name.clone();
         let archive = Archive::open(std::fs::File::open(recordings.tokens(&name).unwrap()).unwrap()).unwrap();
         assert_eq!(archive.header().tokens.id, first.prefix());
-        let sounds = [&bundles[0], &bundles[1]]
-            .map(|(_, bundle)| recordings.wav(&name, parlod::recordings::Side::Heard, &runtime, bundle).unwrap());
+        let sounds = [&bundles[0], &bundles[1]].map(|(_, bundle)| {
+            support::wav(&recordings, &name, parlod::recordings::Side::Heard, &runtime, bundle).unwrap()
+        });
         assert!(sounds[0] == sounds[1] && sounds[0].len() > 16_000);
     }
 }

@@ -345,6 +345,8 @@ async fn a_server_that_wants_a_token_gets_it_and_refuses_another() {
     let stand = Stand::new();
     let token = stand.folder.path().join("token");
     std::fs::write(&token, "sesame\n").unwrap();
+    // A secret is closed to others.
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let nats = stand.publish(&server.url(), &token);
     connected(&nats).await;
     std::fs::write(&token, "open\n").unwrap();

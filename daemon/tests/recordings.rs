@@ -200,12 +200,12 @@ fn a_call_sounds_as_it_did() {
     assert!(begun(0).abs_diff(begun(1)) <= 1);
 
     let (runtime, bundle) = (runtime(), bundle());
-    let heard = samples(&recordings.wav(&name, Side::Heard, &runtime, &bundle).unwrap());
+    let heard = samples(&support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap());
     let lead = 16 * begun(1) as usize;
     assert!(heard[..lead].iter().all(|&sample| sample == 0));
     assert!(heard[lead..] == rounded(&call.sound)[..], "as the player made it, sample by sample");
 
-    let said = samples(&recordings.wav(&name, Side::Said, &runtime, &bundle).unwrap());
+    let said = samples(&support::wav(&recordings, &name, Side::Said, &runtime, &bundle).unwrap());
     let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
     let mut expected = Vec::new();
     for frame in speech() {
@@ -221,7 +221,7 @@ fn a_call_sounds_as_it_did() {
     }
     assert!(said == expected);
 
-    let both = samples(&recordings.wav(&name, Side::Both, &runtime, &bundle).unwrap());
+    let both = samples(&support::wav(&recordings, &name, Side::Both, &runtime, &bundle).unwrap());
     assert_eq!(both.len(), said.len().max(heard.len()));
     let quiet = both.iter().zip(&said).zip(&heard).filter(|((_, a), b)| a.abs() < 9000 && b.abs() < 9000);
     let off = quiet.map(|((&both, &a), &b)| (i32::from(both) - i32::from(a) - i32::from(b)).abs()).max().unwrap();
@@ -238,7 +238,7 @@ fn what_is_cut_off_costs_no_more_than_itself() {
     let bytes = fs::read(&path).unwrap();
     let blocks = blocks(&bytes);
     assert!(blocks.len() > 12);
-    let whole = samples(&recordings.wav(&name, Side::Heard, &runtime, &bundle).unwrap());
+    let whole = samples(&support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap());
     let ends: Vec<usize> = blocks.iter().map(|block| block.3).collect();
     let header = ends[0] / 2;
     // At each block's end, and at bytes here and there.
@@ -254,7 +254,7 @@ fn what_is_cut_off_costs_no_more_than_itself() {
         let duration = there.clone().map(end).max().unwrap_or(0);
         assert_eq!((1000.0 * found[0].duration_s).round() as u32, duration, "cut at {cut}");
         if n % 16 == 15 {
-            let heard = samples(&recordings.wav(&name, Side::Heard, &runtime, &bundle).unwrap());
+            let heard = samples(&support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap());
             let expected = there.filter(|block| block.0 == 1).map(end).max().unwrap_or(0);
             assert_eq!(heard.len(), 16 * expected as usize);
             assert!(whole.starts_with(&heard));
@@ -264,21 +264,22 @@ fn what_is_cut_off_costs_no_more_than_itself() {
     fs::write(&path, [&bytes[..ends[4]], &[0; 5000]].concat()).unwrap();
     let recordings = Recordings::new(folder.path());
     assert!(recordings.list()[0].broken_off && recordings.list()[0].duration_s > 0.9);
-    assert!(whole.starts_with(&samples(&recordings.wav(&name, Side::Heard, &runtime, &bundle).unwrap())));
+    assert!(whole.starts_with(&samples(&support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap())));
     // But damage in what was ended is told.
     let mut damaged = bytes.clone();
     damaged[ends[4] + 30] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let error = recordings.wav(&name, Side::Heard, &runtime, &bundle).unwrap_err();
+    let error = support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap_err();
     assert!(matches!(error, RecordingError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("what lies before is whole"));
-    let mut archive = parlo_archive::Archive::open(fs::File::open(&path).unwrap()).unwrap();
-    let kept = parlod::recordings::sound(&name, &mut archive, Side::Heard, true, &runtime, &bundle).unwrap();
-    assert!(whole.starts_with(&kept) && kept.len() > 16_000);
+    let archive = parlo_archive::Archive::open(fs::File::open(&path).unwrap()).unwrap();
+    let mut kept = parlo_archive::Sound::open(archive, Side::Heard, true, &runtime, &bundle).unwrap();
+    let kept = kept.read().unwrap();
+    assert!(whole.starts_with(kept) && kept.len() > 16_000);
     // Not even a header.
     fs::write(&path, &bytes[..20]).unwrap();
     assert!(Recordings::new(folder.path()).list().is_empty());
-    assert!(recordings.wav(&name, Side::Heard, &runtime, &bundle).is_err());
+    assert!(support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).is_err());
 }
 
 /// How far each of the two streams reaches that a file without an end has, milliseconds.
@@ -336,7 +337,7 @@ fn a_killed_program_loses_less_than_a_second() {
     assert!(found.len() == 1 && found[0].broken_off && !found[0].running);
     assert!((4.0..5.2).contains(&found[0].duration_s), "{}", found[0].duration_s);
     for side in [Side::Said, Side::Heard] {
-        let wav = recordings.wav(&found[0].name, side, &runtime(), &bundle()).unwrap();
+        let wav = support::wav(&recordings, &found[0].name, side, &runtime(), &bundle()).unwrap();
         assert!(samples(&wav).len() >= 4 * 16_000 - 1000, "{side:?}");
     }
     // No lock is left.
@@ -363,7 +364,7 @@ fn one_that_is_being_made_is_shown_and_stays() {
     assert!(running.iter().filter(|&&running| running).count() == 1 && found.len() == 2);
     let name = recorder.name().to_owned();
     assert!(matches!(recordings.remove(&name), Err(RecordingError::Running(_))));
-    assert!(recordings.wav(&name, Side::Both, &runtime(), &bundle()).unwrap().len() > 44);
+    assert!(support::wav(&recordings, &name, Side::Both, &runtime(), &bundle()).unwrap().len() > 44);
     drop(recorder);
     // It is ended for whoever looks.
     assert!(recordings.list().iter().all(|found| !found.running && !found.broken_off));
@@ -386,7 +387,7 @@ fn recordings_of_another_model_are_refused_with_both_names() {
     let mut bytes = Vec::new();
     Writer::begin(&Header { tokens, ..header }, &mut bytes).unwrap().end(None, &mut bytes);
     fs::write(&path, &bytes).unwrap();
-    let error = recordings.wav(&name, Side::Both, &runtime(), &bundle()).unwrap_err().to_string();
+    let error = support::wav(&recordings, &name, Side::Both, &runtime(), &bundle()).unwrap_err().to_string();
     let ours = bundle();
     for part in [&name[..], "other (abababab)", &ours.manifest().name, &ours.tokens().short()] {
         assert!(error.contains(part), "{error}");
@@ -413,7 +414,7 @@ fn a_stream_that_was_heard_faster_or_slower_stays_on_its_clock() {
         let duration = recordings.list()[0].duration_s;
         let expected = 0.001 * (step * speech().len() as u64) as f64 + 2.02;
         assert!((duration - expected).abs() < 0.1, "{duration} {expected}");
-        let sound = samples(&recordings.wav(&name, Side::Heard, &runtime, &bundle).unwrap());
+        let sound = samples(&support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap());
         assert!((sound.len() as f64 / 16_000.0 - duration).abs() < 0.1);
         // The hold is silent, right up to where speech goes on.
         let hold = sound.len() - 320 - 28_000..sound.len() - 320;
@@ -485,7 +486,7 @@ fn a_full_disk_ends_the_recording_and_spoils_nothing() {
         let found = recordings.list();
         assert!(!found[0].broken_off && found[0].bytes <= kilobytes << 10, "{found:?}");
         assert!(found[0].bytes + 1000 > kilobytes << 10 && found[0].duration_s > 5.0, "{found:?}");
-        let sound = recordings.wav(&found[0].name, Side::Said, &runtime(), &bundle()).unwrap();
+        let sound = support::wav(&recordings, &found[0].name, Side::Said, &runtime(), &bundle()).unwrap();
         let seconds = samples(&sound).len() as f64 / 16_000.0;
         assert!((seconds - found[0].duration_s).abs() < 0.1);
     }

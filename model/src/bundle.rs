@@ -4,6 +4,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use parlo_guard::{Links, RegularError, read_regular};
 use parlo_tokens::{BundleId, CodeLayout, TokenFrame, TokensId, TokensPrefix};
 use sha2::{Digest, Sha256};
 
@@ -13,11 +14,18 @@ use crate::{
     error::ModelError,
     identity::identities,
     manifest::{Entropy, Manifest},
+    onnx,
     quantizer::Books,
 };
 
 /// Name of the file that describes the others.
 pub(crate) const MANIFEST: &str = "manifest.toml";
+
+/// The longest manifest, bytes.
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+
+/// The longest recording that is taken at once, seconds.
+const MAX_WHOLE_SECONDS: u64 = 3_600;
 
 /// One model, whole: a folder with a manifest, two ONNX graphs, codebooks and an entropy model, if it has them. docs/bundle.md
 /// has all that a manifest can say.
@@ -43,7 +51,9 @@ impl Bundle {
     /// If the manifest or the codebooks are missing, damaged, or do not belong together, or the tokens are not those that it claims.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         let file = folder.join(MANIFEST);
-        let text = std::fs::read(&file).map_err(|error| ModelError::Unreadable { file: file.clone(), error })?;
+        // The folder may be a link, and what lies in it may not: a bundle is one folder.
+        let text = read_regular(&file, MAX_MANIFEST_BYTES, Links::Refuse).map_err(|error| unread(&file, error))?;
+        theirs_alone(&file)?;
         let id = BundleId::from_bytes(Sha256::digest(&text).into());
         let wrong = |reason: String| ModelError::Manifest { file: file.clone(), reason };
         let text = str::from_utf8(&text).map_err(|error| wrong(error.to_string()))?;
@@ -118,12 +128,18 @@ impl Bundle {
         &self.folder
     }
 
-    /// Reads every file and compares it with the manifest.
+    /// Reads every file and compares it with the manifest; graphs must be whole in themselves.
     ///
     /// # Errors
-    /// At the first file that is missing or differs.
+    /// At the first file that is missing or differs, or that names another.
     pub fn verify(&self) -> Result<(), ModelError> {
-        self.manifest.files.keys().try_for_each(|name| self.read(name).map(drop))
+        self.manifest.files.keys().try_for_each(|name| {
+            let bytes = self.read(name)?;
+            if *name == self.manifest.encoder.file || *name == self.manifest.decoder.file {
+                onnx::check_whole(&self.folder.join(name), &bytes)?;
+            }
+            Ok(())
+        })
     }
 
     /// What the bundle knows of how probable codes are; `None` if it knows nothing. Read once; clones of the bundle share it.
@@ -160,6 +176,20 @@ impl Bundle {
         }
     }
 
+    /// Refuses more frames than a model takes that takes a recording at once: their sound, and all that the graph makes of it, is held.
+    ///
+    /// # Errors
+    /// If there are more than an hour of them, of such a model.
+    pub fn takes(&self, frames: usize) -> Result<(), ModelError> {
+        let audio = &self.manifest.audio;
+        let most = (MAX_WHOLE_SECONDS * u64::from(audio.sample_rate)) / audio.frame_samples.max(1) as u64;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if self.whole().is_none() || frames <= most {
+            return Ok(());
+        }
+        Err(ModelError::Long { name: self.manifest.name.clone(), frames, most, seconds: MAX_WHOLE_SECONDS })
+    }
+
     /// Refuses a depth that the bundle does not have.
     pub(crate) fn check_depth(&self, asked: usize) -> Result<(), ModelError> {
         let most = self.layout.depth();
@@ -184,6 +214,23 @@ impl Bundle {
     }
 }
 
+/// Whether nobody but this user and root could have written a file: a model is run.
+fn theirs_alone(file: &Path) -> Result<(), ModelError> {
+    #[cfg(unix)]
+    parlo_guard::check_owner(file, parlo_guard::Keep::Unchanged)?;
+    let _ = file;
+    Ok(())
+}
+
+fn unread(file: &Path, error: RegularError) -> ModelError {
+    let file = file.to_owned();
+    match error {
+        RegularError::System(error) => ModelError::Unreadable { file, error },
+        other => ModelError::Unfit { file, reason: other.to_string() },
+    }
+}
+
+/// Reads what is then hashed and used: nothing is read twice.
 fn read_verified(folder: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>, ModelError> {
     let file = folder.join(name);
     let Some(entry) = manifest.files.get(name) else {
@@ -198,13 +245,15 @@ fn read_verified(folder: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u
         expected,
         found,
     };
-    let unreadable = |error| ModelError::Unreadable { file: file.clone(), error };
-    // Length first: a file of the wrong size is not read into memory at all.
-    let length = std::fs::metadata(&file).map_err(unreadable)?.len();
-    if length != entry.bytes {
-        return Err(mismatch("length", format!("{} bytes", entry.bytes), format!("{length} bytes")));
-    }
-    let bytes = std::fs::read(&file).map_err(unreadable)?;
+    // A file of the wrong size is not read into memory at all.
+    let wrong_length = |found: u64| mismatch("length", format!("{} bytes", entry.bytes), format!("{found} bytes"));
+    let bytes = match read_regular(&file, entry.bytes, Links::Refuse) {
+        Ok(bytes) if bytes.len() as u64 == entry.bytes => bytes,
+        Ok(bytes) => return Err(wrong_length(bytes.len() as u64)),
+        Err(RegularError::Long { found, .. }) => return Err(wrong_length(found)),
+        Err(error) => return Err(unread(&file, error)),
+    };
+    theirs_alone(&file)?;
     let found = hex(&Sha256::digest(&bytes));
     if !found.eq_ignore_ascii_case(&entry.sha256) {
         return Err(mismatch("sha256", entry.sha256.clone(), found));

@@ -1,5 +1,7 @@
 //! What a manifest must be beyond its syntax.
 
+use parlo_guard::plain;
+
 use crate::{
     bundle::MANIFEST,
     manifest::{Entropy, FIRST, FORMAT, Manifest, Quantizer, Tensor},
@@ -7,6 +9,12 @@ use crate::{
 
 /// The longest reason that a bundle may give, bytes: it is shown in a sentence.
 const MAX_REASON_BYTES: usize = 300;
+/// The longest file that a bundle may list, bytes: files are read whole, to be hashed as they are used.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Values of all states together: each is held twice, 128 MiB in all.
+const MAX_STATE_VALUES: usize = 1 << 24;
+/// The longest latent: a run's frames of it are 8 MiB.
+const MAX_DIMENSION: usize = 1 << 16;
 
 /// `Err` is a sentence about what is wrong.
 pub(crate) fn check(manifest: &Manifest) -> Result<(), String> {
@@ -76,9 +84,12 @@ fn files(manifest: &Manifest) -> Result<(), String> {
     }
     for name in manifest.files.keys() {
         // A bundle is one folder: its manifest must not make a program read elsewhere.
-        if name.is_empty() || name.contains(['/', '\\']) || name == ".." || name == MANIFEST {
-            return Err(format!("\"{name}\" under [files] is not the name of a file in the bundle's folder"));
+        if name.is_empty() || name.contains(['/', '\\', '\0']) || name == "." || name == ".." || name == MANIFEST {
+            return Err(format!("\"{}\" under [files] is not the name of a file in the bundle's folder", plain(name)));
         }
+    }
+    if let Some((name, entry)) = manifest.files.iter().find(|(_, entry)| entry.bytes > MAX_FILE_BYTES) {
+        return Err(format!("{name} under [files] has {} bytes; up to {MAX_FILE_BYTES} are possible", entry.bytes));
     }
     // The tokens' identity is made of these: they must have one form.
     let digits = |text: &str| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -103,6 +114,9 @@ fn files(manifest: &Manifest) -> Result<(), String> {
 
 fn quantizer(quantizer: &Quantizer) -> Result<(), String> {
     match quantizer {
+        _ if quantizer.dimension().is_some_and(|dimension| dimension > MAX_DIMENSION) => {
+            return Err(format!("a latent has more than {MAX_DIMENSION} values, which is more than are possible"));
+        }
         Quantizer::GroupedResidual { dimension, groups, sizes, .. }
             if *groups == 0 || dimension % groups != 0 || sizes.len() % groups != 0 =>
         {
@@ -202,9 +216,16 @@ fn states(manifest: &Manifest) -> Result<(), String> {
             state.input
         ));
     }
+    let mut values = 0;
     for state in states {
-        if elements(&state.shape).is_none() {
+        let Some(more) = elements(&state.shape) else {
             return Err(format!("state {} has shape {:?}; all dimensions must be positive", state.input, state.shape));
+        };
+        values += more;
+        if values > MAX_STATE_VALUES {
+            return Err(format!(
+                "the states hold more than {MAX_STATE_VALUES} values, which is more than are possible"
+            ));
         }
     }
     Ok(())

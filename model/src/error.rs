@@ -67,6 +67,26 @@ pub enum ModelError {
          not 1; start the program with ORT_DISABLE_TELEMETRY=1"
     )]
     Telemetry,
+    /// A graph that is not whole in its file, or no graph at all.
+    #[error("{}: {reason}", .file.display())]
+    Foreign {
+        /// The graph's file.
+        file: PathBuf,
+        /// What is wrong with it, a sentence.
+        reason: String,
+    },
+    /// A file of the bundle is not one that a bundle may hold.
+    #[error("{} {reason}", .file.display())]
+    Unfit {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it, going on from its name.
+        reason: String,
+    },
+    /// Others could have written a file of the bundle.
+    #[cfg(unix)]
+    #[error(transparent)]
+    Owner(#[from] parlo_guard::OwnerError),
     /// ONNX Runtime refuses a graph, or fails while it runs.
     #[error("{}: ONNX Runtime: {reason}", .file.display())]
     Graph {
@@ -104,6 +124,21 @@ pub enum ModelError {
         name: String,
         /// What its manifest says.
         reason: String,
+    },
+    /// A recording that is too long to be taken at once.
+    #[error(
+        "a recording of {frames} frames is too long for the model {name}, which takes it at once: up to {most} frames ({} minutes) are \
+         possible; `parlo cut` takes parts of a file, and a model that streams any length", .seconds / 60
+    )]
+    Long {
+        /// The bundle's name.
+        name: String,
+        /// Frames of the recording, as far as they were counted.
+        frames: usize,
+        /// Frames at most.
+        most: usize,
+        /// How long these are.
+        seconds: u64,
     },
     /// A bundle that streams, where whole recordings were to be taken at once.
     #[error("the model {name} takes one frame after another: give it frames, or use what works with every model")]

@@ -13,6 +13,7 @@ use crate::{
     bundle::Bundle,
     error::ModelError,
     manifest::{Element, State, Tensor as Declared},
+    onnx,
     port::{self, Port},
     runtime::Runtime,
 };
@@ -63,7 +64,7 @@ impl Graph {
         let file = bundle.folder().join(name);
         let bytes = bundle.read(name)?;
         let failed = |reason: String| ModelError::Graph { file: file.clone(), reason };
-        let session = open_session(runtime, &bytes).map_err(&failed)?;
+        let session = open_session(runtime, &file, &bytes)?;
         drop(bytes);
 
         check_ports(&file, &session, inputs, output, states)?;
@@ -230,8 +231,13 @@ pub(crate) fn check_ports(
     check_outlets(file, "output", session.outputs(), &wanted_out)
 }
 
-/// A session of a graph's bytes.
-pub(crate) fn open_session(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
+/// A session of a graph's bytes, if they are all that it is made of.
+pub(crate) fn open_session(runtime: &Runtime, file: &Path, bytes: &[u8]) -> Result<Session, ModelError> {
+    onnx::check_whole(file, bytes)?;
+    commit(runtime, bytes).map_err(|reason| ModelError::Graph { file: file.to_owned(), reason })
+}
+
+fn commit(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
     let text = |error: ort::Error<_>| error.to_string();
     // One thread: a frame takes well under a millisecond, less than it costs to wake another core for a part of it.
     let mut builder = Session::builder(runtime.environment())

@@ -39,6 +39,7 @@ mod graph;
 mod identity;
 mod locate;
 mod manifest;
+mod onnx;
 mod packets;
 mod port;
 mod quantizer;

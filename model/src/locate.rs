@@ -99,21 +99,33 @@ fn bundles_installed(program: Option<&Path>, home: Option<&Path>) -> Vec<PathBuf
     folders
 }
 
+/// A file that may be the ONNX Runtime library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Library {
+    pub(crate) file: PathBuf,
+    /// Whether it lies where an installation puts the one that this program was made with, and must be that.
+    pub(crate) pinned: bool,
+}
+
 /// Files that may be the ONNX Runtime library, best first, when nobody named one: in the places of [`bundle_folders`], `lib/parlo`
-/// under a prefix. The last is not a path, but a name for the system's loader.
-pub(crate) fn library_candidates() -> Vec<PathBuf> {
+/// under a prefix; folders above the program's only in a debug build. The last is not a path, but a name for the system's loader.
+pub(crate) fn library_candidates() -> Vec<Library> {
     let mut candidates = libraries_installed(program_folder().as_deref(), parlo_home().as_deref());
-    candidates.push(PathBuf::from("libonnxruntime.so.1"));
+    candidates.push(Library { file: PathBuf::from("libonnxruntime.so.1"), pinned: false });
     candidates
 }
 
-fn libraries_installed(program: Option<&Path>, home: Option<&Path>) -> Vec<PathBuf> {
+fn libraries_installed(program: Option<&Path>, home: Option<&Path>) -> Vec<Library> {
     const NAME: &str = "libonnxruntime.so";
-    let mut files: Vec<PathBuf> = prefixes(program, home).map(|prefix| prefix.join("lib/parlo").join(NAME)).collect();
+    let installed = prefixes(program, home).map(|prefix| prefix.join("lib/parlo").join(NAME));
+    let mut files: Vec<Library> = installed.map(|file| Library { file, pinned: true }).collect();
     if let Some(program) = program {
-        files.push(program.join(NAME));
-        let vendored = program.ancestors().map(|up| up.join("vendor/onnxruntime").join(NAME));
-        files.extend(vendored.filter(|file| file.exists()).take(1));
+        files.push(Library { file: program.join(NAME), pinned: false });
+        // The source tree's own, for whoever works on it. A program that is given to others loads nothing from wherever it lies in.
+        if cfg!(debug_assertions) {
+            let vendored = program.ancestors().map(|up| up.join("vendor/onnxruntime").join(NAME));
+            files.extend(vendored.filter(|file| file.exists()).take(1).map(|file| Library { file, pinned: false }));
+        }
     }
     files
 }
@@ -145,8 +157,12 @@ mod tests {
             paths(bundles_installed(Some(program), Some(home))),
             ["/nowhere/prefix/share/parlo/bundles", "/nowhere/home/share/parlo/bundles", "/nowhere/prefix/bin/bundles"]
         );
+        let files = |found: Vec<Library>| paths(found.into_iter().map(|library| library.file).collect());
+        let pinned =
+            libraries_installed(Some(program), Some(home)).iter().map(|library| library.pinned).collect::<Vec<_>>();
+        assert_eq!(pinned, [true, true, false]);
         assert_eq!(
-            paths(libraries_installed(Some(program), Some(home))),
+            files(libraries_installed(Some(program), Some(home))),
             [
                 "/nowhere/prefix/lib/parlo/libonnxruntime.so",
                 "/nowhere/home/lib/parlo/libonnxruntime.so",
@@ -155,7 +171,7 @@ mod tests {
         );
         // A program that lies in no `bin` was not installed under a prefix.
         assert_eq!(paths(bundles_installed(Some(Path::new("/opt/parlo")), None)), ["/opt/parlo/bundles"]);
-        assert_eq!(paths(libraries_installed(None, Some(home))), ["/nowhere/home/lib/parlo/libonnxruntime.so"]);
+        assert_eq!(files(libraries_installed(None, Some(home))), ["/nowhere/home/lib/parlo/libonnxruntime.so"]);
     }
 
     #[test]
@@ -169,6 +185,7 @@ mod tests {
         let bundles = bundles_installed(Some(&program), None);
         assert_eq!(bundles, [program.join("bundles"), tree.path().join("model/bundles")]);
         let libraries = libraries_installed(Some(&program), None);
-        assert_eq!(libraries.last(), Some(&tree.path().join("vendor/onnxruntime/libonnxruntime.so")));
+        let vendored = Library { file: tree.path().join("vendor/onnxruntime/libonnxruntime.so"), pinned: false };
+        assert_eq!(libraries.contains(&vendored), cfg!(debug_assertions), "only in a debug build");
     }
 }

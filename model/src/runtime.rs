@@ -4,7 +4,20 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{error::ModelError, locate::library_candidates, telemetry};
+use parlo_guard::{Links, read_regular};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::ModelError,
+    locate::{Library, library_candidates},
+    telemetry,
+};
+
+/// The library that a release is made with: a line for each processor, with the file's SHA-256.
+const PINNED: &str = include_str!("onnxruntime.sha256");
+
+/// The longest library that is hashed, bytes.
+const MAX_LIBRARY_BYTES: u64 = 1 << 30;
 
 /// The loaded ONNX Runtime library. Cloning is cheap.
 ///
@@ -21,10 +34,11 @@ static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 impl Runtime {
     /// Loads the library `named`, or that which the environment variable `ORT_DYLIB_PATH` names, or the first that is
     /// found in `lib/parlo` of the installation, in `lib/parlo` of the folder that `PARLO_HOME` names, beside the program, in
-    /// `vendor/onnxruntime` of the source tree, or by the system.
+    /// `vendor/onnxruntime` of the source tree (debug builds only), or by the system. One in `lib/parlo` must be the one that this
+    /// program was made with.
     ///
     /// # Errors
-    /// If there is none, or it is older than 1.17, or no ONNX Runtime at all; if its telemetry is not switched off
+    /// If there is none that nobody else could have written, or it is older than 1.17, or no ONNX Runtime at all; if its telemetry is not switched off
     /// ([`disable_telemetry`](crate::disable_telemetry)).
     pub fn load(named: Option<&Path>) -> Result<Self, ModelError> {
         if !telemetry::is_disabled() {
@@ -37,15 +51,14 @@ impl Runtime {
         let named = named
             .map(Path::to_owned)
             .or_else(|| env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from));
-        let candidates = named.map_or_else(library_candidates, |path| vec![path]);
+        let candidates = named.map_or_else(library_candidates, |file| vec![Library { file, pinned: false }]);
         let mut refusals = Vec::new();
         for library in candidates {
-            // The loader's own words for this are long, and the same for each.
-            if library.is_absolute() && !library.exists() {
-                refusals.push(format!("{} is not there", library.display()));
-                continue;
-            }
-            match Self::load_from(&library) {
+            let loaded_from = match trusted(&library) {
+                Ok(()) => Self::load_from(&library.file),
+                Err(refusal) => Err(refusal),
+            };
+            match loaded_from {
                 Ok(runtime) => {
                     *loaded = Some(runtime.clone());
                     return Ok(runtime);
@@ -70,6 +83,7 @@ impl Runtime {
         &self.environment
     }
 
+    // What is loaded runs with all that the process may do.
     fn load_from(library: &Path) -> Result<Self, String> {
         let builder = ort::init_from(library).map_err(|error| error.to_string())?;
         let environment = builder
@@ -80,5 +94,60 @@ impl Runtime {
         // Graphs carry half-precision weights that are widened at load; what the library says of that is not news.
         environment.set_log_level(ort::logging::LogLevel::Error);
         Ok(Self { environment, library: library.to_owned() })
+    }
+}
+
+/// Whether a library can be loaded, as far as its file goes; why not, in a sentence.
+fn trusted(library: &Library) -> Result<(), String> {
+    let file = &library.file;
+    // A bare name is for the system's loader, which looks in the system's folders.
+    if file.components().count() < 2 {
+        return Ok(());
+    }
+    // The loader's own words for this are long, and the same for each.
+    if !file.exists() {
+        return Err(format!("{} is not there", file.display()));
+    }
+    #[cfg(unix)]
+    parlo_guard::check_owner(file, parlo_guard::Keep::Unchanged).map_err(|error| error.to_string())?;
+    let wanted =
+        PINNED.lines().filter_map(|line| line.split_once(' ')).find(|(processor, _)| *processor == env::consts::ARCH);
+    let Some((_, wanted)) = wanted.filter(|_| library.pinned) else { return Ok(()) };
+    let bytes =
+        read_regular(file, MAX_LIBRARY_BYTES, Links::Follow).map_err(|error| format!("{} {error}", file.display()))?;
+    let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not the library that this Parlo was made with (its SHA-256 is {found}, not {wanted}): install Parlo again, or name another \
+         with ORT_DYLIB_PATH",
+        file.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_others_could_have_put_there_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("libonnxruntime.so");
+        std::fs::write(&file, "not the one").unwrap();
+        let library = |pinned| Library { file: file.clone(), pinned };
+        assert_eq!(trusted(&library(false)), Ok(()));
+        let said = trusted(&library(true)).unwrap_err();
+        assert!(said.contains("made with") && said.contains("ORT_DYLIB_PATH"), "{said}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+            let said = trusted(&library(false)).unwrap_err();
+            assert!(said.contains("chmod go-w"), "{said}");
+        }
+        assert_eq!(trusted(&Library { file: "libonnxruntime.so.1".into(), pinned: false }), Ok(()));
+        let gone = Library { file: folder.path().join("none"), pinned: true };
+        assert!(trusted(&gone).unwrap_err().contains("is not there"));
     }
 }

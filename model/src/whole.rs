@@ -35,6 +35,7 @@ pub struct WholeEncoder {
     layout: CodeLayout,
     frame_samples: usize,
     depth: usize,
+    bundle: Bundle,
 }
 
 impl WholeEncoder {
@@ -53,6 +54,7 @@ impl WholeEncoder {
             output: output.clone(),
             search: bundle.books().search(config.beam),
             layout: *bundle.layout(),
+            bundle: bundle.clone(),
             frame_samples: bundle.manifest().audio.frame_samples,
             depth: config.depth,
         })
@@ -61,7 +63,7 @@ impl WholeEncoder {
     /// Encodes a recording: mono samples at the bundle's rate, nominally -1 to 1. Silence fills up the last frame.
     ///
     /// # Errors
-    /// If a sample is not finite, ONNX Runtime fails, or the graph does not put out as many frames as it should.
+    /// If there is more than an hour of it, a sample is not finite, ONNX Runtime fails, or the graph does not put out as many frames as it should.
     pub fn encode(&mut self, samples: &[f32]) -> Result<Vec<TokenFrame>, ModelError> {
         if !samples.iter().all(|sample| sample.is_finite()) {
             return Err(ModelError::NotFinite("the audio to be encoded"));
@@ -70,6 +72,7 @@ impl WholeEncoder {
         if frames == 0 {
             return Ok(Vec::new());
         }
+        self.bundle.takes(frames)?;
         let mut audio = Vec::with_capacity(frames * self.frame_samples);
         audio.extend_from_slice(samples);
         audio.resize(frames * self.frame_samples, 0.0);
@@ -116,7 +119,7 @@ impl WholeDecoder {
     /// Decodes a recording: as many samples as the frames have, mono, at the bundle's rate.
     ///
     /// # Errors
-    /// If frames do not fit the bundle's codebooks or have different depths, ONNX Runtime fails, or the graph does not put out as
+    /// If there are more than an hour of frames, they do not fit the bundle's codebooks or have different depths, ONNX Runtime fails, or the graph does not put out as
     /// many samples as it should.
     pub fn decode(&mut self, frames: &[TokenFrame]) -> Result<Vec<f32>, ModelError> {
         let Some(depth) = frames.first().map(TokenFrame::depth) else { return Ok(Vec::new()) };
@@ -126,6 +129,7 @@ impl WholeDecoder {
                 return Err(ModelError::MixedDepths { first: depth, other: frame.depth() });
             }
         }
+        self.bundle.takes(frames.len())?;
         let (count, books) = (frames.len(), self.bundle.books());
         let declared = &self.bundle.manifest().decoder;
         let mut inputs = Vec::with_capacity(2);
@@ -182,8 +186,7 @@ impl WholeGraph {
             return Err(ModelError::Streams { name: bundle.manifest().name.clone() });
         }
         let file = bundle.folder().join(name);
-        let session = open_session(runtime, &bundle.read(name)?)
-            .map_err(|reason| ModelError::Graph { file: file.clone(), reason })?;
+        let session = open_session(runtime, &file, &bundle.read(name)?)?;
         check_ports(&file, &session, inputs, output, &[])?;
         Ok(Self { session, file })
     }

@@ -396,3 +396,20 @@ fn manifests_that_contradict_themselves_are_refused_by_field() {
         refuse(write, from, to, parts);
     }
 }
+
+#[test]
+fn a_model_that_takes_recordings_at_once_takes_an_hour_at_most() {
+    let codec = Coded { rate: RATE, frame: FRAME, books: 4, whole: Some(REASON), fault: 0 };
+    let (_folder, bundle) = made(|folder| codec.write(folder));
+    let most = 3_600 * RATE as usize / FRAME;
+    let frame = TokenFrame::new(&[0; 4]).unwrap();
+    let error = WholeDecoder::new(&runtime(), &bundle).unwrap().decode(&vec![frame; most + 1]).unwrap_err().to_string();
+    assert!(error.contains(&format!("{most} frames (60 minutes)")) && error.contains("parlo cut"), "{error}");
+    let mut encoder =
+        WholeEncoder::new(&runtime(), &bundle, EncoderConfig { depth: 4, ..EncoderConfig::default() }).unwrap();
+    assert!(matches!(encoder.encode(&vec![0.0; most * FRAME + 1]), Err(ModelError::Long { .. })));
+    bundle.takes(most).unwrap();
+    // Of one that streams nothing is held.
+    let (_folder, stream) = made(|folder| Coded { whole: None, ..codec.clone() }.write(folder));
+    stream.takes(usize::MAX).unwrap();
+}

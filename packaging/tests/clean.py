@@ -21,7 +21,14 @@ def why_not():
         if shutil.which(program) is None:
             return f"packages are installed into clean systems where {program} is: there is none"
     tried = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
-    return None if tried.returncode == 0 else f"this system allows no namespaces: {tried.stderr.strip()}"
+    if tried.returncode != 0:
+        return f"this system allows no namespaces: {tried.stderr.strip()}"
+    try:
+        base()
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or error.stdout or b"").decode(errors="replace").strip().splitlines()[-1:]
+        return f"no clean system can be made here ({error}): {' '.join(last)}"
+    return None
 
 
 class System:

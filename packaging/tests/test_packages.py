@@ -1,8 +1,10 @@
 """Each package, installed and used in a system that has nothing else of ours.
 
-`cargo xtask test --packages` makes the packages and runs this. As root, with Debian's debootstrap and, the first time, a network.
+`cargo xtask test --packages` makes the packages and runs this. As root, with Debian's debootstrap and, the first time, a network; where
+there is none of these, each test says so and is passed over.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -60,9 +62,9 @@ def sound(path):
 def test_the_deb_brings_what_it_needs_and_no_more(installed):
     system, brought = installed
     assert brought == BROUGHT
-    said = system.try_("parlo doctor", "ann").stdout
-    assert "ok    library      ONNX Runtime at /usr/lib/parlo/libonnxruntime.so" in said, said
-    assert "ok    bundle       parlo-16k" in said and "ok    codec" in said, said
+    said = " ".join(system.try_("parlo doctor", "ann").stdout.split())
+    assert "ok library ONNX Runtime at /usr/lib/parlo/libonnxruntime.so" in said, said
+    assert "ok bundle parlo-16k" in said and "ok codec" in said, said
 
 
 def test_what_the_deb_lays_out(installed):
@@ -231,9 +233,10 @@ def test_the_container_of_the_recipe_runs(stage, said, tmp_path):
 def test_packages_are_the_same_bytes_again():
     """By the same build: the archives, whatever the clock says and in whatever order a folder lists its files."""
     before = {file.name: file.read_bytes() for file in PACKAGES.iterdir() if not file.name.endswith(".whl")}
-    xtask = ROOT / "target/debug/xtask"
-    command = [str(xtask)] if xtask.is_file() else ["cargo", "xtask"]
-    subprocess.run([*command, "package", "deb", "tarball"], cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    xtask = os.environ.get("PARLO_PACKAGE")
+    command = [*([xtask] if xtask else ["cargo", "xtask"]), "package", "deb", "tarball"]
+    command += ["--build", os.environ.get("PARLO_PACKAGE_BUILD", "dist")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
     for name, content in before.items():
         assert (PACKAGES / name).read_bytes() == content, name
 

@@ -686,6 +686,11 @@ impl Call {
         self.state == State::Open
     }
 
+    /// Who the peer is, as far as it is known: before the call stands it is not proven.
+    pub fn peer(&self) -> Option<PublicKey> {
+        self.session.peer()
+    }
+
     /// Where the peer is.
     pub fn address(&self) -> SocketAddr {
         self.session.address()

@@ -277,7 +277,7 @@ impl World {
         }
         match Call::answer(caller.session, &caller.offer, &self.ours, Limits::new(6, 3), self.ring, self.now) {
             Ok(call) => self.listener = Some(call),
-            Err(session) => self.door.dismiss(session),
+            Err(session) => self.door.dismiss(session, self.now),
         }
     }
 

@@ -3,14 +3,14 @@
 //! Text form of a public key: `parlo:` and 56 letters and digits, lower-case base32 (RFC 4648 section 6, no padding) of the
 //! key's 32 bytes and the first three of SHA-256("parlo key" || key), so that a mistyped key is told from another one.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use snow::{
     params::DHChoice,
     resolvers::{CryptoResolver, DefaultResolver},
 };
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 /// What the text form of a key begins with.
 const PREFIX: &str = "parlo:";
@@ -23,11 +23,11 @@ const CHECK: usize = 3;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// A key pair. Overwritten when dropped; its debug form shows the public half only.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+/// A key pair. The secret half is there once, whoever has a clone, and is overwritten when the last is dropped; its debug form shows the
+/// public half only.
+#[derive(Clone)]
 pub struct Identity {
-    secret: [u8; 32],
-    #[zeroize(skip)]
+    secret: Arc<Zeroizing<[u8; 32]>>,
     public: PublicKey,
 }
 
@@ -43,12 +43,17 @@ impl Identity {
             public.copy_from_slice(curve.pubkey());
             curve.set(&[0; 32]);
         }
-        Self { secret: *secret, public: PublicKey(public) }
+        Self { secret: Arc::new(secret), public: PublicKey(public) }
     }
 
     /// The secret bytes, to be kept in a file that nobody else can read.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.secret)
+        Zeroizing::clone(&self.secret)
+    }
+
+    /// The secret bytes where they are, for as long as there is a clone: for who keeps that place from being swapped out.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     /// The half that others may know.

@@ -12,23 +12,27 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// The smallest network that an address is in: a single source.
+    pub(crate) fn source(address: SocketAddr) -> Self {
+        let ip = address.ip().to_canonical();
+        let (length, mut prefix) = (if ip.is_ipv4() { 32 } else { 64 }, [0; 8]);
+        match ip {
+            IpAddr::V4(ip) => prefix[..4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => prefix.copy_from_slice(&ip.octets()[..8]),
+        }
+        Self { length, prefix }
+    }
+
     /// The networks that an address is in, the smallest first. An IPv4 address in IPv6's form is itself (RFC 4291 section
     /// 2.5.5.2).
     pub(crate) fn all_of(address: SocketAddr) -> impl Iterator<Item = Self> + Clone {
-        let mut prefix = [0; 8];
-        let lengths: &[u8] = match address.ip().to_canonical() {
-            IpAddr::V4(ip) => {
-                prefix[..4].copy_from_slice(&ip.octets());
-                &[32, 24]
-            }
-            IpAddr::V6(ip) => {
-                prefix.copy_from_slice(&ip.octets()[..8]);
-                &[64, 56, 48]
-            }
-        };
+        let Self { length, mut prefix } = Self::source(address);
+        let lengths: &[u8] = if length == 32 { &[32, 24] } else { &[64, 56, 48] };
         // The lengths are whole bytes, and go down.
         lengths.iter().map(move |&length| {
-            prefix[usize::from(length) / 8..].fill(0);
+            if let Some(host) = prefix.get_mut(usize::from(length) / 8..) {
+                host.fill(0);
+            }
             Self { length, prefix }
         })
     }

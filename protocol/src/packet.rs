@@ -239,6 +239,8 @@ pub enum Goodbye {
     NoAnswer,
     /// Something went wrong where this comes from: not what anybody wanted.
     Failed,
+    /// Another call with the same key has taken its place.
+    Replaced,
     /// A reason of later versions, by its number: no less an end.
     Other(u8),
 }
@@ -251,6 +253,7 @@ impl From<u8> for Goodbye {
             2 => Self::Busy,
             3 => Self::NoAnswer,
             4 => Self::Failed,
+            5 => Self::Replaced,
             other => Self::Other(other),
         }
     }
@@ -264,6 +267,7 @@ impl From<Goodbye> for u8 {
             Goodbye::Busy => 2,
             Goodbye::NoAnswer => 3,
             Goodbye::Failed => 4,
+            Goodbye::Replaced => 5,
             Goodbye::Other(code) => code,
         }
     }

@@ -27,8 +27,8 @@ pub(crate) fn run(prefix: Option<&Path>) -> anyhow::Result<()> {
             .join(HOME_PREFIX),
     };
     setup::run(setup::Purpose::Run)?;
-    build()?;
-    lay_out(&prefix, &prefix)?;
+    build(Build::Dist, Features::All)?;
+    lay_out(&prefix, &prefix, Build::Dist)?;
     println!("installed under {}:", prefix.display());
     println!("    {}", PROGRAMS.map(|name| prefix.join("bin").join(name).display().to_string()).join(", "));
     println!("    to have calls ring from the next login on: systemctl --user enable --now parlod");
@@ -39,15 +39,61 @@ pub(crate) fn run(prefix: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the programs as they are installed.
-pub(crate) fn build() -> anyhow::Result<()> {
-    run_command(cargo().args(["build", "--profile", Build::Dist.profile(), "--locked", "-p", "parlod", "-p", "parlo"]))
+/// What the programs can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Features {
+    /// All that there is.
+    All,
+    /// Calls and files: without the NATS client, which brings a third of all crates along.
+    Least,
+}
+
+/// Builds the programs to be installed.
+pub(crate) fn build(build: Build, features: Features) -> anyhow::Result<()> {
+    // Tests build the whole workspace, whose crates ask for other features of what they share: with fewer, all of it would be built again.
+    let what: &[&str] = if build == Build::Dev { &["--workspace", "--bins"] } else { &["-p", "parlod", "-p", "parlo"] };
+    let mut command = cargo();
+    command.args(["build", "--profile", build.profile(), "--locked"]).args(what);
+    if features == Features::Least {
+        command.arg("--no-default-features");
+    }
+    // Of what is given away. Other builds share their crates with those of the tests.
+    if build == Build::Dist && features == Features::All {
+        remap(&mut command, &root());
+    }
+    run_command(&mut command)
+}
+
+/// Keeps the names of this machine's folders out of what a command builds in this tree: the same programs come of it wherever it is built.
+pub(crate) fn remap(command: &mut Command, tree: &Path) {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let mut folders = vec![(tree.to_owned(), "/parlo")];
+    folders.extend(home.map(|home| (home, "/cargo")));
+    let list = |name: &str, between: &str, flag: &str| {
+        let said = std::env::var(name).into_iter().filter(|said| !said.is_empty());
+        let flags = folders.iter().map(|(from, to)| format!("{flag}={}={to}", from.display()));
+        said.chain(flags).collect::<Vec<_>>().join(between)
+    };
+    // Flags that a person has set stay; between those of this variable lies a unit separator.
+    let plain = std::env::var("RUSTFLAGS").unwrap_or_default().split_whitespace().collect::<Vec<_>>().join("\x1f");
+    let ours = list("CARGO_ENCODED_RUSTFLAGS", "\x1f", "--remap-path-prefix");
+    let all = if plain.is_empty() { ours } else { format!("{plain}\x1f{ours}") };
+    command.env("CARGO_ENCODED_RUSTFLAGS", all);
+    for name in ["CFLAGS", "CXXFLAGS"] {
+        command.env(name, list(name, " ", "-ffile-prefix-map"));
+    }
 }
 
 /// Lays everything out under `folder`; what names its own place names it under `prefix`, where the folder is, or will be.
-pub(crate) fn lay_out(folder: &Path, prefix: &Path) -> anyhow::Result<()> {
+pub(crate) fn lay_out(folder: &Path, prefix: &Path, build: Build) -> anyhow::Result<()> {
     for name in PROGRAMS {
-        put(&target_dir()?.join(Build::Dist.folder()).join(name), &folder.join("bin").join(name), 0o755)?;
+        let program = folder.join("bin").join(name);
+        put(&target_dir()?.join(build.folder()).join(name), &program, 0o755)?;
+        if build == Build::Dev {
+            // The profile of what is given away says it of itself.
+            run_command(Command::new("strip").arg(&program))?;
+        }
     }
     put(&setup::library_file(), &folder.join("lib/parlo/libonnxruntime.so"), 0o644)?;
     let bundle = root().join("model/bundles").join(BUNDLE);

@@ -10,12 +10,14 @@ mod python;
 mod score;
 mod setup;
 mod shell;
+mod supply;
 mod test;
 mod timeline;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use shell::Build;
 
 /// Parlo's set-up, demonstration, tests and measurements.
 #[derive(Debug, Parser)]
@@ -42,13 +44,20 @@ enum Command {
         /// What to make; by default everything
         #[arg(value_enum)]
         kinds: Vec<package::Kind>,
+        /// Which build of the programs
+        #[arg(long, value_enum, default_value = "dist")]
+        build: Build,
     },
+    /// Compare the crates with the policy in deny.toml: licences, known faults, sources, versions
+    Deny,
+    /// Build the packages twice, in different folders, and compare their bytes
+    Reproduce(supply::ReproduceOptions),
     /// Run every test of every part
     Test {
-        /// Also install the packages into clean systems, and have these call each other (as root; Debian's debootstrap
-        /// and a network)
-        #[arg(long)]
-        packages: bool,
+        /// Also make packages, install them into clean systems, and have these call each other (as root, and with a
+        /// network the first time); `--packages=dev` with the programs that the other tests have built already
+        #[arg(long, value_enum, value_name = "BUILD", num_args = 0..=1, require_equals = true, default_missing_value = "dist")]
+        packages: Option<Build>,
         /// Install PyTorch (into vendor/training, unless .venv has it) for the tests of training that need it
         #[arg(long)]
         with_training: bool,
@@ -86,7 +95,9 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(setup::Purpose::Test),
         Command::Demo(options) => demo::run(&options),
         Command::Install { prefix } => install::run(prefix.as_deref()),
-        Command::Package { kinds } => package::run(&kinds),
+        Command::Package { kinds, build } => package::run(&kinds, build),
+        Command::Deny => supply::deny(),
+        Command::Reproduce(options) => supply::reproduce(&options),
         Command::Test { with_training, packages } => test::run(with_training, packages),
         Command::Python => python::test(),
         Command::Bench { group, speech, report, write_docs } => {

@@ -6,6 +6,7 @@
 use std::{
     env::{self, consts::ARCH},
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, UNIX_EPOCH},
@@ -16,7 +17,8 @@ use clap::ValueEnum;
 
 use crate::{
     install, python, setup,
-    shell::{self, root, run_quietly, target_dir},
+    shell::{self, Build, root, run_quietly, target_dir},
+    supply::sbom,
 };
 
 /// A kind of package.
@@ -34,22 +36,26 @@ pub(crate) enum Kind {
 /// there is no client library of theirs among these.
 const DEPENDENCIES: [&str; 5] = ["libasound2", "libc6", "libdbus-1-3", "libgcc-s1", "libstdc++6"];
 
-/// Makes packages of these kinds, of all if none is named, in `out/packages`.
-pub(crate) fn run(kinds: &[Kind]) -> anyhow::Result<()> {
+/// Makes packages of these kinds, of all if none is named, in `out/packages`, with the programs of this build.
+pub(crate) fn run(kinds: &[Kind], build: Build) -> anyhow::Result<()> {
     let wanted = |kind| kinds.is_empty() || kinds.contains(&kind);
     let out = folder();
     fs::create_dir_all(&out)?;
     let epoch = epoch();
     setup::run(if wanted(Kind::Wheel) { setup::Purpose::Package } else { setup::Purpose::Run })?;
     if wanted(Kind::Deb) || wanted(Kind::Tarball) {
-        install::build()?;
+        install::build(build, install::Features::All)?;
     }
     let mut made = Vec::new();
+    if wanted(Kind::Deb) || wanted(Kind::Tarball) {
+        remove(&out, "cdx.json")?;
+        made.push(out.join(list_name()));
+    }
     if wanted(Kind::Tarball) {
-        made.push(tarball(&out, epoch)?);
+        made.push(tarball(&out, epoch, build)?);
     }
     if wanted(Kind::Deb) {
-        made.push(deb(&out, epoch)?);
+        made.push(deb(&out, epoch, build)?);
     }
     if wanted(Kind::Wheel) {
         remove(&out, "whl")?;
@@ -69,8 +75,22 @@ fn folder() -> PathBuf {
     root().join("out/packages")
 }
 
+/// Lays everything out that a package has, under `folder`; `prefix` is where it will be. The list of what it is made of is kept in `out` too.
+fn lay_out(folder: &Path, prefix: &Path, build: Build, epoch: u64, out: &Path) -> anyhow::Result<()> {
+    install::lay_out(folder, prefix, build)?;
+    let list = folder.join("share/doc/parlo/sbom.cdx.json");
+    sbom::write(&list, &folder.join("bin"), epoch)?;
+    sbom::validate(&serde_json::from_slice(&fs::read(&list)?)?).context("the list of what the programs are made of")?;
+    fs::copy(&list, out.join(list_name()))?;
+    Ok(())
+}
+
+fn list_name() -> String {
+    format!("parlo-{}.cdx.json", env!("CARGO_PKG_VERSION"))
+}
+
 /// Seconds since 1970 that files in archives get.
-fn epoch() -> u64 {
+pub(crate) fn epoch() -> u64 {
     if let Some(said) = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()) {
         return said;
     }
@@ -80,27 +100,32 @@ fn epoch() -> u64 {
     commit.unwrap_or(315_619_200)
 }
 
-fn tarball(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+fn tarball(out: &Path, epoch: u64, build: Build) -> anyhow::Result<PathBuf> {
     let name = format!("parlo-{}-{ARCH}-linux", env!("CARGO_PKG_VERSION"));
     let staged = target_dir()?.join("package/tarball");
     let _ = fs::remove_dir_all(&staged);
     // Where it will be unpacked is not known; programs are found by PATH.
-    install::lay_out(&staged.join(&name), Path::new("/usr/local"))?;
+    lay_out(&staged.join(&name), Path::new("/usr/local"), build, epoch, out)?;
     remove(out, "tar.gz")?;
     let file = out.join(format!("{name}.tar.gz"));
-    let mut tar = Command::new("tar");
-    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu", "--mode=go-w"]);
-    tar.arg(format!("--mtime=@{epoch}")).arg("--directory").arg(&staged);
-    // Gzip's own header would have a time too.
-    tar.args(["--use-compress-program", "gzip -n -9", "--create", "--file"]).arg(&file).arg(&name);
-    run_quietly("packing the tarball", &mut tar)?;
+    pack_tarball(&staged, &name, epoch, &file)?;
     Ok(file)
 }
 
-fn deb(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
+/// Packs the folder `name` in `staged`: the same bytes of the same files.
+fn pack_tarball(staged: &Path, name: &str, epoch: u64, file: &Path) -> anyhow::Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu", "--mode=u+rw,go+rX,go-w"]);
+    tar.arg(format!("--mtime=@{epoch}")).arg("--directory").arg(staged);
+    // Gzip's own header would have a time too.
+    tar.args(["--use-compress-program", "gzip -n -9", "--create", "--file"]).arg(file).arg(name);
+    run_quietly("packing the tarball", &mut tar)
+}
+
+fn deb(out: &Path, epoch: u64, build: Build) -> anyhow::Result<PathBuf> {
     let staged = target_dir()?.join("package/deb");
     let _ = fs::remove_dir_all(&staged);
-    install::lay_out(&staged.join("usr"), Path::new("/usr"))?;
+    lay_out(&staged.join("usr"), Path::new("/usr"), build, epoch, out)?;
     let documents = staged.join("usr/share/doc/parlo");
     fs::rename(documents.join("LICENSE-MIT"), documents.join("copyright"))?;
     let mut pages = Vec::new();
@@ -114,13 +139,18 @@ fn deb(out: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
     let control = control(architecture, &dependencies(&staged)?, size(&staged)?);
     fs::create_dir_all(staged.join("DEBIAN"))?;
     fs::write(staged.join("DEBIAN/control"), control)?;
-    times(&staged, epoch)?;
     remove(out, "deb")?;
     let file = out.join(format!("parlo_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
+    pack_deb(&staged, epoch, &file)?;
+    Ok(file)
+}
+
+/// Packs a folder with its `DEBIAN/control`: the same bytes of the same files.
+fn pack_deb(staged: &Path, epoch: u64, file: &Path) -> anyhow::Result<()> {
+    even(staged, epoch)?;
     let mut build = Command::new("dpkg-deb");
     build.env("SOURCE_DATE_EPOCH", epoch.to_string()).args(["--root-owner-group", "-Zxz", "-z2", "--build"]);
-    run_quietly("packing the .deb", build.arg(&staged).arg(&file))?;
-    Ok(file)
+    run_quietly("packing the .deb", build.arg(staged).arg(file))
 }
 
 fn control(architecture: &str, depends: &str, kilobytes: u64) -> String {
@@ -166,10 +196,15 @@ fn size(folder: &Path) -> anyhow::Result<u64> {
     Ok(bytes.div_ceil(1024))
 }
 
-/// Gives everything in a folder one time.
-fn times(folder: &Path, epoch: u64) -> anyhow::Result<()> {
+/// Gives everything in a folder one time, and the permissions of one umask.
+fn even(folder: &Path, epoch: u64) -> anyhow::Result<()> {
     let time = UNIX_EPOCH + Duration::from_secs(epoch);
-    every(folder, &mut |path| Ok(fs::File::open(path)?.set_modified(time)?))
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    every(folder, &mut |path| {
+        let runs = fs::symlink_metadata(path)?.permissions().mode() & 0o100 != 0;
+        fs::set_permissions(path, fs::Permissions::from_mode(if runs { 0o755 } else { 0o644 }))?;
+        Ok(fs::File::open(path)?.set_modified(time)?)
+    })
 }
 
 /// Shows each file and folder in `folder`, what a folder holds before itself.
@@ -197,6 +232,49 @@ fn remove(folder: &Path, end: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Files of a package, made in this order in a new folder.
+    fn staged(folder: &Path, order: &[&str]) {
+        for name in order {
+            let file = folder.join("parlo").join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, name).unwrap();
+            // Whoever unpacked or wrote them when.
+            fs::File::open(&file)
+                .unwrap()
+                .set_modified(UNIX_EPOCH + Duration::from_secs(order.len() as u64 * 1000))
+                .unwrap();
+            // And under which umask.
+            let mode = if order[0] == "lib/c" { 0o600 } else { 0o664 };
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::create_dir_all(folder.join("parlo/DEBIAN")).unwrap();
+        fs::write(folder.join("parlo/DEBIAN/control"), control("all", "libc6", 1)).unwrap();
+    }
+
+    #[test]
+    fn archives_are_the_same_bytes_whatever_the_folder_and_the_order() {
+        let scratch = std::env::temp_dir().join(format!("parlo-package-{}", std::process::id()));
+        let made = [("one", &["bin/a", "bin/b", "lib/c"][..]), ("a/longer/name", &["lib/c", "bin/b", "bin/a"])].map(
+            |(name, order)| {
+                let folder = scratch.join(name);
+                staged(&folder, order);
+                let (tar, deb) = (folder.join("parlo.tar.gz"), folder.join("parlo.deb"));
+                pack_tarball(&folder, "parlo", 1_800_000_000, &tar).unwrap();
+                let deb = crate::shell::succeeds("dpkg-deb", &["--version"]).then(|| {
+                    pack_deb(&folder.join("parlo"), 1_800_000_000, &deb).unwrap();
+                    fs::read(&deb).unwrap()
+                });
+                (fs::read(&tar).unwrap(), deb)
+            },
+        );
+        assert!(made[0] == made[1], "of the same files");
+        let other = scratch.join("other");
+        staged(&other, &["bin/a", "bin/b"]);
+        pack_tarball(&other, "parlo", 1_800_000_000, &other.join("parlo.tar.gz")).unwrap();
+        assert!(fs::read(other.join("parlo.tar.gz")).unwrap() != made[0].0, "of others");
+        fs::remove_dir_all(scratch).unwrap();
+    }
 
     #[test]
     fn the_control_file_is_one_paragraph_with_what_dpkg_asks_for() {

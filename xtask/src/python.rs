@@ -47,6 +47,7 @@ pub(crate) fn wheel(folder: &Path, epoch: Option<u64>) -> anyhow::Result<PathBuf
     let mut build = Command::new(PACKAGE.python());
     build.current_dir(root()).args(["-m", "maturin", "build", "--profile", "wheel", "--locked", "--manifest-path"]);
     build.arg(root().join(FOLDER).join("Cargo.toml")).arg("--out").arg(folder);
+    crate::install::remap(&mut build, &root());
     if let Some(epoch) = epoch {
         build.env("SOURCE_DATE_EPOCH", epoch.to_string());
     }

@@ -18,7 +18,7 @@ use crate::shell::{self, root, run_quietly, succeeds};
 pub(crate) enum Purpose {
     /// To build and run Parlo.
     Run,
-    /// To build the Python package too.
+    /// To make packages too: the Python package, and Debian's.
     Package,
     /// To test it: a sound server without a sound card, a browser, and a Python environment.
     Test,
@@ -38,7 +38,7 @@ const fn need(package: &'static str, look: &'static [&'static str], purpose: Pur
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 17] = [
     need("pkg-config", &["pkg-config", "--version"], Purpose::Run),
     need("libasound2-dev", &["pkg-config", "--exists", "alsa"], Purpose::Run),
     // Real-time priority is asked for over it.
@@ -50,6 +50,7 @@ const NEEDS: [Need; 15] = [
     need("python3", &["python3", "--version"], Purpose::Run),
     need("python3-pip", &["python3", "-m", "pip", "--version"], Purpose::Run),
     need("python3-venv", &["python3", "-c", "import venv, ensurepip"], Purpose::Package),
+    need("dpkg-dev", &["dpkg-shlibdeps", "--version"], Purpose::Package),
     need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
     need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
     need("curl", &["curl", "--version"], Purpose::Test),
@@ -57,6 +58,8 @@ const NEEDS: [Need; 15] = [
     need("nats-server", &["sh", "-c", "PATH=$PATH:/usr/sbin nats-server --version"], Purpose::Test),
     // The tests of the page.
     need("chromium", &["chromium", "--version"], Purpose::Test),
+    // Where packages are installed by the tests.
+    need("debootstrap", &["sh", "-c", "PATH=$PATH:/usr/sbin debootstrap --version"], Purpose::Test),
     // One of training's packages comes as source.
     need("python3-dev", &["python3", "-c", PYTHON_HEADERS], Purpose::TestTraining),
 ];
@@ -117,11 +120,8 @@ pub(crate) fn torch() -> Option<PathBuf> {
     own_torch().or_else(|| TRAINING.is_ready().then(|| TRAINING.python()))
 }
 
-/// The library: SHA-256 of the file itself, by processor.
-const LIBRARY_HASHES: [(&str, &str); 2] = [
-    ("x86_64", "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3"),
-    ("aarch64", "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467"),
-];
+/// The library: a line for each processor, with SHA-256 of the file itself. The programs check it too.
+const LIBRARY_HASHES: &str = include_str!("../../model/src/onnxruntime.sha256");
 const LIBRARY_IN_WHEEL: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
 
 pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
@@ -186,11 +186,12 @@ pub(crate) fn library_file() -> PathBuf {
 }
 
 fn library() -> anyhow::Result<()> {
-    let Some((_, wanted)) = LIBRARY_HASHES.iter().find(|(processor, _)| *processor == ARCH) else {
+    let mut hashes = LIBRARY_HASHES.lines().filter_map(|line| line.split_once(' '));
+    let Some((_, wanted)) = hashes.find(|(processor, _)| *processor == ARCH) else {
         bail!("there is no ONNX Runtime wheel for {ARCH}; put the library at {}", vendored().display());
     };
     let library = library_file();
-    if hash(&library).is_some_and(|found| found == *wanted) {
+    if hash(&library).is_some_and(|found| found == wanted) {
         return Ok(());
     }
     fs::create_dir_all(vendored())?;
@@ -219,7 +220,7 @@ fn library() -> anyhow::Result<()> {
     run_quietly("unpacking it", &mut unpack)?;
     let unpacked = scratch.join(LIBRARY_IN_WHEEL);
     let found = hash(&unpacked).with_context(|| format!("the wheel has no {LIBRARY_IN_WHEEL}"))?;
-    if found != *wanted {
+    if found != wanted {
         bail!("the library in the wheel has SHA-256 {found}, not {wanted}; it is not used");
     }
     for notice in ["LICENSE", "ThirdPartyNotices.txt"] {
@@ -309,8 +310,8 @@ mod tests {
         let requirements = include_str!("../onnxruntime.txt");
         let version = LIBRARY_IN_WHEEL.rsplit_once(".so.").map(|(_, version)| version);
         assert!(version.is_some_and(|version| requirements.contains(&format!("onnxruntime=={version} "))));
-        assert_eq!(requirements.matches("--hash=sha256:").count(), LIBRARY_HASHES.len());
-        assert!(LIBRARY_HASHES.iter().all(|(_, hash)| hash.len() == 64));
+        assert_eq!(requirements.matches("--hash=sha256:").count(), LIBRARY_HASHES.lines().count());
+        assert!(LIBRARY_HASHES.lines().all(|line| line.split_once(' ').is_some_and(|(_, hash)| hash.len() == 64)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The repository's root.
@@ -26,12 +27,15 @@ pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
 }
 
 /// How programs are built.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Build {
     /// To be measured: all optimisation, over all crates together.
+    #[value(skip)]
     Release,
-    /// To be used: installed, packaged, shown. Nearly as fast, and built in a third of the time.
+    /// To be used: nearly as fast, and built in a third of the time
     Dist,
+    /// To be tested: what `cargo test` has built already; slower, and larger
+    Dev,
 }
 
 impl Build {
@@ -40,12 +44,16 @@ impl Build {
         match self {
             Self::Release => "release",
             Self::Dist => "dist",
+            Self::Dev => "dev",
         }
     }
 
     /// Where in the target directory its programs are.
     pub(crate) fn folder(self) -> &'static str {
-        self.profile()
+        match self {
+            Self::Dev => "debug",
+            other => other.profile(),
+        }
     }
 }
 

@@ -10,10 +10,10 @@ use anyhow::bail;
 
 use crate::{
     setup,
-    shell::{self, cargo, root},
+    shell::{self, Build, cargo, root},
 };
 
-pub(crate) fn run(with_training: bool, packages: bool) -> anyhow::Result<()> {
+pub(crate) fn run(with_training: bool, packages: Option<Build>) -> anyhow::Result<()> {
     setup::run(setup::Purpose::Test)?;
     let (training, training_python) = training_environment(with_training)?;
     let mut suites: Vec<(&str, Command)> = Vec::new();
@@ -40,6 +40,9 @@ pub(crate) fn run(with_training: bool, packages: bool) -> anyhow::Result<()> {
         }
         suites.push((if native { "coded bytes, for this processor" } else { "coded bytes, in release" }, command));
     }
+    let mut deny = Command::new(std::env::current_exe()?);
+    deny.arg("deny");
+    suites.push(("what crates are used", deny));
     // It compares its files with those of the programs.
     let mut package = Command::new(std::env::current_exe()?);
     package.arg("python");
@@ -47,11 +50,14 @@ pub(crate) fn run(with_training: bool, packages: bool) -> anyhow::Result<()> {
     suites.push(("conformance", pytest(&setup::TESTS.python(), "conformance")));
     suites.push((training, pytest(&training_python, "model/training")));
 
-    if packages {
-        let mut make = Command::new(std::env::current_exe()?);
-        make.arg("package");
+    if let Some(build) = packages {
+        let xtask = std::env::current_exe()?;
+        let mut make = Command::new(&xtask);
+        make.args(["package", "--build", build.profile()]);
         suites.push(("packages", make));
-        suites.push(("packages in clean systems", pytest(&setup::TESTS.python(), "packaging/tests")));
+        let mut install = pytest(&setup::TESTS.python(), "packaging/tests");
+        install.arg("-rs").env("PARLO_PACKAGE", &xtask).env("PARLO_PACKAGE_BUILD", build.profile());
+        suites.push(("packages in clean systems", install));
     }
 
     let mut results: Vec<(&str, Duration, bool)> = Vec::new();

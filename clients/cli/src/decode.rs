@@ -3,16 +3,16 @@
 use std::{io::Read, ops::ControlFlow, path::Path};
 
 use anyhow::{Context, bail};
-use parlo_archive::{Archive, ArchiveError, Coder, State, TimedFrame};
+use parlo_archive::{Archive, ArchiveError, Coder, Side, Sound, State, TimedFrame};
 use parlo_audio_io::AudioWriter;
 use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
 use parlo_protocol::file::{Block, FileError, Header, Item, Reader};
 use parlo_tokens::TokenFrame;
-use parlod::recordings::{self, Side};
 
 use crate::{
     codec,
-    place::{Anywhere, Claim, Place},
+    confine::{self, Needs},
+    place::{Anywhere, Claim, Place, spooled},
     tokens::Stretch,
 };
 
@@ -29,6 +29,25 @@ struct Task<'a> {
 }
 
 pub(crate) fn run(
+    input: &Place,
+    output: &Place,
+    bundle: Option<&Path>,
+    keep_going: bool,
+    stretch: Stretch,
+    force: bool,
+) -> anyhow::Result<()> {
+    confine::enter(&Needs {
+        inputs: vec![input],
+        output: confine::Output::File(output),
+        bundle,
+        runs_model: true,
+        ..Needs::default()
+    });
+    decode(input, output, bundle, keep_going, stretch, force)
+}
+
+/// The same, in a sandbox already.
+pub(crate) fn decode(
     input: &Place,
     output: &Place,
     bundle: Option<&Path>,
@@ -112,18 +131,19 @@ impl Task<'_> {
     }
 
     /// Decodes a file of several streams, all of them mixed. Of standard input `read` was read already.
-    fn recording(&self, mut rest: Box<dyn Read>, mut read: Vec<u8>) -> anyhow::Result<()> {
+    fn recording(&self, rest: Box<dyn Read>, read: Vec<u8>) -> anyhow::Result<()> {
         let source: Box<dyn Anywhere> = if self.input.is_standard() {
-            rest.read_to_end(&mut read).context("cannot read standard input")?;
-            Box::new(std::io::Cursor::new(read))
+            Box::new(spooled(&mut std::io::Cursor::new(read).chain(rest)).context("cannot read standard input")?)
         } else {
             self.input.read_anywhere()?
         };
-        let mut archive = Archive::open(source).map_err(|error| self.fault(&error))?;
+        let archive = Archive::open(source).map_err(|error| self.fault(&error))?;
         self.check(&archive)?;
         let (runtime, bundle) = self.model(&archive)?;
-        let sound = self.sound(&mut archive, &runtime, &bundle)?;
-        self.write(&sound, bundle.manifest().audio.sample_rate)
+        let sound = Sound::open(archive, Side::Both, self.keep_going, &runtime, &bundle);
+        let mut sound = sound.map_err(|error| self.fault(&error))?;
+        let all = sound.samples();
+        self.write(&mut sound, all)
     }
 
     /// Decodes a part of a file.
@@ -131,35 +151,56 @@ impl Task<'_> {
         let mut archive = Archive::open(self.input.read_anywhere()?).map_err(|error| self.fault(&error))?;
         self.check(&archive)?;
         let (runtime, bundle) = self.model(&archive)?;
-        let audio = &bundle.manifest().audio;
-        let coding = archive.header().tokens.coding;
-        let samples_at = |ms: u64| ms.saturating_mul(audio.sample_rate.into()) / 1000;
+        let rate = bundle.manifest().audio.sample_rate;
+        let samples_at = |ms: u64| ms.saturating_mul(rate.into()) / 1000;
         let to = stretch.to_ms.min(archive.duration_ms());
         let from = stretch.from_ms.min(to);
+        let end = samples_at(to).min(archive.samples().unwrap_or(u64::MAX));
+        if bundle.whole().is_some() {
+            return self.stretch_at_once(&mut archive, &runtime, &bundle, from, to);
+        }
+        // What is damaged elsewhere is not asked for.
+        let sound = Sound::open(archive, Side::Both, true, &runtime, &bundle);
+        let mut sound = sound.map_err(|error| self.fault(&error))?;
+        if let Some(damage) = sound.damage().filter(|_| end > sound.samples()) {
+            if !self.keep_going {
+                bail!("{}: {damage}; --keep-going saves that", self.name);
+            }
+            eprintln!("parlo: {}: {damage}", self.name);
+        }
+        sound.seek(samples_at(from));
+        self.write(&mut sound, end.saturating_sub(samples_at(from)))
+    }
+
+    /// The same with a model that takes nothing less than a recording.
+    fn stretch_at_once<S: Anywhere>(
+        &self,
+        archive: &mut Archive<S>,
+        runtime: &Runtime,
+        bundle: &Bundle,
+        from: u64,
+        to: u64,
+    ) -> anyhow::Result<()> {
+        let audio = &bundle.manifest().audio;
+        let samples_at = |ms: u64| ms.saturating_mul(audio.sample_rate.into()) / 1000;
         // Frames lie on a grid, from which the stretch's beginning may be off.
         let begin = from.saturating_sub(WARM_MS);
         let mut part = Vec::new();
-        let mut coder = parlo_archive::coder(&bundle, coding)?;
-        let delay = audio.delay_samples;
-        parlo_archive::cut(&mut archive, Some(&mut coder), begin, to, delay, &mut part)
+        let mut coder = parlo_archive::coder(bundle, archive.header().tokens.coding)?;
+        parlo_archive::cut(archive, Some(&mut coder), begin, to, audio.delay_samples, &mut part)
             .map_err(|error| self.fault(&error))?;
         let mut part = Archive::open(std::io::Cursor::new(part))?;
-        let sound = if part.is_whole() {
-            // The cut begins with the first frame that begins in it.
-            let frame = audio.frame_samples as u64;
-            let first = (begin as f64 / archive.frame_ms()).ceil() as u64 * frame;
-            let frames = read_all(&mut part, &mut coder)?;
-            let sound = decode_recording(&runtime, &bundle, &frames)?;
-            let most = archive.samples().unwrap_or(u64::MAX).min(samples_at(to));
-            let place = |at: u64| usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
-            let end = place(most).min(sound.len());
-            sound[place(samples_at(from)).min(end)..end].to_vec()
-        } else {
-            let sound = self.sound(&mut part, &runtime, &bundle)?;
-            let end = usize::try_from(samples_at(to - begin))?.min(sound.len());
-            sound[usize::try_from(samples_at(from - begin))?.min(end)..end].to_vec()
-        };
-        self.write(&sound, audio.sample_rate)
+        // The cut begins with the first frame that begins in it.
+        let frame = audio.frame_samples as u64;
+        let first = (begin as f64 / archive.frame_ms()).ceil() as u64 * frame;
+        let frames = read_all(&mut part, &mut coder)?;
+        let sound = decode_recording(runtime, bundle, &frames)?;
+        let most = archive.samples().unwrap_or(u64::MAX).min(samples_at(to));
+        let place = |at: u64| usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
+        let end = place(most).min(sound.len());
+        let mut out = self.output.sound(audio.sample_rate)?;
+        out.write(&sound[place(samples_at(from)).min(end)..end])?;
+        Ok(out.finish()?)
     }
 
     fn model<S: Anywhere>(&self, archive: &Archive<S>) -> anyhow::Result<(Runtime, Bundle)> {
@@ -182,19 +223,23 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn sound<S: Anywhere>(
-        &self,
-        archive: &mut Archive<S>,
-        runtime: &Runtime,
-        bundle: &Bundle,
-    ) -> anyhow::Result<Vec<f32>> {
-        let sound = recordings::sound(&self.name, archive, Side::Both, self.keep_going, runtime, bundle)?;
-        Ok(sound.into_iter().map(|sample| f32::from(sample) / 32_768.0).collect())
-    }
-
-    fn write(&self, sound: &[f32], rate: u32) -> anyhow::Result<()> {
-        let mut out = self.output.sound(rate)?;
-        out.write(sound)?;
+    /// Writes so many of the next samples, piece by piece.
+    fn write<S: Anywhere>(&self, sound: &mut Sound<S>, mut left: u64) -> anyhow::Result<()> {
+        let mut out = self.output.sound(sound.rate())?;
+        let (bar, mut floats) = (codec::progress("decoding", None), Vec::new());
+        while left > 0 {
+            let piece = sound.read().map_err(|error| self.fault(&error))?;
+            let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            if piece.is_empty() {
+                break;
+            }
+            left -= piece.len() as u64;
+            floats.clear();
+            floats.extend(piece.iter().map(|&sample| f32::from(sample) / 32_768.0));
+            out.write(&floats)?;
+            bar.set_position(out.frames() / u64::from(out.format().rate.max(1)));
+        }
+        bar.finish_and_clear();
         Ok(out.finish()?)
     }
 
@@ -291,7 +336,11 @@ impl Player {
 
     /// Plays the frames that were unpacked last.
     fn play(&mut self) -> anyhow::Result<()> {
-        let Voice::Streaming(decoder) = &mut self.voice else { return Ok(()) };
+        let decoder = match &mut self.voice {
+            Voice::Streaming(decoder) => decoder,
+            // All of it is kept until its end.
+            Voice::Whole(_, bundle) => return Ok(bundle.takes(self.tokens.len())?),
+        };
         decoder.push_many(&self.tokens, &mut self.held)?;
         let skipped = self.skip.min(self.held.len());
         self.skip -= skipped;

@@ -62,12 +62,14 @@ pub(crate) fn run(options: &DoctorOptions) -> anyhow::Result<()> {
     let backend = options.backend.unwrap_or_else(|| config.audio.backend());
     let runtime = Runtime::load(named(&config.model.library));
     let opened = parlo_model::locate_bundle(named(&config.model.bundle)).and_then(|folder| Bundle::open(&folder));
-    let looks: [(&str, Finding); 12] = [
+    let looks: [(&str, Finding); 14] = [
         ("settings", settings(&resolved)),
         ("library", library(&runtime)),
         ("bundle", whole(&opened)),
         ("codec", codec(&runtime, &opened)),
         ("key", key()),
+        ("sandbox", sandbox()),
+        ("memory", memory()),
         ("port", port(&config)),
         ("sound server", sound_server(backend, &config)),
         ("microphone", device(backend, &config.audio.source, Direction::Input)),
@@ -273,6 +275,34 @@ fn key() -> Finding {
         Some(identity) => format!("{} in {}", identity.public().fingerprint(), folder.display()),
         None => format!("none yet; the first call, or `parlo id`, makes one in {}", folder.display()),
     })
+}
+
+/// Whether files are decoded where nothing but what is needed can be reached.
+fn sandbox() -> Finding {
+    let support = parlo_sandbox::Sandbox::support();
+    if support.is_whole() {
+        return Ok(format!("files are decoded where nothing else can be reached: {support}"));
+    }
+    Err(Fault {
+        what: format!("what decodes files can reach what you can: {support}"),
+        mend: "take a kernel of Linux 6.2 or later with Landlock (`lsm=landlock,...` in its command line) and seccomp",
+        fatal: false,
+    })
+}
+
+/// Whether the key can be kept from being swapped out.
+fn memory() -> Finding {
+    match parlo_sandbox::lockable_bytes() {
+        Some(limit) if limit < 4096 => Err(Fault {
+            what: format!("the key may be swapped out: {limit} bytes of memory may be locked"),
+            mend: "raise `ulimit -l`, or LimitMEMLOCK= of the service, to 64 KiB",
+            fatal: false,
+        }),
+        Some(limit) => {
+            Ok(format!("the key is kept from being swapped out or dumped ({} KiB may be locked)", limit >> 10))
+        }
+        None => Ok("the key is kept from being swapped out or dumped".into()),
+    }
 }
 
 /// Runs a hundred frames of silence through the codec and looks at the time it takes.

@@ -1,15 +1,20 @@
 //! `parlo encode`: sound to tokens, whole files or while it comes in.
 
-use std::{io::Write, num::NonZero, path::PathBuf, thread};
+use std::{fs, io::Write, num::NonZero, path::PathBuf, thread};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use parlo_archive::Options;
 use parlo_audio_io::{Channel, Faults, MonoReader, output::Kind};
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Encoder, EncoderConfig, ModelError, Runtime, WholeEncoder};
 use parlo_tokens::TokenFrame;
 
-use crate::{Incomplete, codec, corpus, place::Place};
+use crate::{
+    Incomplete, codec,
+    confine::{self, Needs},
+    corpus,
+    place::Place,
+};
 
 /// Frames in a block on its way through a pipe: 240 ms, so that the other end can play while this one runs.
 const PIPE_BLOCK_FRAMES: usize = 12;
@@ -139,6 +144,14 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
             };
             // Before the model: a mistyped name should not wait for it.
             let found = corpus::find(sounds)?;
+            fs::create_dir_all(tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
+            confine::enter(&Needs {
+                inputs: vec![input],
+                output: confine::Output::Folder(tokens),
+                bundle: bundle.as_deref(),
+                runs_model: true,
+                threads: jobs,
+            });
             let (runtime, model) = load()?;
             let (options, depth) = (options(&model), model.depth());
             // That one has shown that what is asked for is possible; each thread has its own.
@@ -149,6 +162,13 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
             return corpus::run(found, request, &options, &bundle, &again);
         }
     };
+    confine::enter(&Needs {
+        inputs: vec![input],
+        output: confine::Output::File(output),
+        bundle: bundle.as_deref(),
+        runs_model: true,
+        ..Needs::default()
+    });
     // Both names first: a mistyped one should not wait for the model.
     let mut reader = input.read_audio(asked.channel)?;
     let claim = output.claim(Kind::Tokens, &[input], asked.force)?;

@@ -6,6 +6,7 @@ mod out;
 mod address;
 mod call;
 mod codec;
+mod confine;
 mod contacts;
 mod control;
 mod corpus;
@@ -20,6 +21,7 @@ mod narrator;
 mod place;
 mod reach;
 mod relay;
+mod scratch;
 mod screen;
 mod standalone;
 mod stop;
@@ -135,10 +137,9 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it writes files that are nothing before they are whole.
+    /// Whether it writes files that are nothing before they are whole, and does so outside of the sandbox, which sees to it itself.
     fn writes(&self) -> bool {
-        matches!(self, Self::Encode(_) | Self::Decode { .. } | Self::Tokens(_) | Self::Import(_))
-            || matches!(self, Self::Control(verb) if verb.writes())
+        matches!(self, Self::Import(_)) || matches!(self, Self::Control(verb) if verb.writes())
     }
 }
 
@@ -205,6 +206,12 @@ fn main() -> ExitCode {
     if arguments.command.writes() {
         stop::watch();
     }
+    // What is needed of the system before anything of others is read.
+    #[cfg(unix)]
+    parlo_guard::know_users();
+    if matches!(arguments.command, Command::Decode { .. } | Command::Tokens(_)) {
+        scratch::prepare(scratch::MOST);
+    }
     let result = match arguments.command {
         Command::Encode(options) => encode::run(&options),
         Command::Decode { input, output, bundle, keep_going, stretch, force } => {
@@ -226,6 +233,8 @@ fn main() -> ExitCode {
         }
         Command::Impair(options) => impair::run(&options),
     };
+    // Begun for an output that it did not come to.
+    parlo_audio_io::remove_temporary();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // What it was about was told where it was found.

@@ -14,6 +14,8 @@ use parlo_audio_io::{
     output::{self, Kind, Replace},
 };
 
+use crate::scratch::Scratch;
+
 /// What can be read and sought.
 pub(crate) trait Anywhere: Read + Seek {}
 
@@ -78,15 +80,11 @@ impl Place {
         })
     }
 
-    /// All bytes from here, to be read in any order: a file as it is, standard input into memory.
+    /// All bytes from here, to be read in any order: a file as it is, standard input out of a file without a name.
     pub(crate) fn read_anywhere(&self) -> anyhow::Result<Box<dyn Anywhere>> {
         let mut bytes = self.read_bytes()?;
         Ok(match self {
-            Self::Standard => {
-                let mut all = Vec::new();
-                bytes.read_to_end(&mut all).context("cannot read standard input")?;
-                Box::new(io::Cursor::new(all))
-            }
+            Self::Standard => Box::new(spooled(&mut bytes).context("cannot read standard input")?),
             Self::File(path) => Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?),
         })
     }
@@ -133,6 +131,14 @@ impl Place {
             Self::File(path) => path,
         }
     }
+}
+
+/// All bytes of a stream, in a file that has no name and is gone with the program: nobody knows how many they are.
+pub(crate) fn spooled(bytes: &mut impl Read) -> io::Result<Scratch> {
+    let mut file = Scratch::new()?;
+    io::copy(bytes, &mut file)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// A place that may be written to.

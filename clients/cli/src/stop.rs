@@ -79,6 +79,39 @@ pub(crate) fn watch() {
 #[cfg(not(unix))]
 pub(crate) fn watch() {}
 
+/// Holds requests to end back until it is dropped.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Held(libc::sigset_t);
+
+/// Holds requests to end back, in this thread and those that it starts meanwhile.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "the C library's signals")]
+pub(crate) fn hold() -> Held {
+    // SAFETY: sets of signals are plain numbers, for which zeros are a value; the calls read and write these two, which outlive them.
+    unsafe {
+        let (mut requests, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigemptyset(&raw mut requests);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&raw mut requests, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const requests, &raw mut before);
+        Held(before)
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Held {
+    #[allow(unsafe_code, reason = "the C library's signals")]
+    fn drop(&mut self) {
+        // SAFETY: it reads the set that `hold` was given; nobody wants the one that it replaces.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn hold() {}
+
 /// Takes the first request for itself, from now on: [`is_asked`] tells of it.
 pub(crate) fn be_patient() {
     PATIENT.store(true, Ordering::Release);

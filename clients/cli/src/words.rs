@@ -9,10 +9,7 @@ pub(crate) fn can_draw(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Text from elsewhere, fit for a terminal: no control characters, which could move its cursor or worse.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
+pub(crate) use parlo_guard::plain;
 
 /// Seconds as people read them: `01:23`, `1:02:03`.
 pub(crate) fn clock(seconds: f64) -> String {

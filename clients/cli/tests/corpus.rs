@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod support;
+
 fn parlo() -> Command {
     Command::new(env!("CARGO_BIN_EXE_parlo"))
 }
@@ -124,15 +126,7 @@ fn every_sound_has_its_tokens_whatever_it_is_called_and_whenever_it_was_made() {
     fs::create_dir(&sounds).unwrap();
     let short = home.path().join("short.wav");
     let sound = |path: &Path, frames: u32| {
-        let spec = hound::WavSpec {
-            channels: 1,
-            sample_rate: 16_000,
-            bits_per_sample: 16,
-            sample_format: hound::SampleFormat::Int,
-        };
-        let mut writer = hound::WavWriter::create(path, spec).unwrap();
-        (0..frames).for_each(|n| writer.write_sample((n * 321 % 4_000) as i16).unwrap());
-        writer.finalize().unwrap();
+        support::wav(path, 1, (0..frames).map(|n| (n * 321 % 4_000) as i16));
     };
     sound(&short, 4_000);
     for name in ["a.wav", "a.wav.wav", "a.flac"] {

@@ -8,7 +8,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use support::wav;
 use tempfile::TempDir;
+
+mod support;
 
 struct Folder(TempDir);
 
@@ -49,15 +52,7 @@ impl Folder {
 }
 
 fn sound(path: &Path, frames: usize) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 16_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec).unwrap();
-    (0..frames).for_each(|n| writer.write_sample(((n * n / 7) % 8_000) as i16).unwrap());
-    writer.finalize().unwrap();
+    wav(path, 1, (0..frames).map(|n| ((n * n / 7) % 8_000) as i16));
 }
 
 /// Every verb with an output, without the output.
@@ -152,18 +147,9 @@ fn sound_is_what_its_name_says() {
 fn a_channel_is_chosen_by_content_or_by_name() {
     let folder = Folder::new();
     let level = |channel: &[&str], columns: [f32; 2]| {
-        let spec = hound::WavSpec {
-            channels: 2,
-            sample_rate: 16_000,
-            bits_per_sample: 16,
-            sample_format: hound::SampleFormat::Int,
-        };
-        let mut writer = hound::WavWriter::create(folder.path("two.wav"), spec).unwrap();
-        for n in 0..16_000 {
-            let pulse = if n % 100 < 4 { 20_000.0 } else { -800.0 };
-            columns.iter().for_each(|&gain| writer.write_sample((pulse * gain) as i16).unwrap());
-        }
-        writer.finalize().unwrap();
+        let pulses = (0..16_000).map(|n| if n % 100 < 4 { 20_000.0 } else { -800.0 });
+        let samples = pulses.flat_map(|pulse| columns.map(|gain| (pulse * gain) as i16));
+        wav(&folder.path("two.wav"), 2, samples);
         let done = folder.run(&[&["encode", "--force", "two.wav", "two.ptk"], channel].concat());
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         assert!(folder.run(&["decode", "--force", "two.ptk", "back.wav"]).status.success());

@@ -228,6 +228,10 @@ impl Codec {
         &self.bundle
     }
 
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     fn audio(&self) -> &Audio {
         &self.bundle.manifest().audio
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
-use parlo_archive::{ArchiveError, Coder, Options, State, TimedFrame, Writer};
+use parlo_archive::{ArchiveError, Coder, Options, Side, State, TimedFrame, Writer};
 use parlo_audio_io::{
     AtomicFile,
     output::{self, Kind, OutputError, Replace},
@@ -155,6 +155,67 @@ impl Archive {
             }
         };
         parlo_archive::coder(bundle, tokens.coding).map_err(|error| of_archive(&self.path, error))
+    }
+}
+
+/// A file's sound, a piece at a time.
+#[pyclass(frozen, module = "parlo._native")]
+pub(crate) struct Sound {
+    path: PathBuf,
+    /// With how many samples are still wanted.
+    open: Mutex<(parlo_archive::Sound<File>, u64)>,
+}
+
+#[pymethods]
+impl Sound {
+    /// That of a side ("said", "heard", "both") of the file from `from_ms` to `to_ms`, on its clock.
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf, codec: Py<Codec>, side: &str, from_ms: u64, to_ms: u64) -> PyResult<Self> {
+        let side = match side {
+            "said" => Side::Said,
+            "heard" => Side::Heard,
+            "both" => Side::Both,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "side is {other:?}; \"said\", \"heard\" and \"both\" are possible"
+                )));
+            }
+        };
+        py.detach(|| {
+            let codec = codec.get();
+            let file = File::open(&path).map_err(|error| of_io(&path, &error))?;
+            let archive = parlo_archive::Archive::open(file).map_err(|error| of_archive(&path, error))?;
+            let most = archive.samples().unwrap_or(u64::MAX);
+            let sound = parlo_archive::Sound::open(archive, side, false, codec.runtime(), codec.bundle());
+            let mut sound = sound.map_err(|error| of_archive(&path, error))?;
+            let samples_at = |ms: u64| ms.saturating_mul(sound.rate().into()) / 1000;
+            let end = samples_at(to_ms).min(sound.samples()).min(most);
+            let from = samples_at(from_ms).min(end);
+            sound.seek(from);
+            Ok(Self { path, open: Mutex::new((sound, end - from)) })
+        })
+    }
+
+    /// Samples that are still to come.
+    #[getter]
+    fn left(&self, py: Python<'_>) -> u64 {
+        py.detach(|| held(&self.open).1)
+    }
+
+    /// The next samples; `None` at the end.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
+        let piece = py.detach(|| {
+            let mut open = held(&self.open);
+            let (sound, left) = &mut *open;
+            if *left == 0 {
+                return Ok(Vec::new());
+            }
+            let piece = sound.read().map_err(|error| of_archive(&self.path, error))?;
+            let piece = &piece[..piece.len().min(usize::try_from(*left).unwrap_or(usize::MAX))];
+            *left = if piece.is_empty() { 0 } else { *left - piece.len() as u64 };
+            Ok::<_, PyErr>(piece.iter().map(|&sample| f32::from(sample) / 32_768.0).collect())
+        })?;
+        Ok(if piece.is_empty() { None } else { Some(piece.into_pyarray(py)) })
     }
 }
 

@@ -27,6 +27,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<streams::Encoder>()?;
     module.add_class::<streams::Decoder>()?;
     module.add_class::<files::Archive>()?;
+    module.add_class::<files::Sound>()?;
     module.add_function(wrap_pyfunction!(sound::read_audio, module)?)?;
     module.add_function(wrap_pyfunction!(files::write, module)?)
 }

@@ -250,3 +250,41 @@ def test_a_file_is_read_with_any_bundle_for_its_tokens(codec, codes, tmp_path):
     # The name of the bundle is in the file, and nothing else of it.
     ours, theirs = (items.Item.of("a", codes, each) for each in (first, newer))
     assert ours.model == theirs.model and items.check_model(theirs, first, "here") is theirs
+
+
+def test_sound_comes_in_pieces_that_are_the_same_from_anywhere(codec, codes, path, recording):
+    file = parlo.open(path)
+    whole = np.concatenate(list(file.sound(codec)))
+    assert whole.dtype == np.float32 and whole.shape == (32000,)
+    # Frame by frame or many together, and in 16 bits: the same sound.
+    assert np.abs(whole - codec.decode(codes, length=32000)[:32000]).max() < 2e-3
+    assert (np.concatenate(list(file.sound(codec, 0.5, 1.25))) == whole[8000:20000]).all()
+    assert (np.concatenate(list(file.sound(codec, -0.5))) == whole[24000:]).all()
+    assert list(file.sound(codec, 5.0)) == []
+    call = parlo.open(recording)
+    sides = {side: np.concatenate(list(call.sound(codec, side=side))) for side in ("said", "heard", "both")}
+    assert len(sides["heard"]) == len(sides["both"]) == round(call.duration * 16000)
+    assert not sides["heard"][: int(0.095 * 16000)].any() and np.abs(sides["said"][:8000]).max() > 0.01
+    with pytest.raises(ValueError, match="said"):
+        call.sound(codec, side="left")
+
+
+def test_a_day_of_sound_is_never_held(codec, tmp_path):
+    """A file of a day, and one that only says that it is long: the process grows by no more than a piece."""
+    import resource
+
+    tokens = ptk.TokenFile(bytes.fromhex(codec.tokens_id), 16000, 320, 6, codec.name)
+    noise = bytes([60] + [127] * 8)
+    blocks = [(0, at, [ptk.Run("silent", 500, noise=noise)]) for at in range(0, 86_400_000, 10_000)]
+    day = tmp_path / "day.ptk"
+    day.write_bytes(ptk.StreamsFile(tokens, 0, {0: "said"}, {}, blocks).to_bytes())
+    file = parlo.open(day)
+    list(file.sound(codec, 0, 60))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert sum(len(piece) for piece in file.sound(codec, 0, 7200)) == 7200 * 16_000
+    assert sum(len(piece) for piece in file.sound(codec, -60)) == 60 * 16_000 - codec.delay_samples
+    bomb = tmp_path / "bomb.ptk"
+    bomb.write_bytes(ptk.StreamsFile(tokens, 0, {0: "said"}, {}, [(0, 134_000_000, [ptk.Run("waiting", 1)])]).to_bytes())
+    with pytest.raises(parlo.FileError, match="nothing from 0.0 s to 134000.0 s"):
+        parlo.open(bomb).sound(codec)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024

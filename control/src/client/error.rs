@@ -19,6 +19,20 @@ pub enum ClientError {
         /// What the system said.
         error: io::Error,
     },
+    /// The socket's folder, or one above it, is not this user's alone.
+    #[error("the daemon's socket is not used: {0}")]
+    Owner(#[from] parlo_guard::OwnerError),
+    /// Somebody else listens at the socket.
+    #[error(
+        "whoever listens at {} is another user (number {user}), not your daemon, and is asked nothing; run this as that user, or set \
+         XDG_RUNTIME_DIR to a folder of yours", .socket.display()
+    )]
+    Stranger {
+        /// The socket.
+        socket: PathBuf,
+        /// Whose program it is.
+        user: u32,
+    },
     /// The daemon did not do it.
     #[error("{text}")]
     Refused {

@@ -1,6 +1,11 @@
 //! Requests and their answers: HTTP/1.1 (RFC 9112) over the Unix socket.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -27,13 +32,27 @@ impl Client {
     /// A connection to the daemon.
     pub(super) async fn open(&self) -> Result<UnixStream, ClientError> {
         let socket = self.socket.clone();
-        patiently(async {
+        // Whoever made the folder first could be anybody, and would be told whom this user calls.
+        match parlo_guard::check_owner(&folder_of(&self.socket), parlo_guard::Keep::Unchanged) {
+            Err(error) if error.is_not_found() => return Err(ClientError::NoDaemon { socket }),
+            checked => checked?,
+        }
+        let stream = patiently(async {
             UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon { socket },
-                _ => ClientError::Unreachable { socket, error },
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ClientError::NoDaemon { socket: socket.clone() }
+                }
+                _ => ClientError::Unreachable { socket: socket.clone(), error },
             })
         })
-        .await
+        .await?;
+        // And whoever listens there, by what the system says (SO_PEERCRED, unix(7)).
+        let peer = stream.peer_cred().map_err(|error| ClientError::Unreachable { socket: socket.clone(), error })?;
+        match peer.uid() {
+            0 => Ok(stream),
+            user if user == crate::place::user() => Ok(stream),
+            user => Err(ClientError::Stranger { socket, user }),
+        }
     }
 
     /// Asks for something that is answered with JSON.
@@ -95,6 +114,14 @@ impl Client {
         .await?;
         let status = answer.status();
         if status.is_success() { Ok(answer) } else { Err(refused(status, &whole(answer).await?, &what)) }
+    }
+}
+
+/// The folder that a socket is in.
+fn folder_of(socket: &Path) -> PathBuf {
+    match socket.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

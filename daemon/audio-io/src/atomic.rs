@@ -24,6 +24,32 @@ pub fn remove_temporary() {
     }
 }
 
+/// The file that was begun before it is asked for, or why it could not be; and its path.
+static PREPARED: Mutex<Option<(PathBuf, io::Result<AtomicFile>)>> = Mutex::new(None);
+
+fn prepared() -> MutexGuard<'static, Option<(PathBuf, io::Result<AtomicFile>)>> {
+    PREPARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins the file `path` now, for the next [`AtomicFile::create`] of it, which gives it or says why it could not be begun. For programs that
+/// will not have the right to make files by then. Gives the folder in which it will take its name; `None` if it could not be begun.
+///
+/// It is the program's only such file. If nobody asks for it, [`remove_temporary`] removes it.
+pub fn prepare(path: &Path) -> Option<PathBuf> {
+    let file = AtomicFile::create(path);
+    let folder = match &file {
+        Ok(AtomicFile { out: Out::Temporary { target, .. }, .. }) => Some(folder_of(target).to_owned()),
+        _ => None,
+    };
+    *prepared() = Some((path.to_owned(), file));
+    folder
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A file that is written under a temporary name in the same folder, and takes its own name when it is whole. Dropped
 /// before that, it leaves nothing behind, and whatever had the name before is untouched.
 ///
@@ -47,6 +73,9 @@ impl AtomicFile {
     /// # Errors
     /// If its folder cannot be written to, or `path` is a folder.
     pub fn create(path: &Path) -> io::Result<Self> {
+        if let Some((_, begun)) = prepared().take_if(|(begun, _)| begun == path) {
+            return begun;
+        }
         let present = std::fs::metadata(path);
         let path = path.to_owned();
         if let Ok(metadata) = &present {
@@ -59,7 +88,7 @@ impl AtomicFile {
             }
         }
         let target = if present.is_ok() { path.canonicalize()? } else { path.clone() };
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(&target);
         let mut builder = tempfile::Builder::new();
         builder.prefix(".parlo-");
         // Known before anybody can ask for its removal.

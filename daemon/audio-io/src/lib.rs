@@ -22,7 +22,7 @@ mod vorbis;
 mod wav;
 mod write;
 
-pub use atomic::{AtomicFile, remove_temporary};
+pub use atomic::{AtomicFile, prepare, remove_temporary};
 pub use error::AudioError;
 pub use faults::Faults;
 pub use mono::MonoReader;

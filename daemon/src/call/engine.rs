@@ -21,6 +21,7 @@ use parlo_protocol::{
     packet::MAX_FRAMES,
     relay::Ticket,
 };
+use parlo_sandbox::Sandbox;
 use parlo_tokens::TokensId;
 use tokio::sync::Notify;
 
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     config::Config,
     desk::{House, Voice},
-    keys::{self, KnownPeers},
+    keys::{self, Contacts, KeysError, KnownPeers},
 };
 
 /// Length of Opus' frames, and of those that the configuration counts.
@@ -50,12 +51,23 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     config: Config,
     known: KnownPeers,
+    contacts: Contacts,
     identity: Identity,
     runtime: Runtime,
     /// Best first, one at least, and one for each kind of tokens.
     models: Vec<Model>,
     started: Instant,
     timeline: bool,
+}
+
+/// Leaves this thread nothing but the bundle's files, for as long as it runs.
+fn confine(bundle: &Bundle) {
+    // It opens files, once.
+    parlo_guard::know_users();
+    let confinement = Sandbox::new().read(bundle.folder()).enter();
+    if !confinement.is_whole() {
+        tracing::debug!("models are loaded without a sandbox: {confinement}");
+    }
 }
 
 /// A bundle that calls can be made with.
@@ -99,7 +111,8 @@ impl Engine {
         }
         let folder = keys::folder()?;
         let (identity, known) = (keys::identity(&folder)?, KnownPeers::new(&folder));
-        Ok(Self(Arc::new(Inner { config, known, identity, runtime, models, started, timeline })))
+        let contacts = Contacts::new(&known)?;
+        Ok(Self(Arc::new(Inner { config, known, contacts, identity, runtime, models, started, timeline })))
     }
 
     /// The configuration.
@@ -107,9 +120,14 @@ impl Engine {
         &self.0.config
     }
 
-    /// The peers that the user knows.
+    /// The file with the peers that the user knows.
     pub fn known(&self) -> &KnownPeers {
         &self.0.known
+    }
+
+    /// The peers that the user knows, for who must not wait for a file.
+    pub fn contacts(&self) -> &Contacts {
+        &self.0.contacts
     }
 
     /// This user's key.
@@ -173,7 +191,12 @@ impl Engine {
     /// Finds a peer: a name in the file of known peers, a `HOST:PORT` or a `HOST`; at a relay, if there is one. Asks the system's
     /// resolver: slow.
     pub(crate) fn find(&self, peer: &str, relay: &str, ticket: &str) -> Result<Found, CallError> {
-        let peers = self.0.known.read()?;
+        let listing = self.0.contacts.fresh();
+        if let (false, Some(trouble)) = (listing.is_read, listing.trouble) {
+            // Whoever answers would be believed, though another key may be known there.
+            return Err(KeysError::Unread(trouble).into());
+        }
+        let peers = listing.peers;
         let known = peers.by_name(peer).or_else(|| peers.by_address(peer));
         let direct = relay.is_empty();
         // At a relay the peer is reached there, wherever it is.
@@ -213,7 +236,7 @@ impl Engine {
     pub(crate) fn offer(&self, settings: &CallSettings) -> Offer {
         Offer {
             tokens: offered(&self.0.models.iter().map(|model| model.bundle.identities()).collect::<Vec<_>>()),
-            opus: true,
+            opus: self.0.config.call.opus,
             depth: settings.depth,
             frames_per_packet: settings.frames_per_packet,
         }
@@ -301,21 +324,27 @@ impl Engine {
         match codec {
             Codec::Tokens(_) => {
                 let model = EncoderConfig { depth: depth.min(bundle.layout().depth()), beam: self.0.config.model.beam };
-                // Two graphs of some megabytes each: loading them side by side halves the wait.
+                // Two graphs of some megabytes each: loading them side by side halves the wait. A bundle may be a stranger's, and much
+                // code reads it: it does so in threads that can open nothing but the bundle's files, and no socket.
                 let (encoder, decoder) = std::thread::scope(|scope| {
                     let decoder = scope.spawn(|| {
+                        confine(bundle);
                         let mut decoder = Decoder::new(&self.0.runtime, bundle)?;
                         decoder.prepare(RUN_FRAMES).map(|()| decoder)
                     });
-                    let encoder = Encoder::new(&self.0.runtime, bundle, model)
-                        .and_then(|mut encoder| encoder.prepare(RUN_FRAMES).map(|()| encoder));
-                    (encoder, decoder.join())
+                    let encoder = scope.spawn(|| {
+                        confine(bundle);
+                        let mut encoder = Encoder::new(&self.0.runtime, bundle, model)?;
+                        encoder.prepare(RUN_FRAMES).map(|()| encoder)
+                    });
+                    (encoder.join(), decoder.join())
                 });
                 give_back_memory();
                 let decoder = decoder.map_err(|_| CallError::Crashed("loading"))??;
+                let encoder = encoder.map_err(|_| CallError::Crashed("loading"))??;
                 let listener = Listener::Tokens(Box::new(decoder));
                 let player = Player::new(listener, jitter, audio.sample_rate, audio.frame_samples);
-                Ok((Speaker::Tokens(Box::new(encoder?)), player))
+                Ok((Speaker::Tokens(Box::new(encoder)), player))
             }
             Codec::Opus => {
                 let depth = depth.clamp(1, OPUS_RATES.len());

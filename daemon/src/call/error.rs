@@ -123,6 +123,15 @@ pub enum CallError {
     /// The peer hung up because it had to.
     #[error("the call broke: something went wrong at {0}'s side, which knows more")]
     PeerFailed(String),
+    /// A newer call of the same peer has come.
+    #[error("{0} called again, and this call ended for the new one")]
+    Replaced(String),
+    /// The peer has ended it for a newer call of the same key.
+    #[error(
+        "{0} ended this call, as another one with your key came from your address; if that was not you, or a program of yours, \
+         somebody else has your key"
+    )]
+    ReplacedThere(String),
     /// No seat is free at the desk.
     #[error("{0} calls at a time are the most; end one of them first")]
     Full(usize),

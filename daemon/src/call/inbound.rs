@@ -3,9 +3,21 @@
 use parlo_model::Shape;
 use parlo_opus::OpusFrame;
 use parlo_protocol::call::{Call, Event};
-use parlo_tokens::{Slot, TokenFrame};
+use parlo_tokens::{FrameSet, Slot, TokenFrame};
 
 use super::{outbound::Packing, voice::Unit};
+
+/// A packet's frames, as they came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coded<'a> {
+    pub(super) first: u64,
+    pub(super) count: u8,
+    pub(super) depth: u8,
+    pub(super) copies: u8,
+    pub(super) copy_depth: u8,
+    pub(super) context: FrameSet,
+    pub(super) payload: &'a [u8],
+}
 
 /// The receiving side of a call's media, up to the jitter buffer.
 #[derive(Debug)]
@@ -26,37 +38,48 @@ impl Inbound {
     pub fn take(&mut self, call: &mut Call, event: &Event<'_>, mut each: impl FnMut(u64, Slot<Unit>)) {
         match *event {
             Event::Silence { number, noise } => each(number, Slot::Silence(noise)),
-            Event::Frames { first, count, depth, copies, copy_depth, context, payload } => match &mut self.packing {
-                Packing::Tokens(coder) => {
-                    let [count, depth, copies, copy_depth] = [count, depth, copies, copy_depth].map(usize::from);
-                    let shape = Shape { first, count, depth, copies, copy_depth };
-                    self.tokens.clear();
-                    // What comes too late to be heard is decoded all the same: packets to come may build upon it.
-                    if coder.decode(&shape, payload, &context, &mut self.tokens).is_err() {
-                        self.undecodable += 1;
-                        return;
-                    }
-                    if coder.uses_context() {
-                        call.decoded(first, count);
-                    }
-                    let start = first.saturating_sub(copies as u64);
-                    for (n, (number, &tokens)) in (start..).zip(&self.tokens).enumerate() {
-                        let unit = Unit::Tokens(tokens);
-                        each(number, if n < copies { Slot::Coarse(unit) } else { Slot::Frame(unit) });
-                    }
+            Event::Frames { first, count, depth, copies, copy_depth, context, payload } => {
+                let coded = Coded { first, count, depth, copies, copy_depth, context, payload };
+                if self.decode(&coded, each) {
+                    call.decoded(first, count.into());
                 }
-                Packing::Opus => {
-                    self.opus.clear();
-                    if parlo_opus::unpack(payload, count.into(), &mut self.opus).is_err() {
-                        self.undecodable += 1;
-                        return;
-                    }
-                    for (number, &frame) in (first..).zip(&self.opus) {
-                        each(number, Slot::Frame(Unit::Opus(frame)));
-                    }
-                }
-            },
+            }
             _ => {}
+        }
+    }
+
+    /// Decodes a packet's frames, and tells `each` what there is of which. Whether they are kept, for later ones to build upon: then
+    /// the call is to be told.
+    pub(super) fn decode(&mut self, coded: &Coded<'_>, mut each: impl FnMut(u64, Slot<Unit>)) -> bool {
+        let Coded { first, count, depth, copies, copy_depth, context, payload } = *coded;
+        match &mut self.packing {
+            Packing::Tokens(coder) => {
+                let [count, depth, copies, copy_depth] = [count, depth, copies, copy_depth].map(usize::from);
+                let shape = Shape { first, count, depth, copies, copy_depth };
+                self.tokens.clear();
+                // What comes too late to be heard is decoded all the same: packets to come may build upon it.
+                if coder.decode(&shape, payload, &context, &mut self.tokens).is_err() {
+                    self.undecodable += 1;
+                    return false;
+                }
+                let start = first.saturating_sub(copies as u64);
+                for (n, (number, &tokens)) in (start..).zip(&self.tokens).enumerate() {
+                    let unit = Unit::Tokens(tokens);
+                    each(number, if n < copies { Slot::Coarse(unit) } else { Slot::Frame(unit) });
+                }
+                coder.uses_context()
+            }
+            Packing::Opus => {
+                self.opus.clear();
+                if parlo_opus::unpack(payload, count.into(), &mut self.opus).is_err() {
+                    self.undecodable += 1;
+                    return false;
+                }
+                for (number, &frame) in (first..).zip(&self.opus) {
+                    each(number, Slot::Frame(Unit::Opus(frame)));
+                }
+                false
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! back ([`Inbound`]), and from what came to sound ([`Player`]). The sound of all calls is the [`desk`](crate::desk)'s, their
 //! network side the [`hub`](crate::hub)'s.
 
+pub(crate) mod depacketizer;
 mod engine;
 mod error;
 mod events;

@@ -1,5 +1,7 @@
 //! What every route takes and gives: JSON, and failures as JSON.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Bytes,
@@ -9,6 +11,7 @@ use axum::{
 };
 use parlo_control::Failure;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::{
     hub::{Refused, RefusedKind},
@@ -18,6 +21,9 @@ use crate::{
 
 /// The longest body of a request, bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// How long a request's body may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a request is not done.
 #[derive(Debug)]
@@ -115,7 +121,14 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for BodyOrDef
 }
 
 async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+    let Ok(read) = timeout(BODY_PATIENCE, Bytes::from_request(request, state)).await else {
+        let seconds = BODY_PATIENCE.as_secs();
+        return Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the request's body did not come within {seconds} seconds"),
+        ));
+    };
+    read.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the request's body is longer than {MAX_BODY} bytes"))
         }

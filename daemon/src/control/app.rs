@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -26,7 +26,7 @@ use super::{
     extras::Extras,
     guard::{self, Gate},
     metrics::Metrics,
-    page,
+    page, recorded,
 };
 use crate::hub::{self, Handle, Reply};
 
@@ -47,8 +47,10 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     /// The OpenAPI document.
     pub(super) document: Arc<str>,
-    /// Recordings are decoded one at a time.
-    pub(super) rendering: Arc<Semaphore>,
+    /// So many recordings are played at once.
+    pub(super) playing: Arc<Semaphore>,
+    /// A piece of one is decoded at a time.
+    pub(super) rendering: Arc<Mutex<()>>,
     /// Devices are listed one at a time.
     pub(super) listing: Arc<Semaphore>,
 }
@@ -60,7 +62,8 @@ impl App {
         let app = Self {
             metrics: Arc::new(Metrics::new(handle.clone(), extras.nats.clone())),
             document: document::text().into(),
-            rendering: Arc::new(Semaphore::new(1)),
+            playing: Arc::new(Semaphore::new(recorded::MOST_PLAYING)),
+            rendering: Arc::default(),
             listing: Arc::new(Semaphore::new(1)),
             handle,
             extras,

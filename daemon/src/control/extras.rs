@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc};
 
 use parlo_control::Device;
-use parlo_model::{Bundle, Runtime};
 
 use crate::{
     audio::{
@@ -12,11 +11,11 @@ use crate::{
     },
     keys::KnownPeers,
     nats,
-    recordings::{RecordingError, Recordings, Side},
+    recordings::{Player, RecordingError, Recordings, Side, Source},
 };
 
-/// Decodes one side of the recording of a name to a WAV file. Takes long.
-pub type Render = dyn Fn(&Recordings, &str, Side) -> Result<Vec<u8>, RecordingError> + Send + Sync;
+/// One side of the recording of a name as a WAV file, which is decoded as it is read. Takes long.
+pub type Render = dyn Fn(&Recordings, &str, Side) -> Result<Box<dyn Source>, RecordingError> + Send + Sync;
 
 /// Lists microphones and loudspeakers. May take long.
 pub type Devices = dyn Fn() -> Result<Vec<Device>, AudioError> + Send + Sync;
@@ -35,17 +34,12 @@ pub struct Extras {
 }
 
 impl Extras {
-    /// With the bundles that decode recordings, the preferred one and others, and the sound system that has the devices.
-    pub fn new(known: KnownPeers, runtime: Runtime, bundle: Bundle, others: Vec<Bundle>, backend: Backend) -> Self {
+    /// With what decodes recordings, and the sound system that has the devices.
+    pub fn new(known: KnownPeers, player: Player, backend: Backend) -> Self {
         Self {
             known,
             render: Arc::new(move |recordings, name, side| {
-                let wav = |bundle| recordings.wav(name, side, &runtime, bundle);
-                let made = wav(&bundle);
-                if !is_of_others(&made) {
-                    return made;
-                }
-                others.iter().map(wav).find(|made| !is_of_others(made)).unwrap_or(made)
+                Ok(Box::new(player.open(name, &recordings.tokens(name)?, side)?))
             }),
             devices: Arc::new(move || {
                 let (_, devices) = device::list(backend)?;
@@ -54,11 +48,6 @@ impl Extras {
             nats: None,
         }
     }
-}
-
-/// Whether a recording is not for the bundle that was tried.
-fn is_of_others<T>(made: &Result<T, RecordingError>) -> bool {
-    matches!(made, Err(RecordingError::OtherModel { .. }))
 }
 
 impl fmt::Debug for Extras {

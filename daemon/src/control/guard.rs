@@ -18,7 +18,7 @@ use axum::{
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-use super::{answer::Problem, page};
+use super::{answer::Problem, page, places::Guest};
 
 /// What is shown to whoever has no token, besides the page that asks for it.
 const OPEN: [&str; 2] = ["/style.css", "/icon.svg"];
@@ -171,7 +171,15 @@ fn given(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 /// Lets a request pass, or answers it.
 pub(super) async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     match gate.judge(request.method(), request.uri(), request.headers()) {
-        Verdict::Pass => next.run(request).await,
+        Verdict::Pass => {
+            // Not of what is shown to anybody.
+            if let Some(guest) = request.extensions().get::<Guest>()
+                && given(request.headers()).any(|given| gate.token.is(given))
+            {
+                guest.is_owner();
+            }
+            next.run(request).await
+        }
         Verdict::Welcome => {
             let cookie = format!("{NAME}={}; HttpOnly; SameSite=Strict; Path=/", *gate.token.0);
             let headers = [(SET_COOKIE, cookie.as_str()), (LOCATION, "/"), (CACHE_CONTROL, "no-store")];

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, net::TcpListener, os::unix::net::UnixListener, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -14,15 +14,18 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
+use super::places::Places;
+
 /// Connections at a time, for each listener; more wait. Each takes one of the process' file descriptors.
 const CONNECTIONS: u32 = 256;
 /// How long the head of a request may take, and how long a connection may idle between requests.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves a Unix socket until the end is told.
 pub(super) async fn unix(listener: UnixListener, router: Router, ended: watch::Receiver<()>) {
     match listener.set_nonblocking(true).and_then(|()| net::UnixListener::from_std(listener)) {
-        Ok(listener) => accept(listener, router, ended).await,
+        // Nobody but its owner can connect.
+        Ok(listener) => accept(listener, router, None, ended).await,
         Err(error) => tracing::error!("the control API's socket cannot be served: {error}"),
     }
 }
@@ -30,7 +33,7 @@ pub(super) async fn unix(listener: UnixListener, router: Router, ended: watch::R
 /// Serves a TCP socket until the end is told.
 pub(super) async fn tcp(listener: TcpListener, router: Router, ended: watch::Receiver<()>) {
     match listener.set_nonblocking(true).and_then(|()| net::TcpListener::from_std(listener)) {
-        Ok(listener) => accept(listener, router, ended).await,
+        Ok(listener) => accept(listener, router, Some(Places::default()), ended).await,
         Err(error) => tracing::error!("the control API's address cannot be served: {error}"),
     }
 }
@@ -61,16 +64,28 @@ impl Listener for net::TcpListener {
     }
 }
 
-async fn accept(listener: impl Listener, router: Router, mut ended: watch::Receiver<()>) {
+async fn accept(listener: impl Listener, router: Router, places: Option<Places>, mut ended: watch::Receiver<()>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS as usize));
     let accepting = async {
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             match listener.next().await {
                 Ok(stream) => {
-                    let connection = connection(stream, router.clone(), ended.clone());
+                    let Some(guest) = places.as_ref().map(Places::enter) else {
+                        let connection = connection(stream, router.clone(), ended.clone());
+                        tokio::spawn(async move {
+                            connection.await;
+                            drop(place);
+                        });
+                        continue;
+                    };
+                    let connection = connection(stream, router.clone().layer(Extension(guest.clone())), ended.clone());
                     tokio::spawn(async move {
-                        connection.await;
+                        tokio::select! {
+                            () = connection => {}
+                            () = guest.shown_out() => {}
+                        }
+                        guest.leave();
                         drop(place);
                     });
                 }

@@ -22,6 +22,8 @@ mod metrics;
 mod page;
 mod people;
 pub mod place;
+mod places;
+mod ranges;
 mod recorded;
 mod sound;
 mod whole;

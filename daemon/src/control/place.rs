@@ -11,6 +11,7 @@ use std::{
 };
 
 use parlo_control::place;
+use parlo_guard::{Keep, check_owner};
 use zeroize::Zeroizing;
 
 use super::{ControlError, Endpoints, guard::Token};
@@ -227,7 +228,9 @@ fn private(folder: &Path) -> Result<(), ControlError> {
             "others can write to it; say chmod 700 on it, or name a folder of your own with [control] socket",
         );
     }
-    Ok(())
+    // Nor can anybody put another folder in its place.
+    check_owner(folder, Keep::Unchanged)
+        .map_err(|error| ControlError::Folder { folder: folder.to_owned(), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ impl Desk {
         self.room.change(settings)
     }
 
+    /// Changes gains, switches and mute, and leaves the devices as they are. Never waits.
+    pub fn adjust(&self, settings: &Settings) {
+        self.room.adjust(settings);
+    }
+
     /// As it is set.
     pub fn settings(&self) -> Settings {
         lock(&self.room.settings).clone()

@@ -316,6 +316,14 @@ impl Room {
         Ok(())
     }
 
+    /// All but the devices. Waits for nobody who opens some.
+    pub(super) fn adjust(&self, settings: &Settings) {
+        let mut now = lock(&self.settings);
+        let (source, sink, backend) = (now.source.clone(), now.sink.clone(), now.backend);
+        *now = Settings { source, sink, backend, ..settings.clone() };
+        self.common.knobs.set(&now);
+    }
+
     fn set(&self, settings: &Settings) {
         self.common.knobs.set(settings);
         *lock(&self.settings) = settings.clone();

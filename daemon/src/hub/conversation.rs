@@ -13,17 +13,22 @@ use parlo_protocol::{
     call::{self, Call},
     identity::PublicKey,
     offer::Codec,
+    packet::Goodbye,
     relay::Ticket,
 };
 
 use super::{figures::Before, trunk::Trunk};
 use crate::{
-    call::{CallError, Inbound, Outbound, media::Incoming, outbound},
+    call::{
+        CallError, Outbound,
+        depacketizer::{Depacketizer, Packet, Quota},
+        outbound,
+    },
     desk::{Seat, SeatFigures, Voice},
 };
 
-/// Frames that are kept for a call whose sound is not open yet: over two seconds.
-const EARLY: usize = 128;
+/// Packets that are kept for a call whose sound is not open yet: two seconds of packets of a frame.
+const EARLY: usize = 100;
 
 /// How often frame numbers are moved on while a call is held. Sessions allow for gaps of nine minutes.
 const KEEP_UP: Duration = Duration::from_secs(60);
@@ -73,7 +78,8 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Media {
     pub(super) outbound: Outbound,
-    pub(super) inbound: Inbound,
+    /// Made with the seat.
+    pub(super) inbound: Option<Depacketizer>,
 }
 
 /// One call.
@@ -106,7 +112,9 @@ pub(super) struct Conversation {
     pub(super) seat: Option<Seat>,
     pub(super) media: Option<Media>,
     /// What came before the sound was open.
-    pub(super) early: Vec<Incoming>,
+    pub(super) early: Vec<Packet>,
+    /// What the peer may still send.
+    pub(super) quota: Quota,
     /// Incoming: whether it was answered.
     pub(super) answered: bool,
     pub(super) held: bool,
@@ -115,8 +123,8 @@ pub(super) struct Conversation {
     pub(super) recording: Option<String>,
     pub(super) talking_since: Option<Instant>,
     pub(super) peer_left: bool,
-    /// It said that something went wrong there.
-    pub(super) peer_failed: bool,
+    /// Why, as it said.
+    pub(super) goodbye: Option<Goodbye>,
     pub(super) end: Option<End>,
     /// What the seat's threads found, once it is given back.
     pub(super) left: Option<Box<SeatFigures>>,
@@ -126,7 +134,7 @@ pub(super) struct Conversation {
     pub(super) failure: Option<String>,
     /// Datagrams sent to the peer when the relay was last told so.
     pub(super) relayed: u64,
-    /// Frames received that the playback thread did not take.
+    /// Packets received that were not decoded: more than the peer may send, or than the thread that decodes them took.
     pub(super) overrun: u64,
     /// Times that the system said that nobody listens there.
     pub(super) refusals: u32,
@@ -161,6 +169,7 @@ impl Conversation {
             seat: None,
             media: None,
             early: Vec::new(),
+            quota: Quota::new(),
             answered: false,
             held: false,
             conference: false,
@@ -168,7 +177,7 @@ impl Conversation {
             recording: None,
             talking_since: None,
             peer_left: false,
-            peer_failed: false,
+            goodbye: None,
             end: None,
             left: None,
             leaving: false,
@@ -244,24 +253,29 @@ impl Conversation {
         media.outbound.keep_up(now, call, number, &mut |to, datagram| trunk.send(datagram, to));
     }
 
-    /// Takes speech, or its absence, off the wire.
-    pub(super) fn take_media(&mut self, event: &call::Event<'_>) {
-        let (Some(call), Some(media)) = (&mut self.call, &mut self.media) else { return };
+    /// Takes speech, or its absence, off the wire, if the peer may send so much. It is decoded by another thread.
+    pub(super) fn take_media(&mut self, event: &call::Event<'_>, frame: Duration) {
         let arrived = Instant::now();
-        let (seat, early, overrun) = (&self.seat, &mut self.early, &mut self.overrun);
-        media.inbound.take(call, event, |number, slot| {
-            let incoming = Incoming { number, slot, arrived };
-            let taken = match seat {
-                // A full channel means that the playback thread hangs: its frames are of no use any more.
-                Some(seat) => seat.to_playback.try_send(incoming).is_ok(),
-                None if early.len() < EARLY => {
-                    early.push(incoming);
+        let Some(media) = &self.media else { return };
+        let taken = self.quota.take(arrived, frame, event)
+            && Packet::new(event, arrived).is_some_and(|packet| match &media.inbound {
+                Some(inbound) => inbound.give(packet),
+                None if self.early.len() < EARLY => {
+                    self.early.push(packet);
                     true
                 }
                 None => false,
-            };
-            *overrun += u64::from(!taken);
-        });
+            });
+        self.overrun += u64::from(!taken);
+    }
+
+    /// Tells the call which frames were decoded, so that the peer is told what it may build upon.
+    pub(super) fn take_decoded(&mut self) {
+        let inbound = self.media.as_ref().and_then(|media| media.inbound.as_ref());
+        let (Some(call), Some(inbound)) = (&mut self.call, inbound) else { return };
+        while let Some((first, count)) = inbound.poll_decoded() {
+            call.decoded(first, count);
+        }
     }
 
     /// Tells the encoder what the call's plan is now.

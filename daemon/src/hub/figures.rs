@@ -7,7 +7,7 @@ use parlo_protocol::{call::CallStats, offer::Codec};
 
 use super::conversation::Conversation;
 use crate::{
-    call::{Engine, Finished, OutboundStats},
+    call::{Engine, Finished, OutboundStats, depacketizer::Depacketizer},
     desk::{Desk, SeatFigures},
     report::{Frames, Junk, Report, Traffic},
 };
@@ -155,7 +155,10 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
             late: jitter.late,
             skipped: jitter.skipped,
             held: jitter.held,
-            overrun: overrun + conversation.overrun + outbound.dropped,
+            overrun: overrun
+                + conversation.overrun
+                + media.inbound.as_ref().map_or(0, Depacketizer::overrun)
+                + outbound.dropped,
         },
         sent,
         received,
@@ -166,7 +169,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
                 + session.strangers
                 + session.unexpected
                 + stats.malformed
-                + media.inbound.undecodable(),
+                + media.inbound.as_ref().map_or(0, Depacketizer::undecodable),
         },
         moves: stats.moves,
         unknown_context: stats.unknown_context,

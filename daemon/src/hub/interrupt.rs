@@ -6,6 +6,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::call::Stop;
 
+/// All that is waited for. Caught from when this is made: before anybody is told that the program is ready, as a signal that comes before it
+/// is caught would end the program with nothing said goodbye to.
+pub(crate) struct Signals<'a> {
+    pub(super) interrupt: Interrupt<'a>,
+    pub(super) talk: TalkKey,
+}
+
+impl<'a> Signals<'a> {
+    pub(crate) fn new(stop: &'a Stop) -> io::Result<Self> {
+        Ok(Self { interrupt: Interrupt::new(stop)?, talk: TalkKey::new()? })
+    }
+}
+
 /// The user's wishes.
 pub(super) struct Interrupt<'a> {
     stop: &'a Stop,
@@ -14,7 +27,7 @@ pub(super) struct Interrupt<'a> {
 }
 
 impl<'a> Interrupt<'a> {
-    pub(super) fn new(stop: &'a Stop) -> io::Result<Self> {
+    fn new(stop: &'a Stop) -> io::Result<Self> {
         Ok(Self { stop, interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -32,7 +45,7 @@ impl<'a> Interrupt<'a> {
 pub(super) struct TalkKey(Signal);
 
 impl TalkKey {
-    pub(super) fn new() -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::user_defined1())?))
     }
 

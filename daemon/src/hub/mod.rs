@@ -4,12 +4,14 @@
 //! One loop on one thread (`run`) has all sockets; each call is a `Conversation` that goes from phase to phase (`steps`).
 //! What may wait (resolvers, sound devices, models, disks) is done on other threads, which send what came of it.
 
+mod aside;
 mod conversation;
 mod feeding;
 mod figures;
 mod foreground;
 mod handle;
 mod interrupt;
+mod log_limit;
 mod meeting;
 mod policy;
 mod requests;
@@ -21,6 +23,7 @@ mod spectrum;
 mod status;
 mod steps;
 mod trunk;
+mod watch;
 
 pub use handle::{Backend, Envelope, Handle, Refused, RefusedKind, Reply, Request};
 pub use service::Service;

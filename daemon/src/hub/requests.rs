@@ -202,7 +202,7 @@ impl Hub<'_> {
         let (who, codec) = (call.name.clone().unwrap_or_else(|| call.asked.clone()), call.codec);
         let (engine, done) = (self.engine.clone(), self.done.clone());
         // A slow disk must not hold up packets.
-        tokio::task::spawn_blocking(move || {
+        self.aside.run(move || {
             let result = recordings.begin(&who, engine.bundle_of(codec));
             let _ = done.send(Done::Recording { id, result, reply });
         });
@@ -247,15 +247,8 @@ impl Hub<'_> {
     /// Presses talk until it is let go, or lets it go.
     pub(super) fn talk(&mut self, on: bool) {
         (self.settings.talking, self.talk_until) = (on, None);
-        // Only devices are ever refused.
-        let _ = self.desk.change(&self.settings_in_use());
+        self.desk.adjust(&self.settings);
         self.stale = true;
-    }
-
-    /// The settings, with the devices that are in use while others are being opened.
-    fn settings_in_use(&self) -> crate::desk::Settings {
-        let now = self.desk.settings();
-        crate::desk::Settings { source: now.source, sink: now.sink, backend: now.backend, ..self.settings.clone() }
     }
 
     fn change_audio(&mut self, change: &AudioChange, reply: Answer) {
@@ -277,15 +270,15 @@ impl Hub<'_> {
         if devices {
             self.rewiring = true;
             let (desk, done, settings) = (self.desk.clone(), self.done.clone(), self.settings.clone());
-            tokio::task::spawn_blocking(move || {
+            self.aside.run(move || {
                 let result = desk.change(&settings);
                 let _ = done.send(Done::Rewired { result, reply });
             });
             return;
         }
-        let result = self.desk.change(&self.settings_in_use());
+        self.desk.adjust(&self.settings);
         self.publish(Instant::now());
-        let _ = reply.send(result.map(|()| Reply::Done).map_err(|error| failed(&error)));
+        let _ = reply.send(Ok(Reply::Done));
     }
 
     /// Other devices are in use, or not.
@@ -296,7 +289,7 @@ impl Hub<'_> {
         let now = self.desk.settings();
         (self.settings.source, self.settings.sink) = (now.source, now.sink);
         // What was switched meanwhile.
-        let _ = self.desk.change(&self.settings);
+        self.desk.adjust(&self.settings);
         self.publish(Instant::now());
         let _ = reply.send(result.map(|()| Reply::Done).map_err(|error| failed(&error)));
     }

@@ -1,7 +1,6 @@
 //! The loop: sockets, clocks, threads and requests on one side, conversations on the other.
 
 use std::{
-    collections::VecDeque,
     io,
     net::SocketAddr,
     sync::Arc,
@@ -9,22 +8,29 @@ use std::{
 };
 
 use parlo_control::Presence;
-use parlo_protocol::session::{Destination, destination};
+use parlo_protocol::{
+    door::Door,
+    packet::Goodbye,
+    session::{Destination, destination},
+};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    aside::Aside,
     conversation::{Conversation, End, Phase},
     figures,
     handle::{Backend, Envelope, Refused, RefusedKind},
-    interrupt::{Interrupt, TalkKey},
+    interrupt::Signals,
+    log_limit::LogLimit,
     scribe::Scribe,
-    socket::{RECEIVE_BYTES, index, passing},
+    socket::{RECEIVE_BYTES, index, is_passing},
     steps::Done,
     trunk::{Trunk, receive},
+    watch::{BEAT, Watch},
 };
 use crate::{
     audio::{Absence, AudioError},
-    call::{CallError, Engine, Event, Stop},
+    call::{CallError, Engine, Event},
     desk::{Desk, Settings, Tell},
     feeds::Feeds,
     realtime,
@@ -79,7 +85,8 @@ pub(crate) struct Hub<'o> {
     /// What is wrong with the devices that are set, if it is known that something is; and when that was looked at last.
     pub(super) trouble: Option<String>,
     pub(super) looking: Option<Instant>,
-    pub(super) resident_mib: f64,
+    /// Looks whether the loop goes round, while it does.
+    pub(super) watch: Option<Watch>,
     /// When clients were last told how things are.
     pub(super) published: Option<Instant>,
     /// The first call that ended badly, when the hub ends with a call.
@@ -89,8 +96,13 @@ pub(crate) struct Hub<'o> {
     dones: mpsc::UnboundedReceiver<Done>,
     ending: bool,
     ended_once: bool,
-    /// Trunks whose socket failed.
-    broken: VecDeque<(u64, io::Error)>,
+    /// What may wait is done there.
+    pub(super) aside: Aside,
+    /// What was said last of the contacts' file.
+    unread: Option<Arc<str>>,
+    /// Lines about callers that are turned away, about sockets that fail, and about a system that gives nothing.
+    pub(super) refusals: LogLimit,
+    failures: LogLimit,
 }
 
 impl<'o> Hub<'o> {
@@ -130,7 +142,7 @@ impl<'o> Hub<'o> {
             talk_until: None,
             trouble: None,
             looking: None,
-            resident_mib: 0.0,
+            watch: None,
             published: None,
             failure: None,
             last_id: 0,
@@ -138,7 +150,10 @@ impl<'o> Hub<'o> {
             dones,
             ending: false,
             ended_once: false,
-            broken: VecDeque::new(),
+            aside: Aside::default(),
+            unread: None,
+            refusals: LogLimit::default(),
+            failures: LogLimit::default(),
         }
     }
 
@@ -163,7 +178,8 @@ impl<'o> Hub<'o> {
             }
         }
         self.trunks.push(opened?);
-        self.tell_listening()
+        self.tell_listening();
+        Ok(())
     }
 
     /// The devices that are set are there, or not: a change is told.
@@ -188,57 +204,65 @@ impl<'o> Hub<'o> {
         }
         self.looking = Some(now);
         let (desk, done) = (Arc::clone(&self.desk), self.done.clone());
-        tokio::task::spawn_blocking(move || {
+        self.aside.run(move || {
             // The hub may have ended meanwhile.
             let _ = done.send(Done::Looked(desk.check()));
         });
     }
 
-    fn tell_listening(&mut self) -> Result<(), CallError> {
-        if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.door.is_some()) {
-            let address = trunk.socket.local_addr()?;
+    fn tell_listening(&mut self) {
+        let listening = self.trunks.iter().find(|trunk| trunk.door.is_some());
+        if let Some(Ok(address)) = listening.map(|trunk| trunk.socket.local_addr()) {
             (self.observer)(Event::Listening(address));
         }
-        Ok(())
     }
 
-    /// Runs until `stop`, SIGINT, SIGTERM or a request ends it; or the first call that ends does.
+    /// Runs until `signals` or a request ends it; or the first call that ends does.
     ///
     /// # Errors
-    /// If the socket that callers find fails, or, where the hub ends with its first call, that call failed.
-    pub(crate) async fn run(&mut self, stop: &Stop) -> Result<(), CallError> {
-        let mut interrupt = Interrupt::new(stop)?;
-        let mut talk = TalkKey::new()?;
+    /// If the system gives no thread, or, where the hub ends with its first call, that call failed.
+    pub(crate) async fn run(&mut self, mut signals: Signals<'_>) -> Result<(), CallError> {
+        self.watch = Some(Watch::start(|line| tracing::error!("{line}"))?);
+        self.turn(&mut signals).await;
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// The loop. Neither it nor anything that it calls returns an error: what one caller, request, file or peer does is answered
+    /// there, and is no reason to end for all others.
+    async fn turn(&mut self, signals: &mut Signals<'_>) {
         let mut buffer = vec![0; RECEIVE_BYTES];
         let mut turn = 0;
         let mut tick = Instant::now();
         loop {
             let now = Instant::now();
+            if let Some(watch) = &mut self.watch {
+                watch.beat(now);
+            }
             if now >= tick {
                 self.each_second(now);
                 tick = now + TICK;
             }
-            self.settle(now).await?;
+            self.settle(now);
             if self.is_done() {
-                return self.failure.take().map_or(Ok(()), Err);
+                return;
             }
             let due = self.trunks.iter().filter_map(Trunk::poll_timeout);
             let due = due
                 .chain(self.calls.iter().filter_map(Conversation::poll_timeout))
                 .chain(self.talk_until)
-                .chain([tick])
+                .chain([tick, now + BEAT])
                 .min();
             let due = due.unwrap_or(tick);
             tokio::select! {
                 biased;
-                () = interrupt.end(), if !self.ending => self.shut_down(),
-                () = talk.pressed() => self.toggle_talk(),
+                () = signals.interrupt.end(), if !self.ending => self.shut_down(),
+                () = signals.talk.pressed() => self.toggle_talk(),
                 () = self.wake.notified() => self.send_captured(),
                 () = tokio::time::sleep_until(due.into()) => self.due(),
-                Some(done) = self.dones.recv() => self.step(done).await?,
+                Some(done) = self.dones.recv() => self.step(done).await,
                 envelope = request(&mut self.backend) => self.answer_request(envelope),
                 // Last: whoever floods a port must not keep speech from being sent.
-                (at, received) = receive(&self.trunks, &mut turn, &mut buffer) => self.received(at, received, &mut buffer)?,
+                (at, received) = receive(&self.trunks, &mut turn, &mut buffer) => self.received(at, received, &mut buffer),
             }
         }
     }
@@ -278,7 +302,6 @@ impl<'o> Hub<'o> {
     }
 
     fn each_second(&mut self, now: Instant) {
-        self.resident_mib = super::status::resident_mib();
         for call in &mut self.calls {
             if call.phase == Phase::Talking {
                 if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
@@ -295,18 +318,28 @@ impl<'o> Hub<'o> {
         let old = self.published.is_none_or(|last| now.saturating_duration_since(last) >= STAYS);
         self.stale |= self.active() > 0 || before != self.calls.len() || old;
         self.look_for_sound(now);
+        self.look_for_contacts(now);
+        self.aside.retry();
+    }
+
+    /// Whether the file of contacts can be read: a change is told, once.
+    fn look_for_contacts(&mut self, now: Instant) {
+        let trouble = self.engine.contacts().current().trouble;
+        if trouble == self.unread {
+            return;
+        }
+        let line = || match &trouble {
+            Some(trouble) => format!("{trouble}; until then your contacts are what could be read last"),
+            None => "your contacts can be read again".to_owned(),
+        };
+        if let Some(line) = self.failures.pass(now, line) {
+            self.unread = trouble;
+            self.notice(None, line);
+        }
     }
 
     /// Does what follows from whatever has just happened: sends, ends, tells.
-    async fn settle(&mut self, now: Instant) -> Result<(), CallError> {
-        while let Some((trunk, error)) = self.broken.pop_front() {
-            if self.trunk(trunk).is_some_and(|trunk| trunk.door.is_some()) {
-                return Err(error.into());
-            }
-            if let Some(at) = self.calls.iter().position(|call| call.trunk == trunk && !call.is_over()) {
-                self.end(at, End::Failed(error.into()));
-            }
-        }
+    fn settle(&mut self, now: Instant) {
         for at in 0..self.calls.len() {
             self.watch_sound(at);
             self.transmit(at, now);
@@ -324,12 +357,12 @@ impl<'o> Hub<'o> {
         if std::mem::take(&mut self.stale) {
             self.publish(now);
         }
-        Ok(())
     }
 
     fn transmit(&mut self, at: usize, now: Instant) {
         let call = &mut self.calls[at];
         let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.id == call.trunk) else { return };
+        call.take_decoded();
         if call.transmit(trunk)
             && let Some(meeting) = &mut trunk.meeting
         {
@@ -353,10 +386,11 @@ impl<'o> Hub<'o> {
         }
         if finished {
             // After the peer's goodbye this is the end of what was left; before, it is a failure that leaving finds.
-            let end = match (peer_left, self.calls[at].peer_failed) {
-                (false, _) => End::Ours,
-                (true, false) => End::Theirs,
-                (true, true) => End::Failed(CallError::PeerFailed(self.calls[at].who())),
+            let end = match self.calls[at].goodbye.filter(|_| peer_left) {
+                None => End::Ours,
+                Some(Goodbye::Failed) => End::Failed(CallError::PeerFailed(self.calls[at].who())),
+                Some(Goodbye::Replaced) => End::Failed(CallError::ReplacedThere(self.calls[at].who())),
+                Some(_) => End::Theirs,
             };
             self.end(at, end);
         }
@@ -383,6 +417,7 @@ impl<'o> Hub<'o> {
         }
         for at in 0..self.trunks.len() {
             let trunk = &mut self.trunks[at];
+            trunk.handle_timeout(now);
             if let Some(door) = &mut trunk.door {
                 door.handle_timeout(now);
             }
@@ -399,36 +434,30 @@ impl<'o> Hub<'o> {
     }
 
     /// Takes what came to a socket.
-    fn received(
-        &mut self,
-        at: usize,
-        received: io::Result<(usize, SocketAddr)>,
-        buffer: &mut [u8],
-    ) -> Result<(), CallError> {
-        let Some(trunk) = self.trunks.get_mut(at) else { return Ok(()) };
-        let id = trunk.id;
+    fn received(&mut self, at: usize, received: io::Result<(usize, SocketAddr)>, buffer: &mut [u8]) {
+        let Some(trunk) = self.trunks.get_mut(at) else { return };
+        let (id, now) = (trunk.id, Instant::now());
         let (length, from) = match received {
+            Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && trunk.door.is_none() => {
-                self.refused_by_system(id);
-                return Ok(());
+                return self.refused_by_system(id);
             }
-            received => match passing(received) {
-                Ok(Some(received)) => received,
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    self.broken.push_back((id, error));
-                    return Ok(());
+            Err(error) if is_passing(&error) => return,
+            Err(error) => {
+                trunk.rest(now);
+                let line = || format!("the network gives an error: {error}; calls wait for it to pass");
+                if let Some(line) = self.failures.pass(now, line) {
+                    self.notice(None, line);
                 }
-            },
+                return;
+            }
         };
-        let datagram = &mut buffer[..length];
-        let now = Instant::now();
+        let Some(datagram) = buffer.get_mut(..length) else { return };
         if let Some(meeting) = &mut trunk.meeting
             && meeting.is_from_relay(from, datagram)
         {
             let met = meeting.handle(now, from, datagram);
-            self.met(id, met);
-            return Ok(());
+            return self.met(id, met);
         }
         let alone = trunk.door.is_none();
         let here = |call: &Conversation| call.trunk == id && call.call.is_some() && !call.is_over();
@@ -444,20 +473,35 @@ impl<'o> Hub<'o> {
         let for_call = for_call.or_else(|| self.calls.iter().position(here).filter(|_| alone));
         match for_call {
             Some(at) => self.datagram(at, now, from, datagram),
-            None => self.knock(id, now, from, datagram)?,
+            None => self.knock(id, now, from, datagram),
         }
-        Ok(())
     }
 
     /// A datagram for nobody's call: at the door, somebody new perhaps.
-    fn knock(&mut self, trunk: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) -> Result<(), CallError> {
-        let index = index()?;
+    fn knock(&mut self, trunk: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        let index = match index() {
+            Ok(index) => index,
+            // Its sender tries again.
+            Err(error) => {
+                if let Some(line) = self.failures.pass(now, || error.to_string()) {
+                    self.notice(None, line);
+                }
+                return;
+            }
+        };
         let used = self.calls.iter().any(|call| call.call.as_ref().is_some_and(|call| call.index() == index));
-        let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) else { return Ok(()) };
-        if !used && let Some(caller) = door.handle(now, from, datagram, index) {
-            self.called(trunk, caller, now)?;
+        let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) else { return };
+        if used {
+            return;
         }
-        Ok(())
+        if let Some(caller) = door.handle(now, from, datagram, index) {
+            return self.called(trunk, caller, now);
+        }
+        while let Some(confirmed) =
+            self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()).and_then(Door::poll_confirmed)
+        {
+            self.confirmed(trunk, confirmed, now);
+        }
     }
 
     /// Marks that a call has ended: the hub may end with it.
@@ -465,7 +509,7 @@ impl<'o> Hub<'o> {
         self.ended_once |= self.purpose.once;
         if !self.is_ending() && self.active() == 0 {
             // Told anew, so that who started this knows that the next call can come.
-            let _ = self.tell_listening();
+            self.tell_listening();
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     handle::{Backend, Handle},
+    interrupt::Signals,
     run::{Hub, Purpose, block_on},
     status,
 };
@@ -13,6 +14,9 @@ use crate::{
     desk::{Desk, MAX_SEATS, Settings},
     recordings::Recordings,
 };
+
+/// Events that wait at most until they are told; what comes while so many wait is left out.
+const EVENTS: usize = 1024;
 
 /// What the daemon does beside the control API.
 #[derive(Debug, Clone, Default)]
@@ -47,16 +51,24 @@ impl Service {
     ) -> Result<(), CallError> {
         let addresses = if self.listen { resolve(&engine.config().call.listen)? } else { Vec::new() };
         let (backend, recordings) = backend.unzip();
-        block_on(async {
-            let purpose = Purpose { calls: if self.once { 1 } else { MAX_SEATS }, once: self.once };
-            let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, on_event);
-            if !addresses.is_empty() {
-                hub.listen(&addresses).await?;
-            }
-            if let Some(peer) = &self.call {
-                hub.call(peer);
-            }
-            hub.run(stop).await
+        std::thread::scope(|scope| {
+            let (tell, told) = crossbeam_channel::bounded(EVENTS);
+            // Whoever is told may write to a terminal that is stopped, or a disk that hangs.
+            let teller = std::thread::Builder::new().name("parlo-events".into());
+            teller.spawn_scoped(scope, move || told.iter().for_each(on_event))?;
+            let mut observer = move |event| drop(tell.try_send(event));
+            block_on(async {
+                let signals = Signals::new(stop)?;
+                let purpose = Purpose { calls: if self.once { 1 } else { MAX_SEATS }, once: self.once };
+                let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, &mut observer);
+                if !addresses.is_empty() {
+                    hub.listen(&addresses).await?;
+                }
+                if let Some(peer) = &self.call {
+                    hub.call(peer);
+                }
+                hub.run(signals).await
+            })
         })
     }
 }

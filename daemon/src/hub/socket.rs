@@ -50,16 +50,8 @@ pub(super) fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) {
     let _ = socket.try_send_to(datagram, to);
 }
 
-/// Sorts out errors that a UDP socket reports of datagrams sent before, and that are no fault of the socket.
-pub(super) fn passing(received: io::Result<(usize, SocketAddr)>) -> io::Result<Option<(usize, SocketAddr)>> {
-    match received {
-        Ok(received) => Ok(Some(received)),
-        Err(error) if is_passing(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_passing(error: &io::Error) -> bool {
+/// Whether an error that a UDP socket reports is of a datagram sent before, and no fault of the socket.
+pub(super) fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     // A datagram that is longer than some link takes (EMSGSIZE) has no kind of its own; it is lost like any other.
     matches!(

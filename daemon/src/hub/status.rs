@@ -11,6 +11,7 @@ use parlo_protocol::offer::Codec;
 use super::{
     conversation::{Conversation, Phase},
     run::Hub,
+    watch::Watch,
 };
 use crate::{
     call::{Engine, Event},
@@ -28,7 +29,7 @@ impl Hub<'_> {
             presence: self.presence,
             audio: Audio { trouble: self.trouble.clone(), ..audio(&self.desk, &self.settings) },
             calls: self.calls.iter().map(|conversation| call(conversation, now)).collect(),
-            resident_mib: self.resident_mib,
+            resident_mib: self.watch.as_ref().map_or(0.0, Watch::resident_mib),
             page: backend.page.map(|address| address.to_string()),
             ..blank(&self.engine, &self.desk, &self.settings)
         };
@@ -52,7 +53,7 @@ pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status
         others: engine.bundles().skip(1).map(bundle).collect(),
         audio: audio(desk, settings),
         calls: Vec::new(),
-        resident_mib: resident_mib(),
+        resident_mib: 0.0,
     }
 }
 

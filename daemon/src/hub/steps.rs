@@ -2,13 +2,14 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use parlo_control::{Direction, RefusalReason};
 use parlo_protocol::{
     call::{self, Call},
-    door::Caller,
+    door::{Caller, Confirmed},
     identity::PublicKey,
     offer::Codec,
     packet::{Goodbye, Presence},
@@ -19,15 +20,16 @@ use super::{
     conversation::{Conversation, End, Media, Phase},
     figures,
     handle::{Refused, RefusedKind, Reply},
-    policy::{self, Welcome},
+    policy::{self, Lines, Recognised, Welcome},
     run::Hub,
     socket::{index, report_errors, secret},
     trunk::{Trunk, headers},
 };
 use crate::{
-    call::{CallError, Event, Found, Inbound, Outbound, Peer},
+    call::{CallError, Event, Found, Inbound, Outbound, Peer, depacketizer::Depacketizer},
     config::Endpoint,
     desk::{Seat, SeatFigures, Voice},
+    keys::KeysError,
     recordings::{Recorder, RecordingError},
 };
 
@@ -43,14 +45,16 @@ pub(super) enum Done {
     Found { id: u64, result: Result<(Found, Box<Voice>), CallError> },
     /// The peer did not answer where it was called, and is to be called at its next address.
     Hop { id: u64 },
-    /// The sound is open.
-    Seated { id: u64, result: Result<Box<Seat>, CallError> },
+    /// The sound is open, and packets are decoded for it.
+    Seated { id: u64, result: Result<(Box<Seat>, Depacketizer), CallError> },
     /// The sound is closed.
     Left { id: u64, figures: Box<SeatFigures> },
     /// A recording has begun, or not.
     Recording { id: u64, result: Result<Recorder, RecordingError>, reply: Answer },
     /// A recording cannot go on.
     RecordingFailed { id: u64, error: RecordingError },
+    /// Who answered for the first time at this address is written down, or cannot be.
+    Noted { id: u64, address: SocketAddr, key: PublicKey, result: Result<String, KeysError> },
     /// The devices that are set are there, or not.
     Looked(Result<(), crate::audio::AudioError>),
     /// Other devices are in use, or not.
@@ -76,7 +80,7 @@ impl Hub<'_> {
         let (id, engine, desk, done) = (call.id, self.engine.clone(), self.desk.clone(), self.done.clone());
         let (peer, settings, wake) = (call.asked.clone(), call.settings, self.wake());
         let once = self.purpose.once;
-        tokio::task::spawn_blocking(move || {
+        self.aside.run(move || {
             // Everything that can fail on this side comes first: nobody's phone rings for a call that cannot be.
             let find = || -> Result<_, CallError> {
                 let found = engine.find(&peer, &relay, &ticket)?;
@@ -95,11 +99,11 @@ impl Hub<'_> {
     }
 
     /// Takes what another thread has done.
-    pub(super) async fn step(&mut self, done: Done) -> Result<(), CallError> {
+    pub(super) async fn step(&mut self, done: Done) {
         self.stale = true;
         match done {
             Done::Found { id, result } => {
-                let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return Ok(()) };
+                let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return };
                 let placed = match result {
                     Ok((found, voice)) => self.place(at, found, voice).await,
                     Err(error) => Err(error),
@@ -109,7 +113,7 @@ impl Hub<'_> {
                 }
             }
             Done::Hop { id } => {
-                let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return Ok(()) };
+                let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return };
                 if let Err(error) = self.place_at_next(at).await {
                     self.give_up(at, error);
                 }
@@ -132,10 +136,32 @@ impl Hub<'_> {
                 }
                 self.notice(Some(id), format!("the recording has ended: {error}; the call goes on"));
             }
+            Done::Noted { id, address, key, result } => self.noted(id, address, &key, result),
             Done::Looked(found) => self.sound_is(found),
             Done::Rewired { result, reply } => self.rewired(result, reply),
         }
-        Ok(())
+    }
+
+    /// Who answered for the first time is written down, or not.
+    fn noted(&mut self, id: u64, address: SocketAddr, key: &PublicKey, result: Result<String, KeysError>) {
+        let first = format!(
+            "{address} answers for the first time, with the key {key} (fingerprint {}); if that matters, ask your peer whether it is \
+             theirs.",
+            key.fingerprint()
+        );
+        match result {
+            Ok(_) => self.notice(Some(id), format!("{first} It is remembered, and a change will be told")),
+            // Another program has noted another key there meanwhile.
+            Err(KeysError::Taken { name, .. }) => {
+                if let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) {
+                    self.end(at, End::Failed(CallError::KeyChanged { who: name, address }));
+                }
+            }
+            Err(error) => self.notice(
+                Some(id),
+                format!("{first} It is remembered until this program ends, and not longer, as it could not be written down: {error}"),
+            ),
+        }
     }
 
     /// The peer is found: calls it, or first meets it at the relay.
@@ -222,70 +248,98 @@ impl Hub<'_> {
         self.stale = true;
     }
 
-    /// Somebody calls.
-    pub(super) fn called(&mut self, trunk: u64, caller: Caller, now: Instant) -> Result<(), CallError> {
+    /// Somebody calls, or somebody says so: until the call is [confirmed](Self::confirmed), nothing but an answer comes of it.
+    pub(super) fn called(&mut self, trunk: u64, caller: Caller, now: Instant) {
         let from = caller.session.address();
-        self.replace(&caller, from);
-        let welcome = policy::welcome(
-            &self.engine,
-            &caller.peer,
-            from,
-            self.presence.do_not_disturb || self.is_ending(),
-            self.active() >= self.purpose.calls,
-        )?;
-        let (name, answer) = match welcome {
+        if let Welcome::Refuse { reason, notice } = self.welcome(&caller.peer, from) {
+            if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+                door.refuse(caller, reason, now);
+            }
+            return self.refused(now, notice);
+        }
+        let settings = self.engine.settings();
+        let offer = self.engine.offer(&settings);
+        // It rings until the sound is open here, even where nobody is asked.
+        let limits = self.engine.limits(&settings, headers(from), None);
+        let answered = Call::answer(caller.session, &caller.offer, &offer, limits, true, now);
+        let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) else { return };
+        match answered {
+            Err(session) => door.dismiss(session, now),
+            Ok(call) => door.hold(Box::new(call), now),
+        }
+    }
+
+    /// A caller has shown that it is there, now: from here on it is a call.
+    pub(super) fn confirmed(&mut self, trunk: u64, confirmed: Confirmed, now: Instant) {
+        let Confirmed { call, event } = confirmed;
+        let (from, Some(peer)) = (call.address(), call.peer()) else { return };
+        // As things are now: others may have come meanwhile.
+        let (name, answer) = match self.welcome(&peer, from) {
             Welcome::Answer { name } => (name, true),
             Welcome::Ring { name } => (name, false),
             Welcome::Refuse { reason, notice } => {
+                let goodbye = if reason == Reason::Busy { Goodbye::Busy } else { Goodbye::Declined };
                 if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
-                    door.refuse(caller, reason, now);
+                    door.part(call, goodbye, now);
                 }
-                self.notice(None, notice);
-                return Ok(());
+                return self.refused(now, notice);
             }
         };
-        let settings = self.engine.settings();
-        let offer = self.engine.offer(&settings);
-        let Caller { peer, offer: theirs, session } = caller;
-        // It rings until the sound is open here, even where nobody is asked.
-        let limits = self.engine.limits(&settings, headers(from), None);
-        match Call::answer(session, &theirs, &offer, limits, true, now) {
-            Err(session) => {
-                if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
-                    door.dismiss(session);
-                }
-            }
-            Ok(call) => {
-                self.last_id += 1;
-                let mut conversation = Conversation::new(self.last_id, Direction::Incoming, from.to_string(), settings);
-                conversation.trunk = trunk;
-                conversation.call = Some(call);
-                (conversation.address, conversation.name, conversation.key) = (Some(from), name, Some(peer));
-                conversation.phase = Phase::Joining;
-                conversation.answered = answer;
-                self.calls.push(conversation);
-                self.feed_opens(self.last_id);
-                self.stale = true;
-            }
+        if let Some(at) = self.replaced_by(&peer, from) {
+            let who = self.calls[at].who();
+            self.end(at, End::Failed(CallError::Replaced(who)));
         }
-        Ok(())
+        self.last_id += 1;
+        let settings = self.engine.settings();
+        let mut conversation = Conversation::new(self.last_id, Direction::Incoming, from.to_string(), settings);
+        conversation.trunk = trunk;
+        conversation.call = Some(*call);
+        (conversation.address, conversation.name, conversation.key) = (Some(from), name, Some(peer));
+        conversation.phase = Phase::Joining;
+        conversation.answered = answer;
+        self.calls.push(conversation);
+        self.feed_opens(self.last_id);
+        self.stale = true;
+        self.happen(self.calls.len() - 1, event);
     }
 
-    /// A peer that calls anew from where it was does not miss the old call.
-    fn replace(&mut self, caller: &Caller, from: SocketAddr) {
-        // Calls of this machine's own key are several programs' rather.
-        if caller.peer == self.engine.identity().public() {
-            return;
+    /// Decides about a caller, as things are now.
+    fn welcome(&self, peer: &PublicKey, from: SocketAddr) -> Welcome {
+        let away = self.presence.do_not_disturb || self.is_ending();
+        let replaced = self.replaced_by(peer, from);
+        let mut lines = Lines { most: self.purpose.calls, ..Lines::default() };
+        let ours = self.engine.identity().public();
+        for (at, call) in self.calls.iter().enumerate() {
+            if call.is_over() || Some(at) == replaced {
+                continue;
+            }
+            let is_incoming = call.direction == Direction::Incoming;
+            lines.taken += 1;
+            lines.incoming += usize::from(is_incoming);
+            lines.strangers += usize::from(is_incoming && call.name.is_none() && call.key != Some(ours));
         }
-        let same = |call: &Conversation| {
-            call.key == Some(caller.peer)
+        policy::welcome(&self.engine, peer, from, away, lines)
+    }
+
+    /// Says that somebody was refused, unless too much of that was said just now.
+    fn refused(&mut self, now: Instant, notice: String) {
+        if let Some(line) = self.refusals.pass(now, || notice) {
+            self.notice(None, line);
+        }
+    }
+
+    /// The call that a new one of this peer takes the place of: a peer that calls anew from where it was does not miss the old one.
+    fn replaced_by(&self, peer: &PublicKey, from: SocketAddr) -> Option<usize> {
+        // Calls of this machine's own key are several programs' rather.
+        if *peer == self.engine.identity().public() {
+            return None;
+        }
+        self.calls.iter().position(|call| {
+            call.key == Some(*peer)
                 && call.direction == Direction::Incoming
                 && call.address.is_some_and(|address| address.ip() == from.ip())
                 && !call.is_ending()
-        };
-        if let Some(at) = self.calls.iter().position(same) {
-            self.end(at, End::Ours);
-        }
+        })
     }
 
     /// The system says that nobody listens where a call goes.
@@ -315,7 +369,8 @@ impl Hub<'_> {
                     call = back;
                 }
                 self.calls[at].call = Some(call);
-                self.calls[at].take_media(&event);
+                let frame = self.engine.frame(self.calls[at].codec);
+                self.calls[at].take_media(&event, frame);
             }
             event => {
                 let event = event.and_then(lasting);
@@ -440,16 +495,25 @@ impl Hub<'_> {
         if call.name.is_none() {
             let direct = call.ticket.is_none() && call.direction == Direction::Outgoing;
             let address = call.address.filter(|_| direct);
-            let recognised = policy::recognise(&self.engine, &peer, address)?;
-            call.name = recognised.name;
-            if let Some(notice) = recognised.notice {
-                let id = call.id;
-                self.notice(Some(id), notice);
+            match policy::recognise(&self.engine, &peer, address) {
+                Recognised::Known(name) => call.name = Some(name),
+                Recognised::Stranger => {}
+                Recognised::First(address) => {
+                    let (id, done) = (call.id, self.done.clone());
+                    let told = Box::new(move |result| {
+                        // The hub may have ended meanwhile.
+                        let _ = done.send(Done::Noted { id, address, key: peer, result });
+                    });
+                    self.engine.contacts().note(&address.to_string(), &peer, told);
+                }
+                Recognised::Changed(who) => {
+                    let address = call.place();
+                    return Err(CallError::KeyChanged { who, address });
+                }
             }
         }
-        let (packing, frame) = (|| self.engine.packing(codec), self.engine.frame(Some(codec)));
-        self.calls[at].media =
-            Some(Media { outbound: Outbound::with_frame(packing(), frame), inbound: Inbound::new(packing()) });
+        let outbound = Outbound::with_frame(self.engine.packing(codec), self.engine.frame(Some(codec)));
+        self.calls[at].media = Some(Media { outbound, inbound: None });
         Ok(())
     }
 
@@ -486,16 +550,24 @@ impl Hub<'_> {
         let made = call.voice.take().filter(|_| self.engine.is_usual(codec));
         let (id, settings) = (call.id, call.settings);
         let (engine, desk, done, wake) = (self.engine.clone(), self.desk.clone(), self.done.clone(), self.wake());
-        tokio::task::spawn_blocking(move || {
+        self.aside.run(move || {
             let seat = || -> Result<_, CallError> {
                 let voice = match made {
                     Some(voice) => *voice,
                     None => engine.voice(id, codec, &settings, wake)?,
                 };
-                desk.seat(voice).map(Box::new)
+                let inbound = Inbound::new(engine.packing(codec));
+                let seat = desk.seat(voice)?;
+                match Depacketizer::start(inbound, seat.to_playback.clone(), Arc::clone(&seat.shared)) {
+                    Ok(inbound) => Ok((Box::new(seat), inbound)),
+                    Err(error) => {
+                        seat.leave();
+                        Err(error.into())
+                    }
+                }
             };
             if let Err(unsent) = done.send(Done::Seated { id, result: seat() })
-                && let Done::Seated { result: Ok(seat), .. } = unsent.0
+                && let Done::Seated { result: Ok((seat, _)), .. } = unsent.0
             {
                 seat.leave();
             }
@@ -503,14 +575,14 @@ impl Hub<'_> {
     }
 
     /// The sound is open: both sides may speak.
-    fn seated(&mut self, id: u64, result: Result<Box<Seat>, CallError>) {
+    fn seated(&mut self, id: u64, result: Result<(Box<Seat>, Depacketizer), CallError>) {
         let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::Seating);
-        let (at, seat) = match (at, result) {
-            (Some(at), Ok(seat)) => (at, *seat),
+        let (at, seat, inbound) = match (at, result) {
+            (Some(at), Ok((seat, inbound))) => (at, *seat, inbound),
             (Some(at), Err(error)) => return self.end(at, End::Failed(error)),
-            (None, Ok(seat)) => {
+            (None, Ok((seat, _))) => {
                 // It has ended meanwhile.
-                tokio::task::spawn_blocking(move || seat.leave());
+                self.aside.run(move || drop(seat.leave()));
                 return;
             }
             (None, Err(_)) => return,
@@ -528,8 +600,11 @@ impl Hub<'_> {
         if records {
             protocol.set_recorded(now, true);
         }
-        for incoming in call.early.drain(..) {
-            call.overrun += u64::from(seat.to_playback.try_send(incoming).is_err());
+        for packet in call.early.drain(..) {
+            call.overrun += u64::from(!inbound.give(packet));
+        }
+        if let Some(media) = &mut call.media {
+            media.inbound = Some(inbound);
         }
         seat.set_volume(call.volume_db);
         seat.hold(call.held);
@@ -573,12 +648,15 @@ impl Hub<'_> {
     fn peer_left(&mut self, at: usize, frames: Option<u64>, reason: Goodbye) {
         let call = &mut self.calls[at];
         call.peer_left = true;
-        call.peer_failed = reason == Goodbye::Failed;
+        call.goodbye = Some(reason);
         match (&call.seat, call.phase) {
             (Some(seat), Phase::Talking) => {
                 // What was said before is played to its end.
                 seat.shared.stop_capture();
-                seat.shared.drain(frames);
+                match call.media.as_ref().and_then(|media| media.inbound.as_ref()) {
+                    Some(inbound) => inbound.drain(frames),
+                    None => seat.shared.drain(frames),
+                }
             }
             _ => {
                 let who = call.who();
@@ -586,6 +664,7 @@ impl Hub<'_> {
                     (Direction::Outgoing, Goodbye::Declined) => Some(self.refusal(at, Reason::Declined)),
                     (Direction::Outgoing, Goodbye::Busy) => Some(self.refusal(at, Reason::Busy)),
                     (Direction::Outgoing, Goodbye::NoAnswer) => Some(CallError::NotPickedUp(call.place())),
+                    (_, Goodbye::Replaced) => Some(CallError::ReplacedThere(who)),
                     (Direction::Incoming, _) => Some(CallError::Missed(who)),
                     (Direction::Outgoing, _) => None,
                 };
@@ -632,9 +711,14 @@ impl Hub<'_> {
             (End::Ours, Phase::Talking) if broken => Goodbye::Failed,
 
             (End::Failed(CallError::Missed(_) | CallError::NotPickedUp(_)), _) => Goodbye::NoAnswer,
+            (End::Failed(CallError::Replaced(_)), _) => Goodbye::Replaced,
             (End::Failed(_), Phase::Seating) => Goodbye::Declined,
             // Not to a peer that is the reason.
-            (End::Failed(error), Phase::Talking) if !matches!(error, CallError::PeerFailed(_)) => Goodbye::Failed,
+            (End::Failed(error), Phase::Talking)
+                if !matches!(error, CallError::PeerFailed(_) | CallError::ReplacedThere(_)) =>
+            {
+                Goodbye::Failed
+            }
             _ => Goodbye::HungUp,
         };
         self.end_with(at, end, goodbye);
@@ -654,6 +738,9 @@ impl Hub<'_> {
         call.end = Some(end);
         (call.voice, call.peer_left) = (None, false);
         call.early = Vec::new();
+        if let Some(inbound) = call.media.as_mut().and_then(|media| media.inbound.as_mut()) {
+            inbound.close();
+        }
         let id = call.id;
         if let Some(protocol) = &mut call.call {
             protocol.hang_up(Instant::now(), goodbye);
@@ -665,7 +752,7 @@ impl Hub<'_> {
             seat.shared.stop_capture();
             call.leaving = true;
             let done = self.done.clone();
-            tokio::task::spawn_blocking(move || {
+            self.aside.run(move || {
                 // The hub may have ended: then nobody waits for the figures.
                 let _ = done.send(Done::Left { id, figures: Box::new(seat.leave()) });
             });

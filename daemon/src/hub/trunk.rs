@@ -1,6 +1,10 @@
 //! A socket that calls go over: the one that callers find, or one of a call that this side places.
 
-use std::{net::SocketAddr, task::Poll, time::Instant};
+use std::{
+    net::SocketAddr,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use parlo_protocol::{
     door::Door,
@@ -16,6 +20,9 @@ use super::{
 };
 use crate::call::CallError;
 
+/// How long a socket that reports an error is not read: a lasting one must not take all of the thread's time.
+const REST: Duration = Duration::from_millis(100);
+
 /// A socket, and what stands before the calls that go over it.
 #[derive(Debug)]
 pub(super) struct Trunk {
@@ -25,6 +32,8 @@ pub(super) struct Trunk {
     pub(super) door: Option<Door>,
     /// The relay that it is reached by, if it is.
     pub(super) meeting: Option<Meeting>,
+    /// It has reported an error, and is not read until then.
+    rests: Option<Instant>,
     datagram: Vec<u8>,
 }
 
@@ -52,13 +61,26 @@ impl Trunk {
 
     fn new(id: u64, socket: UdpSocket, door: Option<Door>, relay: Option<(SocketAddr, Ticket)>) -> Self {
         let meeting = relay.map(|(relay, ticket)| Meeting::new(relay, ticket, Instant::now()));
-        Self { id, socket, door, meeting, datagram: Vec::with_capacity(256) }
+        Self { id, socket, door, meeting, rests: None, datagram: Vec::with_capacity(256) }
     }
 
-    /// When something is due at the door or the relay.
+    /// When something is due at the door or the relay, or the socket is to be read again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let door = self.door.as_ref().and_then(Door::poll_timeout);
-        door.into_iter().chain(self.meeting.as_ref().and_then(Meeting::poll_timeout)).min()
+        let meeting = self.meeting.as_ref().and_then(Meeting::poll_timeout);
+        door.into_iter().chain(meeting).chain(self.rests).min()
+    }
+
+    /// The socket has reported an error that is none of a datagram's: it is left alone for a moment. Whatever it is, it may pass
+    /// (no memory, an interface that is set up anew, a firewall), and the calls that go over the socket end by themselves if it
+    /// does not.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.rests = Some(now + REST);
+    }
+
+    /// It is read again, if it is time.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.rests = self.rests.filter(|&until| now < until);
     }
 
     /// Sends a datagram to a peer, directly or by the relay.
@@ -92,6 +114,9 @@ pub(super) async fn receive(
     std::future::poll_fn(|context| {
         for n in 0..trunks.len() {
             let at = (*turn + n) % trunks.len();
+            if trunks[at].rests.is_some() {
+                continue;
+            }
             let mut into = ReadBuf::new(buffer);
             if let Poll::Ready(received) = trunks[at].socket.poll_recv_from(context, &mut into) {
                 *turn = at + 1;

@@ -8,11 +8,13 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock, Weak},
 };
 
+use parlo_guard::{Keep, check_owner};
 use parlo_protocol::identity::PublicKey;
 
-use super::{KeysError, MAX_BYTES, make_folder, sync, written};
+use super::{KeysError, MAX_BYTES, contacts::List, make_folder, sync, written};
 
 /// Name of the file, in the [folder](super::folder).
 const FILE: &str = "known_peers";
@@ -125,18 +127,48 @@ impl Peers {
             },
         }
     }
+
+    /// Notes who answered at an address, as [`KnownPeers::first_use`] does.
+    pub(super) fn note(&mut self, address: &str, key: &PublicKey) -> Result<String, KeysError> {
+        match self.check(address, key) {
+            Check::Same { name } => return Ok(name),
+            Check::Changed { name, known } => return Err(KeysError::Taken { name, known: Box::new(known) }),
+            Check::New => {}
+        }
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let plain: String =
+            host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect();
+        let base: String = plain.trim_matches('-').chars().take(48).collect();
+        let base = if base.is_empty() { "peer".to_owned() } else { base };
+        let mut name = base.clone();
+        let mut number = 1_u32;
+        while self.by_name(&name).is_some() {
+            number += 1;
+            name = format!("{base}-{number}");
+        }
+        insert(self, peer(&name, Some(address), key, false), " # noted at the first call")?;
+        Ok(name)
+    }
 }
 
 /// The file with the peers that the user knows.
 #[derive(Debug, Clone)]
 pub struct KnownPeers {
     folder: PathBuf,
+    /// Who holds the list in memory, if somebody does.
+    list: Arc<OnceLock<Weak<List>>>,
 }
 
 impl KnownPeers {
     /// The one in a folder. It need not exist: nobody is known then.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), list: Arc::default() }
+    }
+
+    /// From now on this list is told of what is changed through this or a clone of it.
+    pub(super) fn tell(&self, list: &Arc<List>) {
+        // One list is enough; a second one finds changes by looking.
+        let _ = self.list.set(Arc::downgrade(list));
     }
 
     /// Where it is.
@@ -144,13 +176,18 @@ impl KnownPeers {
         self.folder.join(FILE)
     }
 
-    /// Reads it.
+    /// Reads it. Whoever is in it may be answered without asking, so that nobody else may have written it.
     ///
     /// # Errors
-    /// If the system refuses, or it is no text.
+    /// If the system refuses, others can change the file or a folder that it lies in, or it is no text.
     pub fn read(&self) -> Result<Peers, KeysError> {
         let file = self.file();
-        let opened = match File::open(&file) {
+        match check_owner(&file, Keep::Unchanged) {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => return Ok(Peers::default()),
+            Err(error) => return Err(error.into()),
+        }
+        let opened = match open(&file) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Peers::default()),
             Err(error) => return Err(KeysError::system("read", &file)(error)),
@@ -197,26 +234,7 @@ impl KnownPeers {
     /// # Errors
     /// If another key is known there (somebody else may have noted it since [`check`](Peers::check)), or the system refuses.
     pub fn first_use(&self, address: &str, key: &PublicKey) -> Result<String, KeysError> {
-        self.change(|peers| {
-            match peers.check(address, key) {
-                Check::Same { name } => return Ok(name),
-                Check::Changed { name, known } => return Err(KeysError::Taken { name, known: Box::new(known) }),
-                Check::New => {}
-            }
-            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-            let plain: String =
-                host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect();
-            let base: String = plain.trim_matches('-').chars().take(48).collect();
-            let base = if base.is_empty() { "peer".to_owned() } else { base };
-            let mut name = base.clone();
-            let mut number = 1_u32;
-            while peers.by_name(&name).is_some() {
-                number += 1;
-                name = format!("{base}-{number}");
-            }
-            insert(peers, peer(&name, Some(address), key, false), " # noted at the first call")?;
-            Ok(name)
-        })
+        self.change(|peers| peers.note(address, key))
     }
 
     /// Removes the peer of this name; false if there is none.
@@ -255,8 +273,26 @@ impl KnownPeers {
             temporary.persist(&file).map_err(|error| KeysError::system("write", &file)(error.error))?;
             sync(folder)?;
         }
+        if let Some(list) = self.list.get().and_then(Weak::upgrade) {
+            list.look();
+        }
         Ok(result)
     }
+}
+
+/// Opens what is to be read, if it is a file: a pipe would wait for somebody to write, and a device may do anything.
+fn open(file: &Path) -> io::Result<File> {
+    let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is a folder, a pipe or a device, and no file");
+    if !fs::metadata(file)?.is_file() {
+        return Err(no_file());
+    }
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    // Should another one have come in its place meanwhile, this does not wait for it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY);
+    let opened = options.open(file)?;
+    if opened.metadata()?.is_file() { Ok(opened) } else { Err(no_file()) }
 }
 
 fn peer(name: &str, address: Option<&str>, key: &PublicKey, auto_answer: bool) -> Peer {
@@ -426,6 +462,49 @@ mod tests {
         assert_eq!(KnownPeers::new(place.path()).read().unwrap().iter().count(), 32);
         // The file and its lock, and nothing else.
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_list_that_others_could_have_written_is_not_believed() {
+        use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("config/parlo");
+        let known = KnownPeers::new(&folder);
+        known.put("ann", None, &key(1), true).unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = |what: &str| {
+            let said = known.read().unwrap_err().to_string();
+            assert!(said.contains(what) && known.put("eve", None, &key(2), true).is_err(), "{what}: {said}");
+        };
+        let places = [known.file(), folder.clone(), place.path().join("config")];
+        for path in &places {
+            let own = fs::metadata(path).unwrap().permissions().mode();
+            for open in [0o666, 0o777, own | 0o020, own | 0o002] {
+                mode(path, open);
+                refused(&format!("chmod go-w {}", path.display()));
+            }
+            mode(path, own);
+        }
+        // Only root can give files away.
+        if fs::metadata(&folder).is_ok_and(|there| std::os::unix::fs::MetadataExt::uid(&there) == 0) {
+            for path in &places {
+                chown(path, Some(65_534), None).unwrap();
+                refused(&format!("chown 0 {}", path.display()));
+                chown(path, Some(0), None).unwrap();
+            }
+        }
+        // Where a link leads counts.
+        let elsewhere = place.path().join("open");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::rename(known.file(), elsewhere.join("list")).unwrap();
+        symlink(elsewhere.join("list"), known.file()).unwrap();
+        assert_eq!(known.read().unwrap().iter().count(), 1);
+        mode(&elsewhere, 0o777);
+        refused(&format!("chmod go-w {}", elsewhere.display()));
+        // Others may read it.
+        mode(&elsewhere, 0o755);
+        mode(&elsewhere.join("list"), 0o644);
+        assert_eq!(known.read().unwrap().iter().count(), 1);
     }
 
     #[test]

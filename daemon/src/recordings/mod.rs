@@ -4,6 +4,7 @@
 //! [`Recorder`] has a thread that writes a block of each stream about every second, so that whatever happens to the program, no more
 //! than the last second is lost. Which recordings are being made is known from this process alone: no file can lie about it later.
 
+mod apart;
 mod names;
 mod recorder;
 mod sound;
@@ -17,13 +18,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use parlo_archive::Archive;
+use parlo_archive::ArchiveError;
+pub use parlo_archive::Side;
 use parlo_control::Recording;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::FileError;
 
+pub use apart::{Apart, PLAY, Player, own_program, play};
 use recorder::Making;
 pub use recorder::Recorder;
+pub use sound::{Plain, Source};
 use survey::Summary;
 
 /// How long what asks for a recording waits for one that is just being ended.
@@ -93,9 +97,17 @@ pub enum RecordingError {
         /// The first digits of that one's id.
         given_id: String,
     },
-    /// More than a WAV file holds.
-    #[error("\"{0}\" is longer than a WAV file can be (4 GiB); its tokens can still be copied")]
-    TooLong(String),
+    /// It is longer than a sound file can be, or has nothing for hours.
+    #[error("{}: {error}", .file.display())]
+    Unplayable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        error: Box<ArchiveError>,
+    },
+    /// What decodes says so, or has stopped.
+    #[error("{0}")]
+    Apart(String),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -109,17 +121,6 @@ pub fn usual_folder() -> Result<PathBuf, RecordingError> {
     let place = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = place("XDG_DATA_HOME").or_else(|| place("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join("parlo/recordings")).ok_or(RecordingError::NoFolder)
-}
-
-/// Which side of a recording is to be heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// What was said here.
-    Said,
-    /// What was heard from the peer.
-    Heard,
-    /// Both, mixed.
-    Both,
 }
 
 /// A folder of recordings.
@@ -216,14 +217,20 @@ impl Recordings {
         if is_file { Ok(file) } else { Err(unknown()) }
     }
 
-    /// A recording as a WAV file: 16 bits, mono, at the bundle's rate. Decodes all of it: slow. Both sides are on one clock; mixed,
-    /// each is as loud as alone, and what is too loud together is bent, not cut. Where a recording broke off, the sound ends.
+    /// A recording as a WAV file: 16 bits, mono, at the bundle's rate, decoded as it is read, from anywhere in it. Both sides are on one
+    /// clock; mixed, each is as loud as alone, and what is too loud together is bent, not cut. Where a recording broke off, the sound ends.
     ///
     /// # Errors
-    /// If there is none of that name, or it cannot be decoded: it is damaged, or another model made it.
-    pub fn wav(&self, name: &str, side: Side, runtime: &Runtime, bundle: &Bundle) -> Result<Vec<u8>, RecordingError> {
+    /// If there is none of that name, or it cannot be decoded: it is damaged, too long, or another model made it.
+    pub fn wav(
+        &self,
+        name: &str,
+        side: Side,
+        runtime: &Runtime,
+        bundle: &Bundle,
+    ) -> Result<Box<dyn Source>, RecordingError> {
         let file = self.tokens(name)?;
-        sound::wav(name, &file, side, false, runtime, bundle)
+        Ok(Box::new(sound::Playing::open(name, &file, side, runtime, bundle)?))
     }
 
     /// Removes a recording.
@@ -269,22 +276,6 @@ impl Recordings {
             let _ = fs::remove_file(&path);
         })
     }
-}
-
-/// The sound of a token file, wherever it is: 16 bits, mono, at the bundle's rate; like [`Recordings::wav`]. Both sides are all streams
-/// that it has. `name` is for messages. `keep_going`: of a damaged one, what lies before the damage, as of one that broke off.
-///
-/// # Errors
-/// If it cannot be read or decoded: it is damaged, or another model made it.
-pub fn sound<S: io::Read + io::Seek>(
-    name: &str,
-    archive: &mut Archive<S>,
-    side: Side,
-    keep_going: bool,
-    runtime: &Runtime,
-    bundle: &Bundle,
-) -> Result<Vec<i16>, RecordingError> {
-    sound::sound(name, archive, side, keep_going, runtime, bundle)
 }
 
 /// A lock that no panic spoils: what is behind it is whole at any time.

@@ -29,7 +29,7 @@ const SAID: usize = 0;
 const HEARD: usize = 1;
 
 /// Names of the streams.
-pub(super) const STREAMS: [&str; 2] = ["said", "heard"];
+const STREAMS: [&str; 2] = parlo_archive::CALL_STREAMS;
 
 /// How long frames wait at most to be written: with the time that writing takes, less than a second of a recording is lost
 /// with the program.

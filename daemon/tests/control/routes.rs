@@ -205,6 +205,49 @@ async fn recordings_are_rendered_by_side_and_names_cannot_leave_their_folder() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_recording_is_the_same_bytes_as_the_whole_has_there() {
+    let stand = Stand::new();
+    let path = "/api/v1/recordings/2026-11-21.ada.wav?side=said";
+    let get = async |heads: &[(&str, &str)]| {
+        let heads = [&[("host", "localhost")], heads].concat();
+        crate::stand::ask(stand.unix().await, "GET", path, &heads, "").await
+    };
+    let whole = get(&[]).await;
+    let (length, tag) = (whole.body.len(), whole.header("etag").to_owned());
+    assert_eq!((whole.status, whole.header("accept-ranges"), whole.header("content-length")), (200, "bytes", "19"));
+    assert!(length == 19 && tag.starts_with('"'));
+    for (range, part) in [("bytes=0-3", 0..4), ("bytes=11-", 11..19), ("bytes=-5", 14..19), ("bytes=7-900", 7..19)] {
+        let answer = get(&[("range", range)]).await;
+        assert_eq!((answer.status, &answer.body[..]), (206, &whole.body[part.clone()]), "{range}");
+        assert_eq!(answer.header("content-range"), format!("bytes {}-{}/19", part.start, part.end - 1));
+        assert_eq!(answer.header("content-length"), part.len().to_string());
+        assert_eq!(get(&[("range", range), ("if-range", &tag)]).await.status, 206);
+        assert_eq!(get(&[("range", range), ("if-range", "\"other\"")]).await.body, whole.body);
+    }
+    let beyond = get(&[("range", "bytes=19-")]).await;
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */19"));
+    for no_range in ["bytes=3-1", "bytes=0-1,3-4", "lines=1-2"] {
+        assert_eq!(
+            (get(&[("range", no_range)]).await.status, get(&[("range", no_range)]).await.body),
+            (200, whole.body.clone())
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_take_what_is_played_keeps_nobody_else_from_playing() {
+    use tokio::io::AsyncWriteExt as _;
+    let stand = Stand::new();
+    // Three that have asked and read nothing hold their places only until all of it is in their sockets; more come and go.
+    for _ in 0..12 {
+        let mut stream = stand.unix().await;
+        stream.write_all(b"GET /api/v1/recordings/a.wav HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        drop(stream);
+    }
+    assert_eq!(stand.get("/api/v1/recordings/a.wav").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_hub_that_has_ended_is_told_as_that() {
     let stand = Stand::new();
     let (handle, backend) = parlod::hub::Handle::new(status(), std::sync::Arc::clone(stand.handle.recordings()));

@@ -1,5 +1,6 @@
 //! Who is let in over TCP, and what browsers are told.
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
 use crate::stand::{Answer, Stand, ask};
@@ -130,4 +131,57 @@ async fn every_answer_tells_browsers_what_they_may_do_with_it() {
         assert!(head.status == 200 && head.body.is_empty(), "{path}");
         assert!(stand.ask("POST", path, "").await.status >= 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn slow_strangers_keep_the_owner_from_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+    let stand = Stand::new();
+    let (host, bearer) = (format!("127.0.0.1:{}", stand.port()), format!("Bearer {}", stand.token()));
+    let owner = [("host", host.as_str()), ("authorization", &bearer)];
+    // An owner's stream that was there before stays, whoever comes.
+    let mut request = format!("ws://{host}/api/v1/events").into_client_request().unwrap();
+    request.headers_mut().insert("authorization", bearer.parse().unwrap());
+    let (mut events, _) = tokio_tungstenite::client_async(request, stand.tcp().await).await.unwrap();
+    let mut strangers = Vec::new();
+    for n in 0..600 {
+        let Ok(mut stream) = tokio::net::TcpStream::connect(host.as_str()).await else { break };
+        // Half a head; or a body that never comes, of a request without the token, and of one to log in.
+        let begun: &[u8] = match n % 3 {
+            0 => b"GET / HTTP/1.1\r\nHost: ",
+            1 => b"POST /api/v1/calls HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+            _ => b"",
+        };
+        let _ = stream.write_all(begun).await;
+        strangers.push(stream);
+        if n % 100 == 99 {
+            let begun = std::time::Instant::now();
+            assert_eq!(tcp(&stand, "GET", "/api/v1/status", &owner).await.status, 200);
+            assert!(begun.elapsed().as_secs_f64() < 1.5, "{n} strangers: {:?}", begun.elapsed());
+        }
+    }
+    assert!(strangers.len() > 300);
+    events.send(tungstenite::Message::Ping(vec![1].into())).await.unwrap();
+    while !matches!(events.next().await.unwrap().unwrap(), tungstenite::Message::Pong(_)) {}
+}
+
+#[tokio::test]
+async fn heads_and_bodies_that_do_not_come_are_not_waited_for() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let stand = Stand::new();
+    let ends = async |begun: &[u8], least: f64, most: f64| {
+        let mut stream = stand.unix().await;
+        stream.write_all(begun).await.unwrap();
+        let start = std::time::Instant::now();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let waited = start.elapsed().as_secs_f64();
+        assert!((least..most).contains(&waited), "{waited} s for {}", String::from_utf8_lossy(begun));
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let head = b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nX: ";
+    let body = b"POST /api/v1/calls HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    let (_, answer) = tokio::join!(ends(head, 4.0, 7.5), ends(body, 9.0, 13.0));
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("10 seconds"), "{answer}");
+    assert!(stand.asked().is_empty());
 }

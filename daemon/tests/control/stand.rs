@@ -17,7 +17,7 @@ use parlod::{
     feeds::Feeds,
     hub::{Backend, Handle, Refused, Reply, Request},
     keys::KnownPeers,
-    recordings::Recordings,
+    recordings::{Plain, Recordings},
 };
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -162,7 +162,10 @@ pub(crate) fn extras(folder: &TempDir) -> Extras {
     Extras {
         nats: None,
         known: KnownPeers::new(&folder.path().join("config")),
-        render: Arc::new(|_, name, side| Ok(format!("{name} {side:?}").into_bytes())),
+        render: Arc::new(|_, name, side| {
+            let sound = std::io::Cursor::new(format!("{name} {side:?}").into_bytes());
+            Ok(Box::new(Plain::new(sound, std::path::Path::new(name))?))
+        }),
         devices: Arc::new(|| {
             Ok(vec![Device {
                 index: 0,

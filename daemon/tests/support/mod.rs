@@ -28,3 +28,20 @@ pub(crate) fn purity(signal: &[f32], hz: f64, rate: u32) -> f64 {
     }
     if energy == 0.0 { 0.0 } else { 2.0 * (re * re + im * im) / (signal.len() as f64 * energy) }
 }
+
+/// A recording as a WAV file, whole.
+pub(crate) fn wav(
+    recordings: &parlod::recordings::Recordings,
+    name: &str,
+    side: parlod::recordings::Side,
+    runtime: &parlo_model::Runtime,
+    bundle: &parlo_model::Bundle,
+) -> Result<Vec<u8>, parlod::recordings::RecordingError> {
+    let (mut source, mut bytes) = (recordings.wav(name, side, runtime, bundle)?, Vec::new());
+    while (bytes.len() as u64) < source.bytes() {
+        let before = bytes.len();
+        source.read(&mut bytes)?;
+        assert!(bytes.len() > before, "it is as long as it says");
+    }
+    Ok(bytes)
+}

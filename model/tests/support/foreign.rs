@@ -283,3 +283,19 @@ fn finish(
     }
     fs::write(folder.join("manifest.toml"), text).unwrap();
 }
+
+/// Writes into the manifest what its files are now.
+pub(crate) fn rehash(folder: &Path) {
+    let file = folder.join("manifest.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let lines = text.lines().map(|line| {
+        let Some((name, _)) = line.strip_prefix('"').and_then(|line| line.split_once("\" = {")) else {
+            return line.to_owned();
+        };
+        let content = fs::read(folder.join(name)).unwrap();
+        let hash: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("\"{name}\" = {{ bytes = {}, sha256 = \"{hash}\" }}", content.len())
+    });
+    let text = lines.fold(String::new(), |text, line| text + &line + "\n");
+    fs::write(file, text).unwrap();
+}

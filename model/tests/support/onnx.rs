@@ -1,5 +1,6 @@
 //! Small ONNX graphs, written byte by byte as onnx.proto3 has them (github.com/onnx/onnx, onnx/onnx.proto3), so that tests need
 //! neither Python nor files.
+#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 /// A graph in the making.
 #[derive(Default)]
@@ -135,5 +136,96 @@ impl Onnx {
         bytes(&mut model, 7, &graph);
         bytes(&mut model, 8, &operators);
         model
+    }
+}
+
+/// Where a graph can have a tensor whose values lie in another file.
+#[derive(Clone, Copy)]
+pub(crate) enum Elsewhere {
+    Initializer,
+    Constant,
+    Attributes,
+    Sparse,
+    SparseConstant,
+    Branch,
+    DeepBranch,
+    Branches,
+    Function,
+    FunctionDefault,
+}
+
+impl Elsewhere {
+    /// All of them, by name.
+    pub(crate) const ALL: [(&str, Self); 10] = [
+        ("an initializer", Self::Initializer),
+        ("a constant", Self::Constant),
+        ("a list of tensors", Self::Attributes),
+        ("a sparse initializer", Self::Sparse),
+        ("a sparse constant", Self::SparseConstant),
+        ("a subgraph", Self::Branch),
+        ("a subgraph's subgraph", Self::DeepBranch),
+        ("a list of subgraphs", Self::Branches),
+        ("a function", Self::Function),
+        ("a function's default", Self::FunctionDefault),
+    ];
+}
+
+/// A message's attribute: its name, and a field of the number.
+fn attribute(name: &str, field: u64, content: &[u8]) -> Vec<u8> {
+    let mut attribute = Vec::new();
+    bytes(&mut attribute, 1, name.as_bytes());
+    bytes(&mut attribute, field, content);
+    attribute
+}
+
+/// An operator with one attribute.
+fn operator(name: &str, attribute: &[u8]) -> Vec<u8> {
+    let mut node = Vec::new();
+    bytes(&mut node, 4, name.as_bytes());
+    bytes(&mut node, 5, attribute);
+    node
+}
+
+fn inside(field: u64, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    bytes(&mut out, field, content);
+    out
+}
+
+impl Onnx {
+    /// A graph's file with one tensor more, called `leak`, of so many bytes at a location.
+    pub(crate) fn with_elsewhere(file: &[u8], elsewhere: Elsewhere, location: &str, length: i64) -> Vec<u8> {
+        let mut leak = Vec::new();
+        number(&mut leak, 1, length);
+        number(&mut leak, 2, 2);
+        bytes(&mut leak, 8, b"leak");
+        for (key, value) in [("location", location), ("offset", "0"), ("length", &length.to_string())] {
+            let mut entry = Vec::new();
+            bytes(&mut entry, 1, key.as_bytes());
+            bytes(&mut entry, 2, value.as_bytes());
+            bytes(&mut leak, 13, &entry);
+        }
+        number(&mut leak, 14, 1);
+        let constant = operator("Constant", &attribute("value", 5, &leak));
+        let sparse = inside(1, &leak);
+        let branch = inside(1, &constant);
+        let deep = inside(1, &operator("If", &attribute("then_branch", 6, &branch)));
+        let graph = |content: &[u8]| inside(7, content);
+        let more = match elsewhere {
+            Elsewhere::Initializer => graph(&inside(5, &leak)),
+            Elsewhere::Constant => graph(&inside(1, &constant)),
+            Elsewhere::Attributes => graph(&inside(1, &operator("Custom", &attribute("values", 10, &leak)))),
+            Elsewhere::Sparse => graph(&inside(15, &sparse)),
+            Elsewhere::SparseConstant => {
+                graph(&inside(1, &operator("Constant", &attribute("sparse_value", 22, &sparse))))
+            }
+            Elsewhere::Branch => graph(&deep),
+            Elsewhere::DeepBranch => graph(&inside(1, &operator("Loop", &attribute("body", 6, &deep)))),
+            Elsewhere::Branches => graph(&inside(1, &operator("Custom", &attribute("graphs", 11, &branch)))),
+            Elsewhere::Function => inside(25, &inside(7, &constant)),
+            Elsewhere::FunctionDefault => inside(25, &inside(11, &attribute("value", 5, &leak))),
+        };
+        // Parsers merge the two graphs into one.
+        [file, &more].concat()
     }
 }

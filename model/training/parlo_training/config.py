@@ -95,6 +95,8 @@ class Losses:
 
     draws: int = 2  # of the decoder's noise: 2 for the energy distance, 1 for a plain distance
     aperiodic: bool = False  # draws are to be apart only where the target is noise
+    repulsion: float = 1.0  # how much their distance counts: 1 makes noise as loud as the target's,
+    # less makes it quieter, down to 0, which makes the median
     sizes: tuple[int, ...] = (1536, 768, 384, 192, 96, 48)  # FFT sizes at 16 kHz; scaled with the rate
     mels: tuple[int, ...] = (96, 80, 48, 24, 16, 10)
     overlap: int = 2  # windows that cover a sample
@@ -226,6 +228,7 @@ class Config:
         need(min(self.losses.sizes) >= 32, "losses.sizes must be 32 or more")
         need(min(self.losses.mels) >= 1, "losses.mels must be 1 or more")
         need(self.losses.draws in (1, 2), "losses.draws must be 1 or 2")
+        need(0 <= self.losses.repulsion <= 1, "losses.repulsion must be between 0 and 1")
         needs_track = self.training.follow > 0
         need(not needs_track or self.decoder.head == "harmonic-noise",
              'training.follow needs decoder.head = "harmonic-noise"')

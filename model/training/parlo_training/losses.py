@@ -149,10 +149,10 @@ class _SpectralEnergyDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, made, target, rest, weight, window, filters, hop, weights, low, rate):
+    def forward(ctx, made, target, rest, weight, window, filters, hop, weights, low, rate, most):
         """made [draws, B, samples], target [B, samples]; rest: what is aperiodic in it, or None;
         weight [2, B]: of each item, and of its phases; weights: of the log-mel, the root-magnitude and the complex term; low: bins of the
-        complex one, from the first on.
+        complex one, from the first on; most: how much the distance between draws counts where it counts most.
         -> the loss, d(x, y) and d(y, y'), the last two without a gradient."""
         draws, batch, samples = made.shape
         size = window.numel()
@@ -167,13 +167,13 @@ class _SpectralEnergyDistance(torch.autograd.Function):
             signals = torch.nn.functional.pad(signals, (pad, pad))
             spectrum = torch.fft.rfft(signals.unfold(-1, size, hop) * window)
             power = spectrum.real.square().add_(spectrum.imag.square())
-            beta = beta_mel = 1.0
+            beta = beta_mel = most
             if len(power) > (1 + draws) * batch:
                 near = round(REPULSION_HZ * size / rate)
                 noise, power = power[(1 + draws) * batch :], power[: (1 + draws) * batch]
                 spectrum = spectrum[: (1 + draws) * batch]
-                beta = _repulsion(power[:batch], noise, near)
-                beta_mel = _repulsion(power[:batch] @ filters, noise @ filters, 0)
+                beta = most * _repulsion(power[:batch], noise, near)
+                beta_mel = most * _repulsion(power[:batch] @ filters, noise @ filters, 0)
             shape = (1 + draws, batch, *power.shape[1:])
             count, bins = shape[2:]
             share = weight[0, :, None, None] / (weight[0].sum() * count)
@@ -214,7 +214,7 @@ class _SpectralEnergyDistance(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream, *_):
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream, *[None] * 9
+        return gradient * upstream, *[None] * 10
 
 
 @dataclass
@@ -265,7 +265,7 @@ class SpectralLoss(nn.Module):
                 made.float(), target.float(), rest, both,
                 getattr(self, f"window{index}"), getattr(self, f"mel{index}"),
                 size // self.own.overlap, (self.own.mel, self.own.magnitude, complex_weight), low,
-                self.rate,
+                self.rate, self.own.repulsion,
             ))
         return SpectralTerms(*(sum(parts) / len(found) for parts in zip(*found, strict=True)))
 

@@ -40,7 +40,7 @@ def loss_of(own, made, target, weight=None, phases=False):
     return SpectralLoss(own, RATE)(made.unsqueeze(0), target, weight, counts).loss
 
 
-def distance(weights, size=64, bands=8, low=20):
+def distance(weights, size=64, bands=8, low=20, most=1.0):
     """The loss at one resolution in doubles: a function of made, target and weight."""
     window = torch.hann_window(size, dtype=torch.float64)
     filters = mel_filters(RATE, size, bands).double()
@@ -48,13 +48,13 @@ def distance(weights, size=64, bands=8, low=20):
     def loss(made, target, weight):
         return _SpectralEnergyDistance.apply(
             made, target, None, torch.stack([weight, weight]), window, filters, size // 4, weights,
-            low, RATE,
+            low, RATE, most,
         )[0]
 
     return loss
 
 
-def by_autograd(weights, made, target, weight, size=64, bands=8, low=20):
+def by_autograd(weights, made, target, weight, size=64, bands=8, low=20, most=1.0):
     """The energy distance as its definition says, for autograd to differentiate."""
     window = torch.hann_window(size, dtype=torch.float64)
     filters = mel_filters(RATE, size, bands).double()
@@ -74,24 +74,24 @@ def by_autograd(weights, made, target, weight, size=64, bands=8, low=20):
         )
 
     total = sum(apart(draw, target) for draw in made) / len(made)
-    return total - (0.5 * apart(*made) if len(made) == 2 else 0)
+    return total - (0.5 * most * apart(*made) if len(made) == 2 else 0)
 
 
 @pytest.mark.parametrize("draws", [1, 2])
 @pytest.mark.parametrize("weights", [(1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0), (0.7, 1.3, 0.4)])
-@pytest.mark.parametrize("samples", [160, 157])
-def test_the_gradient_is_that_of_the_loss(draws, weights, samples):
+@pytest.mark.parametrize("samples, most", [(160, 1.0), (157, 1.0), (160, 0.6)])
+def test_the_gradient_is_that_of_the_loss(draws, weights, samples, most):
     made = white(draws, 2, samples, seed=1, dtype=torch.float64).requires_grad_()
     target = white(2, samples, seed=2, dtype=torch.float64)
     weight = torch.tensor([0.4, 1.0], dtype=torch.float64)
-    loss = distance(weights)(made, target, weight)
-    expected = by_autograd(weights, made, target, weight)
+    loss = distance(weights, most=most)(made, target, weight)
+    expected = by_autograd(weights, made, target, weight, most=most)
     assert float(loss) == pytest.approx(float(expected), rel=1e-3)
     (gradient,) = torch.autograd.grad(loss, made)
     (true,) = torch.autograd.grad(expected, made)
     assert (gradient - true).norm() < 1e-3 * true.norm()
     assert torch.autograd.gradcheck(
-        lambda audio: distance(weights)(audio, target, weight), made,
+        lambda audio: distance(weights, most=most)(audio, target, weight), made,
         eps=1e-7, atol=1e-5, rtol=1e-3,
     )
 
@@ -142,6 +142,39 @@ def test_how_far_draws_are_apart_tells_a_decoder_that_ignores_its_noise():
     deaf = loss(white(4, 8000, seed=3).expand(2, -1, -1), target, weight)
     assert float(drawn.spread / drawn.apart) == pytest.approx(1, abs=0.05)
     assert deaf.spread == 0 and deaf.apart == pytest.approx(float(drawn.apart), rel=0.05)
+
+
+def test_the_less_draws_repel_the_nearer_to_the_median_is_best():
+    """Of magnitudes between the median of what noise has, 0, and noise of their own, 1."""
+    spectra = torch.randn(3, 64, 50, 40, 2, generator=torch.Generator().manual_seed(1))
+    target, *drawn = spectra.square().sum(-1) ** 0.25
+    drawn = torch.stack(drawn)
+    shares = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
+
+    def best(repulsion):
+        def energy(share):
+            made = target.median() + share * (drawn - target.median())
+            terms = _Terms(2)
+            terms.add(torch.cat([target.unsqueeze(0), made]), torch.full((), 1 / target.numel()), repulsion)
+            return float(terms.apart - 0.5 * terms.counted)
+
+        return min(shares, key=energy)
+
+    assert best(1.0) == 1 and best(0.0) == 0 and 0 < best(0.8) < 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_how_much_draws_repel_is_as_configured(known):
+    target, first, second = white(3, 2, 8000, seed=2)
+    rest = target if known else None
+
+    def terms(repulsion):
+        loss = SpectralLoss(config.Losses(repulsion=repulsion), RATE)
+        return loss(torch.stack([first, second]), target, torch.ones(2), rest=rest)
+
+    whole, half = terms(1.0), terms(0.5)
+    assert float(whole.loss) == pytest.approx(float(whole.apart - 0.5 * whole.spread), rel=1e-3)
+    assert float(half.loss) == pytest.approx(float(half.apart - 0.25 * half.spread), rel=1e-3)
 
 
 def test_phases_count_where_they_are_told_to():

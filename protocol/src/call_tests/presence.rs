@@ -96,8 +96,15 @@ fn a_call_that_does_not_ring_says_so() {
 
 #[test]
 fn who_declines_says_so_and_who_gives_up_too() {
-    let reasons =
-        [Goodbye::Declined, Goodbye::Busy, Goodbye::NoAnswer, Goodbye::HungUp, Goodbye::Failed, Goodbye::Other(77)];
+    let reasons = [
+        Goodbye::Declined,
+        Goodbye::Busy,
+        Goodbye::NoAnswer,
+        Goodbye::HungUp,
+        Goodbye::Failed,
+        Goodbye::Replaced,
+        Goodbye::Other(77),
+    ];
     for (n, reason) in reasons.into_iter().enumerate() {
         for side in [CALLER, LISTENER] {
             let text = format!("loss=30% delay=60ms seed={}", 20 + n);

@@ -12,6 +12,9 @@ pub const SPACING_MS: u32 = 60_000;
 /// The most points. With more, every other one is left out: an index takes bounded memory however long the file is.
 const MOST_POINTS: usize = 1 << 16;
 
+/// The most counts of frames in them together: a file of many streams has fewer points.
+const MOST_COUNTS: usize = 1 << 18;
+
 /// A place in a file where a block begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point<'a> {
@@ -50,7 +53,7 @@ impl Index {
         if before_ms.saturating_sub(last) >= self.spacing_ms {
             self.places.push((place, before_ms));
             self.frames.extend_from_slice(&self.totals);
-            if self.places.len() > MOST_POINTS {
+            if self.places.len() > MOST_POINTS || self.frames.len() > MOST_COUNTS {
                 self.thin();
             }
         }

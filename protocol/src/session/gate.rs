@@ -3,7 +3,8 @@
 //! An initiation without a valid cookie is answered with one: 20 bytes, fewer than any initiation has, and nothing is kept.
 //! The cookie is a keyed hash of the source's address and port, the caller's index and the time, so only who can receive at that
 //! address within 10 to 20 s has it; RFC 9147 section 5.1 and RFC 9000 section 8.1.2 do the same. The caller mixes the cookie
-//! into the handshake (`noise`), so that a recorded initiation is of no use from another address, or later.
+//! into the handshake (`noise`), so that a recorded initiation is of no use from another address, or later; within that time it is
+//! known again, and not answered twice.
 //!
 //! Only an initiation with a valid cookie costs a key agreement, and those are limited: for each source, for the networks that it
 //! is in (IPv4 /24; IPv6 /64, /56 and /48), and for all.
@@ -23,6 +24,7 @@ use crate::{
         handshake::Responded,
         limit::{Bucket, Rate, Table, mac},
         noise::{self, Draw},
+        recent::Recent,
         wire::{self, COOKIE, Outer, Pattern, Unread},
     },
 };
@@ -38,6 +40,9 @@ const REPLIES: Rate = Rate { burst: 64, per_minute: 60 * 32 };
 /// somebody's name does not keep that one out, and yet all replies together are bounded.
 const SPARE_REPLIES: Rate = Rate { burst: 1024, per_minute: 60 * 1024 };
 
+/// How long a cookie may be valid.
+const VALID: Duration = SLOT.saturating_mul(2);
+
 /// Handshakes with one source.
 const HANDSHAKES: Rate = Rate { burst: 8, per_minute: 60 * 2 };
 
@@ -50,6 +55,10 @@ const ALL_HANDSHAKES: Rate = Rate { burst: 64, per_minute: 60 * 32 };
 /// Of those, so many at once are kept for sources that had none in the last ten seconds. So some hundred sources that shake
 /// hands as often as each may do not keep others out.
 const KEPT: u32 = 32;
+
+/// Handshakes with everybody while a cookie is valid.
+const MOST_RECENT: usize =
+    ALL_HANDSHAKES.burst as usize + ALL_HANDSHAKES.per_minute as usize * VALID.as_secs() as usize / 60;
 
 const REPLY: usize = 0;
 const HANDSHAKE: usize = 0;
@@ -80,6 +89,8 @@ pub struct GateStats {
     pub wrong_keys: u64,
     /// Initiations that were not answered as their source, or all sources, had asked too often.
     pub limited: u64,
+    /// Initiations that a session had come of before: somebody has recorded them, or asks again after the session's end.
+    pub replayed: u64,
     /// What is no initiation.
     pub malformed: u64,
 }
@@ -96,6 +107,7 @@ pub struct Gate {
     proven: Table<2>,
     spare_replies: Bucket,
     handshakes: Bucket,
+    recent: Recent,
     stats: GateStats,
 }
 
@@ -121,12 +133,25 @@ impl Gate {
             proven: Table::new(keys.next(), [HANDSHAKES, FIRST_HANDSHAKES]),
             spare_replies: Bucket::full(SPARE_REPLIES, start),
             handshakes: Bucket::full(ALL_HANDSHAKES, start),
+            recent: Recent::new(VALID, MOST_RECENT),
             stats: GateStats::default(),
         }
     }
 
     /// Looks at a datagram that is [for the gate](super::Destination::Gate). If a session comes of it, it has the index given.
     pub fn knock(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Knock {
+        self.knock_where(now, from, datagram, index, true)
+    }
+
+    /// The same; without `room` for another session of this source, initiations that would begin one are not answered.
+    pub(crate) fn knock_where(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        index: u16,
+        room: bool,
+    ) -> Knock {
         let (sender, pattern, shown, message) = match Outer::parse(datagram) {
             Ok(Outer::Initiate { sender, pattern, cookie, noise }) => (sender, pattern, cookie, noise),
             Err(Unread::OtherVersion { sender }) => {
@@ -151,7 +176,12 @@ impl Gate {
             self.stats.retries += 1;
             return Knock::Reply(wire::retry(sender, &self.cookie(slot, from, sender)));
         }
-        if !self.may_shake_hands(from, now) {
+        // Before anything is counted against the source: this needs no key, only a recording.
+        if self.recent.has(now, datagram) {
+            self.stats.replayed += 1;
+            return Knock::Junk;
+        }
+        if !room || !self.may_shake_hands(from, now) {
             self.stats.limited += 1;
             return Knock::Junk;
         }
@@ -172,6 +202,7 @@ impl Gate {
         match begun {
             Ok((session, event)) => {
                 self.stats.sessions += 1;
+                self.recent.take(now, datagram);
                 Knock::Session(Box::new(session), event)
             }
             Err(_) => {

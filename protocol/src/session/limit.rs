@@ -67,6 +67,13 @@ impl Bucket {
     }
 }
 
+/// What a source is known by: the smallest of its networks.
+pub(crate) type Source = Network;
+
+pub(crate) fn source(address: SocketAddr) -> Source {
+    Network::source(address)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Row<const BUCKETS: usize> {
     network: Network,

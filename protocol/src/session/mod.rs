@@ -22,6 +22,7 @@ mod handshake;
 pub(crate) mod limit;
 mod noise;
 mod path;
+mod recent;
 mod seal;
 mod state;
 mod window;
@@ -43,6 +44,7 @@ mod vector_tests;
 use std::net::SocketAddr;
 
 pub use gate::{Gate, GateStats, Knock};
+pub(crate) use limit::{Source, source};
 pub use state::Session;
 pub use wire::{Destination, destination};
 

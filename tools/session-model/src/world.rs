@@ -72,8 +72,10 @@ pub enum Prefix {
     Fresh,
     /// A call stands.
     Standing,
-    /// A call stands, and the same caller has called before, from the same address.
+    /// A call stands, and the same caller has called before, from the same address. What it said then has not come yet.
     Again,
+    /// A call stands, and one that the same caller made before has ended.
+    Second,
     /// A call stands in which both have spoken, and the next words but one are of another epoch.
     LateInEpoch,
 }
@@ -129,6 +131,8 @@ pub struct World {
     /// Calls that the caller has made, and in how many of them it stood.
     calls: u8,
     stood: u8,
+    /// Lines that have been ended.
+    ended: u8,
     door: Door,
     door_history: u64,
     lines: Vec<Line>,
@@ -184,6 +188,7 @@ impl World {
             previous: None,
             calls: 1,
             stood: 0,
+            ended: 0,
             door: Door::new(&Identity::from_bytes([2; 32]), [4; 32], start),
             door_history: 0,
             lines: Vec::new(),
@@ -197,12 +202,23 @@ impl World {
             mischief,
         };
         world.drain();
-        if prefix == Prefix::Again {
-            world.settle();
-            for line in &mut world.lines {
-                line.session.close();
+        match prefix {
+            Prefix::Again => {
+                // As far as an initiation with a cookie.
+                for datagram in [0, 1] {
+                    world.step(Action::Deliver { datagram, elsewhere: false, damaged: false });
+                }
+                world.dial_again();
             }
-            world.dial_again();
+            Prefix::Second => {
+                world.settle();
+                for line in &mut world.lines {
+                    line.session.close();
+                    world.ended += 1;
+                }
+                world.dial_again();
+            }
+            Prefix::Fresh | Prefix::Standing | Prefix::LateInEpoch => {}
         }
         if prefix != Prefix::Fresh {
             world.settle();
@@ -218,11 +234,11 @@ impl World {
         world
     }
 
-    /// Delivers all that is sent, once and in order.
+    /// Delivers all that is sent in this call, once and in order.
     fn settle(&mut self) {
         let mut at = 0;
         while at < self.sent.len() {
-            if !self.sent[at].arrived {
+            if !self.sent[at].arrived && self.sent[at].call == self.calls {
                 self.step(Action::Deliver { datagram: at, elsewhere: false, damaged: false });
             }
             at += 1;
@@ -303,11 +319,7 @@ impl World {
         self.drain();
         // Who stood stands, until somebody ends it.
         let standing = self.lines.iter().filter(|line| line.confirmed && !line.session.is_over()).count();
-        if self.confirmed > 0
-            && self.calls == self.confirmed
-            && standing == 0
-            && self.mutant != Some(Mutant::RingsBeforeProof)
-        {
+        if standing + usize::from(self.ended) < usize::from(self.confirmed) {
             self.breaks(Broken::Replaced);
         }
     }

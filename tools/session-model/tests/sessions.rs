@@ -9,7 +9,8 @@ fn the_properties_hold_whatever_the_network_does() {
         for (prefix, depth, mischief) in [
             (Prefix::Fresh, if known { 6 } else { 8 }, 2),
             (Prefix::Standing, 3, 2),
-            (Prefix::Again, 2, 2),
+            (Prefix::Again, 3, 1),
+            (Prefix::Second, 2, 2),
             (Prefix::LateInEpoch, 4, 1),
         ] {
             let begun = std::time::Instant::now();
@@ -28,7 +29,7 @@ fn each_mistake_is_found() {
         (Mutant::CookieForAll, Prefix::Fresh, true, 4, Broken::StateBeforeProof),
         (Mutant::CookieForAll, Prefix::Fresh, false, 4, Broken::StateBeforeProof),
         (Mutant::ReplacesAtOnce, Prefix::Again, true, 2, Broken::Replaced),
-        (Mutant::SpeaksWithOldKeys, Prefix::Again, true, 2, Broken::KeysDisagree),
+        (Mutant::SpeaksWithOldKeys, Prefix::Second, true, 2, Broken::KeysDisagree),
         (Mutant::RestartsFromSeed, Prefix::Standing, true, 2, Broken::NumberTwice),
         (Mutant::RestartsFromSeed, Prefix::Standing, false, 2, Broken::NumberTwice),
     ] {

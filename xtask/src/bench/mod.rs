@@ -1,5 +1,6 @@
 //! Measurements, one group a subject. Each prints a Markdown table under the processor's name, and writes JSON on request.
 
+mod attack;
 mod codec;
 mod daemon;
 mod entropy;
@@ -26,6 +27,8 @@ use crate::{
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
+    /// Floods, forgeries, replays, a hostile peer, a filled relay, bombs: what they cost those who only want to speak
+    Attack,
     /// Encoder, quantizer and decoder: time, speed, allocations; the daemon's memory and start
     Codec,
     /// A daemon in a call with devices: delay from mouth to ear, processor time, memory, the control API under load, and half an
@@ -50,6 +53,7 @@ pub(crate) fn run(group: Group, speech: &Speech, report: Option<&Path>, write_do
     }
     setup::run(setup::Purpose::Run)?;
     let (name, rows, document, figures) = match group {
+        Group::Attack => ("attack", &attack::ROWS[..], attack::document(), attack::measure()?),
         Group::Codec => ("codec", &codec::ROWS[..], Path::new("docs/performance.md"), codec::measure()?),
         Group::Daemon => ("daemon", &daemon::ROWS[..], daemon::document(), daemon::measure()?),
         Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure(speech)?),

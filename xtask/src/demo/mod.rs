@@ -59,7 +59,7 @@ const TRIES: u32 = 3;
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::run(setup::Purpose::Run)?;
     println!("building (the first time takes some minutes)");
-    install::build()?;
+    install::build(Build::Dist, install::Features::Least)?;
 
     let out = &std::path::absolute(&options.out)?;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stdout};
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use parlo_control::{FeedFrame, FeedMessage, FeedStart, client::Side};
+use parlo_guard::plain_json;
 
 use super::{
     pick::{Fit, pick},
@@ -59,7 +60,7 @@ impl FeedVerb {
                 () = signals.next() => return Ok(()),
             };
             let message = message.ok_or_else(|| anyhow!("the daemon has ended"))??;
-            let line = if json { serde_json::to_string(&message)? } else { line(&message) };
+            let line = if json { plain_json(&serde_json::to_string(&message)?) } else { line(&message) };
             print(&(line + "\n"))?;
             if message == FeedMessage::End {
                 return Ok(());

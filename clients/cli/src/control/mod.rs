@@ -11,6 +11,7 @@ mod watch;
 use std::io::{Write, stdout};
 
 use clap::{Subcommand, ValueEnum};
+use parlo_guard::{plain_json, plain_lines};
 use serde::Serialize;
 
 /// What the daemon is asked.
@@ -108,11 +109,11 @@ impl Switch {
 /// Prints on standard output. Unlike for `println!`, a reader who has had enough is an error, which ends the verb.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(plain_lines(text).as_bytes())?;
     Ok(out.flush()?)
 }
 
 /// Prints a value as JSON, for programs.
 pub(crate) fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+    print(&(plain_json(&serde_json::to_string_pretty(value)?) + "\n"))
 }

@@ -4,6 +4,7 @@ use std::io::{stdin, stdout};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
+use parlo_guard::plain_json;
 
 use super::print;
 use crate::{
@@ -47,7 +48,7 @@ impl Watch {
             };
             let message = message.ok_or_else(|| anyhow!("the daemon has ended"))??;
             if self.json {
-                print(&(serde_json::to_string(&message)? + "\n"))?;
+                print(&(plain_json(&serde_json::to_string(&message)?) + "\n"))?;
             } else {
                 for line in narrator.tell(&message) {
                     print(&(line + "\n"))?;

@@ -70,8 +70,10 @@ pub(crate) struct Request<'a> {
 /// with by the next. That it is of this sound is known by the time that the sound was changed, which its token file is given, and by
 /// the manifest.
 ///
+/// The folder of tokens is there already.
+///
 /// # Errors
-/// If the folder cannot be written, the model cannot be loaded, or a file failed; the others are encoded then. [`Incomplete`] if
+/// If it cannot be written, the model cannot be loaded, or a file failed; the others are encoded then. [`Incomplete`] if
 /// something was missing of a sound.
 pub(crate) fn run(
     found: Walk,
@@ -81,7 +83,6 @@ pub(crate) fn run(
     load: &(dyn Fn() -> Result<Model, ModelError> + Sync),
 ) -> anyhow::Result<()> {
     let Request { sounds, tokens, jobs, channel } = request;
-    fs::create_dir_all(tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
     let mut report = Report { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0, damaged: 0 };
     let known: HashMap<PathBuf, Entry> =
         manifest::read(tokens).into_iter().map(|entry| (entry.tokens.clone(), entry)).collect();

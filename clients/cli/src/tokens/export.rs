@@ -8,9 +8,15 @@ use parlo_archive::{Archive, ArchiveError, Coder, TimedFrame};
 use parlo_audio_io::output::Kind;
 use serde_json::json;
 
-use super::{Opened, Stretch, info::mark, npz::Zip};
+use super::{
+    Opened, Stretch,
+    info::mark,
+    npz::{Column, Zip},
+};
 use crate::{
-    codec, decode,
+    codec,
+    confine::{Needs, Output},
+    decode,
     place::{Anywhere, Place},
 };
 
@@ -74,6 +80,17 @@ impl Form {
 }
 
 impl Export {
+    /// What it needs of the sandbox.
+    pub(super) fn needs(&self) -> Needs<'_> {
+        Needs {
+            inputs: vec![&self.input],
+            output: Output::File(&self.output),
+            bundle: self.bundle.as_deref(),
+            runs_model: matches!(self.form(), Ok(Form::Wav | Form::Flac | Form::Opus)),
+            ..Needs::default()
+        }
+    }
+
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let form = self.form()?;
         let claim = self.output.claim(form.kind(), &[&self.input], self.force)?;
@@ -85,7 +102,7 @@ impl Export {
                 bail!("{} can only be written to a file that is called so", form.kind());
             }
             let bundle = self.bundle.as_deref();
-            return decode::run(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
+            return decode::decode(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
         }
         let Opened { name, mut archive } = {
             let opened = Opened::new(&self.input)?;
@@ -174,29 +191,28 @@ impl Export {
         let wide = sizes.iter().any(|&size| size > 32_768);
         let mut zip = Zip::new(out);
         for stream in archive.header().streams.clone() {
-            let (mut codes, mut times, mut marks) = (vec![Vec::<i32>::new(); depth], Vec::new(), Vec::new());
+            // An array says how long it is before it begins, and codes lie book after book.
+            let mut codes = (0..depth).map(|_| Column::new()).collect::<Result<Vec<_>, _>>()?;
+            let (mut times, mut marks, mut count) = (Column::new()?, Column::new()?, 0);
             self.frames(archive, coder, stream.number, |frames| {
                 for frame in frames {
                     let own = frame.codes.as_ref().map_or(&[][..], |codes| codes.codes());
                     for (n, book) in codes.iter_mut().enumerate() {
-                        book.push(own.get(n).map_or(-1, |&code| code.into()));
+                        let code = own.get(n).map_or(-1, |&code| i32::from(code));
+                        if wide { book.push(&code.to_le_bytes()) } else { book.push(&(code as i16).to_le_bytes()) }?;
                     }
-                    times.push(frame.time_ms / 1000.0);
-                    marks.push(frame.mark.number());
+                    times.push(&(frame.time_ms / 1000.0).to_le_bytes())?;
+                    marks.push(&[frame.mark.number()])?;
                 }
+                count += frames.len();
                 Ok(())
             })?;
-            let count = times.len();
-            let flat = codes.iter().flatten();
-            let bytes: Vec<u8> = if wide {
-                flat.flat_map(|code| code.to_le_bytes()).collect()
-            } else {
-                flat.flat_map(|&code| (code as i16).to_le_bytes()).collect()
-            };
-            zip.array(&format!("{}.codes", stream.name), if wide { "<i4" } else { "<i2" }, &[depth, count], &bytes)?;
-            let times: Vec<u8> = times.iter().flat_map(|time: &f64| time.to_le_bytes()).collect();
-            zip.array(&format!("{}.times", stream.name), "<f8", &[count], &times)?;
-            zip.array(&format!("{}.marks", stream.name), "|u1", &[count], &marks)?;
+            // It becomes the name of a file in the archive, which leads nowhere else.
+            let name = stream.name.replace(['/', '\\', '\0'], "_");
+            let kind = if wide { "<i4" } else { "<i2" };
+            zip.columns(&format!("{name}.codes"), kind, &[depth, count], &mut codes)?;
+            zip.columns(&format!("{name}.times"), "<f8", &[count], &mut [times])?;
+            zip.columns(&format!("{name}.marks"), "|u1", &[count], &mut [marks])?;
         }
         zip.array("sample_rate", "<u4", &[], &tokens.sample_rate.to_le_bytes())?;
         zip.array("frame_samples", "<u4", &[], &tokens.frame_samples.to_le_bytes())?;

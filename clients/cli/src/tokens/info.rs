@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use parlo_archive::{Archive, BookUse, Coding, Mark, StreamSurvey, Survey, is_loss, survey};
+use parlo_guard::plain_json;
 use serde_json::{Value, json};
 
 use super::Opened;
@@ -27,7 +28,7 @@ pub(super) fn run(input: &Place, bundle: Option<&Path>, json: bool) -> anyhow::R
     };
     let survey = survey(&mut archive, coder.as_mut())?;
     if json {
-        return print(&format!("{:#}\n", as_json(&archive, &survey)));
+        return print(&plain_json(&format!("{:#}\n", as_json(&archive, &survey))));
     }
     print(&as_text(&archive, &survey, coder.is_some()))
 }

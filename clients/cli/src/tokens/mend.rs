@@ -1,7 +1,8 @@
 //! `parlo verify` and `parlo repair`.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Seek as _},
     path::{Path, PathBuf},
 };
 
@@ -14,8 +15,12 @@ use crate::{
     Incomplete, codec,
     control::print,
     place::Place,
+    scratch::Scratch,
     words::{bytes, clock},
 };
+
+/// Losses of one file that are told each.
+const MOST_TOLD: usize = 20;
 
 pub(super) fn verify(inputs: &[Place]) -> anyhow::Result<()> {
     let mut bad = 0;
@@ -88,18 +93,36 @@ pub(super) fn repair(input: &Place, output: Option<&Place>, force: bool) -> anyh
         Ok(coder) => (Some(coder), None),
         Err(reason) => (None, Some(reason)),
     };
-    // Held until it is known to be right: a token file is small.
-    let mut made = Vec::new();
-    let repair = parlo_archive::repair(&mut opened.archive, coder.as_mut(), &mut made);
+    // Kept in a file without a name until it is known to be right.
+    let mut made = Scratch::new().context("cannot keep what is saved in a temporary file")?;
+    let repair = parlo_archive::repair(&mut opened.archive, coder.as_mut(), io::BufWriter::new(&mut made));
     let repair = repair.map_err(|error| codec::named(error.into(), output))?;
-    verified(&name, &made, coder.as_mut())?;
+    let broken = |fault: String| {
+        anyhow::anyhow!("{name}: what was saved of it is not whole ({fault}), so that nothing was written")
+    };
+    verified(&mut made, coder.as_mut()).map_err(broken)?;
     let mut out = claim.bytes()?;
-    out.put(&made)?;
+    made.rewind().and_then(|()| io::copy(&mut made, &mut out)).map_err(|error| codec::named(error.into(), output))?;
     let kept = match input {
         Place::File(path) if in_place => Some(keep(path)?),
         _ => None,
     };
     out.finish()?;
+    // Of what lies there now, not of what was to be written.
+    if let Place::File(path) = output
+        && path.is_file()
+    {
+        let written = fs::File::open(path).map_err(|error| error.to_string());
+        written.and_then(|mut written| verified(&mut written, coder.as_mut())).map_err(|fault| {
+            let kept = kept
+                .as_ref()
+                .map_or_else(String::new, |kept| format!("; the damaged file is kept as {}", kept.display()));
+            anyhow::anyhow!(
+                "{}: it was written, but does not read back whole ({fault}): the disk may be failing{kept}",
+                path.display()
+            )
+        })?;
+    }
     let mut said = format!(
         "{name}: saved {} of speech ({} frames, {})\n",
         clock(repair.made.duration_ms as f64 / 1000.0),
@@ -109,7 +132,10 @@ pub(super) fn repair(input: &Place, output: Option<&Place>, force: bool) -> anyh
     if repair.mended > 0 {
         said.push_str(&format!("{name}: {} damaged blocks are again as they were\n", repair.mended));
     }
-    repair.losses.iter().for_each(|loss| said.push_str(&format!("{name}: {}\n", told(loss))));
+    repair.losses.iter().take(MOST_TOLD).for_each(|loss| said.push_str(&format!("{name}: {}\n", told(loss))));
+    if let Some(more @ 1..) = repair.losses.len().checked_sub(MOST_TOLD) {
+        said.push_str(&format!("{name}: and {more} more losses\n"));
+    }
     if let (Some(reason), false) = (without, repair.losses.is_empty()) {
         said.push_str(&format!("{name}: more could be saved with its model: {reason}\n"));
     }
@@ -124,13 +150,11 @@ pub(super) fn repair(input: &Place, output: Option<&Place>, force: bool) -> anyh
     if repair.losses.is_empty() { Ok(()) } else { Err(Incomplete.into()) }
 }
 
-/// Reads what was made, before anything is replaced by it.
-fn verified(name: &str, made: &[u8], coder: Option<&mut Coder>) -> anyhow::Result<()> {
-    let mut archive = Archive::open(io::Cursor::new(made)).context("what was saved cannot be read")?;
-    match &survey(&mut archive, coder)?.faults[..] {
-        [] => Ok(()),
-        [fault, ..] => bail!("{name}: what was saved of it is not whole ({fault}), so that nothing was written"),
-    }
+/// Whether a file that was made is whole, all of it read and decoded; if not, the first fault.
+fn verified<S: io::Read + io::Seek>(made: &mut S, coder: Option<&mut Coder>) -> Result<(), String> {
+    let mut archive = Archive::open(made).map_err(|error| error.to_string())?;
+    let found = survey(&mut archive, coder).map_err(|error| error.to_string())?;
+    found.faults.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Gives a file another name beside its own, which no other file has: `talk.damaged.ptk`.

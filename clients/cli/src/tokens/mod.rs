@@ -7,14 +7,18 @@ mod mend;
 mod npz;
 mod stretch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use parlo_archive::Archive;
+use parlo_audio_io::output;
 
 pub(crate) use stretch::Stretch;
 
-use crate::place::{Anywhere, Place};
+use crate::{
+    confine::{self, Needs, Output},
+    place::{Anywhere, Place},
+};
 
 /// What people type.
 #[derive(Debug, Subcommand)]
@@ -86,6 +90,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        confine::enter(&self.needs());
         match self {
             Self::Info { input, bundle, json } => info::run(&input, bundle.as_deref(), json),
             Self::Verify { inputs } => mend::verify(&inputs),
@@ -96,6 +101,27 @@ impl Verb {
             Self::Cat { inputs, output, keep_going, force } => edit::cat(&inputs, &output, keep_going, force),
             Self::Export(export) => export.run(),
         }
+    }
+}
+
+impl Verb {
+    fn needs(&self) -> Needs<'_> {
+        let (inputs, output, bundle): (Vec<&Place>, _, Option<&Path>) = match self {
+            Self::Info { input, bundle, .. } => (vec![input], Output::None, bundle.as_deref()),
+            Self::Verify { inputs } => (inputs.iter().collect(), Output::None, None),
+            Self::Repair { input, output: None, .. } => (vec![input], Output::Mended(input), None),
+            // By whatever name or link.
+            Self::Repair { input: input @ Place::File(from), output: Some(Place::File(to)), .. }
+                if from == to || output::is_same(from, to) =>
+            {
+                (vec![input], Output::Mended(input), None)
+            }
+            Self::Repair { input, output: Some(output), .. } => (vec![input], Output::File(output), None),
+            Self::Cut { input, output, bundle, .. } => (vec![input], Output::File(output), bundle.as_deref()),
+            Self::Cat { inputs, output, .. } => (inputs.iter().collect(), Output::File(output), None),
+            Self::Export(export) => return export.needs(),
+        };
+        Needs { inputs, output, bundle, ..Needs::default() }
     }
 }
 

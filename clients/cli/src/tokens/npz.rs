@@ -1,8 +1,13 @@
 //! NumPy's archives: a ZIP file of arrays, none of them compressed (APPNOTE.TXT 6.3; numpy.lib.format version 1.0).
 
-use std::io::Write;
+use std::{
+    fs::File,
+    io::{BufWriter, Read as _, Seek as _, Write},
+};
 
 use parlo_archive::ArchiveError;
+
+use crate::scratch::Scratch;
 
 /// Writes arrays one after another.
 pub(super) struct Zip<'a, W> {
@@ -19,27 +24,65 @@ impl<'a, W: Write> Zip<'a, W> {
 
     /// Writes an array of this type (as NumPy describes it), shape, and bytes in C order.
     pub(super) fn array(&mut self, name: &str, kind: &str, shape: &[usize], data: &[u8]) -> Result<(), ArchiveError> {
-        let shape: String = shape.iter().map(|length| format!("{length}, ")).collect();
-        let mut head = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
-        // All of it takes a multiple of 64 bytes.
-        let padded = (10 + head.len() + 1).next_multiple_of(64) - 10;
-        head.push_str(&" ".repeat(padded - head.len() - 1));
-        head.push('\n');
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        file.extend_from_slice(&(head.len() as u16).to_le_bytes());
-        file.extend_from_slice(head.as_bytes());
-        file.extend_from_slice(data);
-        self.file(&format!("{name}.npy"), &file)
+        let head = head(kind, shape);
+        let length = (head.len() + data.len()) as u64;
+        self.file(&format!("{name}.npy"), length, |take| {
+            take(&head)?;
+            take(data)
+        })
     }
 
-    fn file(&mut self, name: &str, data: &[u8]) -> Result<(), ArchiveError> {
+    /// The same of bytes that are kept in these columns, one after another.
+    pub(super) fn columns(
+        &mut self,
+        name: &str,
+        kind: &str,
+        shape: &[usize],
+        columns: &mut [Column],
+    ) -> Result<(), ArchiveError> {
+        let head = head(kind, shape);
+        let mut length = head.len() as u64;
+        for column in &mut *columns {
+            column.0.flush().map_err(ArchiveError::Write)?;
+            length += column.0.get_ref().metadata().map_err(ArchiveError::Read)?.len();
+        }
+        self.file(&format!("{name}.npy"), length, |take| {
+            take(&head)?;
+            let mut piece = vec![0; 1 << 16];
+            for column in &*columns {
+                let mut file: &File = column.0.get_ref();
+                file.rewind().map_err(ArchiveError::Read)?;
+                loop {
+                    let count = file.read(&mut piece).map_err(ArchiveError::Read)?;
+                    if count == 0 {
+                        break;
+                    }
+                    take(&piece[..count])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes a file of the archive. `bytes` gives all of it each time that it is called: once for the checksum.
+    fn file(
+        &mut self,
+        name: &str,
+        length: u64,
+        bytes: impl Fn(&mut dyn FnMut(&[u8]) -> Result<(), ArchiveError>) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
         let too_long =
             || ArchiveError::Write(std::io::Error::other("an array is longer than a ZIP file holds (4 GiB)"));
-        let length = u32::try_from(data.len()).map_err(|_| too_long())?;
+        let length = u32::try_from(length).map_err(|_| too_long())?;
         let place = u32::try_from(self.written).map_err(|_| too_long())?;
+        let mut sum = Crc::new();
+        bytes(&mut |piece| {
+            sum.take(piece);
+            Ok(())
+        })?;
         // Version 2.0, UTF-8, stored, 1980-01-01.
         let mut common = vec![20, 0, 0, 8, 0, 0, 0, 0, 0x21, 0];
-        common.extend_from_slice(&crc32(data).to_le_bytes());
+        common.extend_from_slice(&sum.value().to_le_bytes());
         common.extend_from_slice(&length.to_le_bytes());
         common.extend_from_slice(&length.to_le_bytes());
         common.extend_from_slice(&(name.len() as u16).to_le_bytes());
@@ -47,7 +90,7 @@ impl<'a, W: Write> Zip<'a, W> {
         self.put(b"PK\x03\x04")?;
         self.put(&common)?;
         self.put(name.as_bytes())?;
-        self.put(data)?;
+        bytes(&mut |piece| self.put(piece))?;
         self.directory.extend_from_slice(b"PK\x01\x02\x14\x00");
         self.directory.extend_from_slice(&common);
         self.directory.extend_from_slice(&[0; 10]);
@@ -74,12 +117,54 @@ impl<'a, W: Write> Zip<'a, W> {
     }
 }
 
+/// Bytes on their way into an array, in a file without a name: nobody knows how many they will be.
+pub(super) struct Column(BufWriter<Scratch>);
+
+impl Column {
+    pub(super) fn new() -> Result<Self, ArchiveError> {
+        Ok(Self(BufWriter::new(Scratch::new().map_err(ArchiveError::Write)?)))
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.0.write_all(bytes).map_err(ArchiveError::Write)
+    }
+}
+
+/// What stands before an array's bytes.
+fn head(kind: &str, shape: &[usize]) -> Vec<u8> {
+    let shape: String = shape.iter().map(|length| format!("{length}, ")).collect();
+    let mut head = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
+    // All of it takes a multiple of 64 bytes.
+    let padded = (10 + head.len() + 1).next_multiple_of(64) - 10;
+    head.push_str(&" ".repeat(padded - head.len() - 1));
+    head.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&(head.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(head.as_bytes());
+    bytes
+}
+
 /// The checksum of ZIP files (ISO 3309), bit by bit eight at a time.
-fn crc32(bytes: &[u8]) -> u32 {
-    let table: [u32; 256] = std::array::from_fn(|n| {
-        (0..8).fold(n as u32, |crc, _| if crc & 1 == 1 { 0xEDB8_8320 ^ crc >> 1 } else { crc >> 1 })
-    });
-    !bytes.iter().fold(u32::MAX, |crc, &byte| table[usize::from(crc as u8 ^ byte)] ^ crc >> 8)
+struct Crc {
+    table: [u32; 256],
+    sum: u32,
+}
+
+impl Crc {
+    fn new() -> Self {
+        let table = std::array::from_fn(|n| {
+            (0..8).fold(n as u32, |crc, _| if crc & 1 == 1 { 0xEDB8_8320 ^ crc >> 1 } else { crc >> 1 })
+        });
+        Self { table, sum: u32::MAX }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.sum = bytes.iter().fold(self.sum, |crc, &byte| self.table[usize::from(crc as u8 ^ byte)] ^ crc >> 8);
+    }
+
+    fn value(&self) -> u32 {
+        !self.sum
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +173,11 @@ mod tests {
 
     #[test]
     fn the_checksum_is_that_of_zip() {
-        assert_eq!((crc32(b"123456789"), crc32(b"")), (0xCBF4_3926, 0));
+        let mut sum = Crc::new();
+        assert_eq!(sum.value(), 0);
+        sum.take(b"1234");
+        sum.take(b"56789");
+        assert_eq!(sum.value(), 0xCBF4_3926);
     }
 
     #[test]

@@ -116,6 +116,14 @@ class Archive:
         self, stream: int, from_ms: int, to_ms: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]: ...
 
+class Sound:
+    """A file's sound, a piece at a time."""
+
+    def __new__(cls, path: str, codec: Codec, side: str, from_ms: int, to_ms: int) -> Sound: ...
+    @property
+    def left(self) -> int: ...
+    def read(self) -> NDArray[np.float32] | None: ...
+
 def write(
     path: str,
     codes: NDArray[np.int64],

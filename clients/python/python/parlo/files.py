@@ -102,19 +102,23 @@ class Stream:
         return Tokens(*self._archive.read(self._number, start, max(start, stop)))
 
     def _milliseconds(self, seconds: Any, otherwise: float) -> int:
-        if seconds is None:
-            seconds = otherwise
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float, np.integer, np.floating)):
-            raise TypeError(f"times are seconds, numbers, not {seconds!r}")
-        if seconds != seconds:
-            raise ValueError("a time is NaN; times are seconds")
-        if seconds < 0:
-            seconds = max(0.0, self._duration + seconds)
-        # Far beyond any file; 3.0000000001 is meant to be 3.
-        return 1 << 62 if seconds > 1e12 else round(float(seconds) * 1000)
+        return _span_milliseconds(seconds, otherwise, self._duration)
 
     def __repr__(self) -> str:
         return f"Stream({self._name!r}, {self._frames} frames)"
+
+
+def _span_milliseconds(seconds: Any, otherwise: float, duration: float) -> int:
+    if seconds is None:
+        seconds = otherwise
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, np.integer, np.floating)):
+        raise TypeError(f"times are seconds, numbers, not {seconds!r}")
+    if seconds != seconds:
+        raise ValueError("a time is NaN; times are seconds")
+    if seconds < 0:
+        seconds = max(0.0, duration + seconds)
+    # Far beyond any file; 3.0000000001 is meant to be 3.
+    return 1 << 62 if seconds > 1e12 else round(float(seconds) * 1000)
 
 
 class TokenFile(Mapping[str, Stream]):
@@ -195,6 +199,39 @@ class TokenFile(Mapping[str, Stream]):
         """What is wrong with it; None if it is whole. What lies before the damage can be read."""
         return self._archive.damage
 
+    def sound(
+        self, codec: Codec, start: float | None = None, stop: float | None = None, *, side: str = "both"
+    ) -> Iterator[NDArray[np.float32]]:
+        """Its sound on its clock, as it was heard, in pieces of up to half a minute: no more is held, however long it is.
+
+        Gaps, lost frames and told silence sound as they did in the call. `Codec.decode` gives the sound of frames alone.
+
+        Parameters
+        ----------
+        codec
+            The model to decode with: of the same tokens, and one that streams.
+        start, stop
+            Seconds; negative ones count from the end of the file. None: from its start, to its end.
+        side
+            "said", "heard", or both, mixed; of other files, "both" is all streams.
+
+        Yields
+        ------
+        float32 [t] at the codec's rate.
+
+        Raises
+        ------
+        BundleError
+            If the codec is not of the file's tokens.
+        FileError
+            If the file is damaged, has nothing for more than 4 hours, or is longer than 4 GiB of 16-bit samples.
+        ValueError
+            If the side is none of the three, or the model takes whole recordings only.
+        """
+        begin = _span_milliseconds(start, 0.0, self.duration)
+        end = _span_milliseconds(stop, float("inf"), self.duration)
+        return _pieces(_native.Sound(self._path, codec._native, side, begin, max(begin, end)))
+
     @cached_property
     def streams(self) -> tuple[str, ...]:
         """The names of its streams, each once."""
@@ -235,6 +272,11 @@ class TokenFile(Mapping[str, Stream]):
         streams = ", ".join(f"{name}: {len(stream)} frames" for name, stream in self._streams.items())
         damage = "" if self.damage is None else f", {self.damage}"
         return f"TokenFile({self._path!r}, {self.duration:.2f} s of {self.bundle_name}, {streams}{damage})"
+
+
+def _pieces(sound: _native.Sound) -> Iterator[NDArray[np.float32]]:
+    while (piece := sound.read()) is not None:
+        yield piece
 
 
 def open(path: str | os.PathLike[str], codec: Codec | None = None) -> TokenFile:  # noqa: A001

@@ -1,0 +1,54 @@
+//! Attacks: what strangers, a hostile peer and hostile files cost those who only want to speak.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Row, daemon_bench};
+use crate::shell::{self, cargo, program};
+
+pub(super) const ROWS: [Row; 7] = [
+    (
+        "calls_lost_by_strangers",
+        "calls that floods, forgeries and replays ended, of one for each attack",
+        "",
+        Some("0"),
+    ),
+    (
+        "frames_lost_by_hostile_peer_pct",
+        "frames of another call of the conference that a peer's junk cost",
+        "%",
+        Some("at most 0.5"),
+    ),
+    (
+        "decode_peak_mib",
+        "memory of `parlo decode`, the most over all bombs and a recording of 24 hours",
+        "MiB",
+        Some("at most 64"),
+    ),
+    ("legit_call_setup_s_p95", "until a call rings, under each flood, 95th percentile", "s", Some("at most 1.5")),
+    (
+        "relay_honest_pairs_served_pct",
+        "honest pairs that a relay serves which 255 networks fill",
+        "%",
+        Some("at least 95"),
+    ),
+    (
+        "max_amplification",
+        "bytes of an answer for each byte of the question, before an address is proven, the most",
+        "",
+        Some("at most 1"),
+    ),
+    ("sandbox_cost_pct", "what the sandbox adds to the time of `parlo decode`", "%", Some("at most 5")),
+];
+
+pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
+    shell::run(cargo().args(["build", "--release", "--locked", "-p", "parlo"]))?;
+    let parlo = program("parlo")?;
+    daemon_bench("attack", &["--parlo".as_ref(), parlo.get_program()])
+}
+
+/// Where the table goes.
+pub(super) fn document() -> &'static Path {
+    Path::new("docs/threat-model.md")
+}
