@@ -36,8 +36,9 @@ def test_without_free_descriptors_a_call_goes_on_and_a_caller_ends_nothing(peopl
     # The first call went on all the while: four seconds at least.
     ben.until(lambda calls: calls[0]["state"] == "active" and first(calls) > before + 100, "calls")
     assert daemon_of(ben) == process
-    carl.say("hangup")
+    calling.kill()
     calling.wait(timeout=60)
+    carl.stop()
     log = next(tmp_path.glob("ben/**/*.log")).read_text()
     assert log.count("Too many open files") == 1, log
 

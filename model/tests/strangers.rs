@@ -79,7 +79,8 @@ fn no_file_of_a_bundle_lies_elsewhere_or_is_waited_for() {
     codec(None).write(elsewhere.path());
     for name in ["encoder.onnx", "decoder.onnx", "manifest.toml"] {
         let at = |folder: &Path| folder.join(name);
-        let make: [(&str, Box<dyn Fn(&Path)>); 5] = [
+        type Make<'a> = Box<dyn Fn(&Path) + 'a>;
+        let make: [(&str, Make<'_>); 5] = [
             ("link", Box::new(|folder| symlink(at(elsewhere.path()), at(folder)).unwrap())),
             ("link", Box::new(|folder| symlink("/dev/zero", at(folder)).unwrap())),
             ("link", Box::new(|folder| symlink("../nothing", at(folder)).unwrap())),

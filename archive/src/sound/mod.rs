@@ -26,7 +26,11 @@ const SEGMENT_S: u64 = 30;
 /// How much before a segment is rendered with it, so that the decoder has heard what came before, milliseconds.
 const WARM_MS: u64 = 1_000;
 
-/// How long one segment is faded into the next, milliseconds.
+/// How long a segment goes on after its end, milliseconds. Somewhere in that time, where both are quietest, it is faded into the next: a decoder
+/// that begins anew makes the same sound, but not the same waveform, and in most half seconds of speech there is a pause or a stop.
+const OVERLAP_MS: u64 = 600;
+
+/// How long the fade takes, milliseconds.
 const FADE_MS: u64 = 10;
 
 /// The longest time in which a file that is played has nothing, milliseconds: 4 hours. A call may be held for long; beyond that it is a
@@ -90,6 +94,8 @@ struct Chosen {
     number: u8,
     /// Samples that its sound comes later than its clock says.
     delay: u64,
+    /// When its first frame begins and its last ends, milliseconds; the first is later if it has none.
+    span_ms: (u32, u32),
 }
 
 impl<S: Read + Seek> Sound<S> {
@@ -122,17 +128,17 @@ impl<S: Read + Seek> Sound<S> {
             Side::Both => None,
         };
         let chosen = header.streams.iter().filter(|stream| wanted.is_none_or(|wanted| wanted == stream.name));
-        let chosen: Vec<Chosen> = chosen
+        let mut chosen: Vec<Chosen> = chosen
             .map(|stream| {
                 // What was heard had come out of a decoder; all else had not.
                 let delay = if stream.name == CALL_STREAMS[1] { 0 } else { audio.delay_samples as u64 };
-                Chosen { number: stream.number, delay }
+                Chosen { number: stream.number, delay, span_ms: (u32::MAX, 0) }
             })
             .collect();
         // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.
         let lenient = keep_going || !archive.has_end_mark();
         let rate = u64::from(audio.sample_rate);
-        let (samples, damage) = measure(&mut archive, &chosen, rate)?;
+        let (samples, damage) = measure(&mut archive, &mut chosen, rate)?;
         if let Some(damage) = damage.as_ref().filter(|_| !lenient) {
             return Err(damage.clone().into());
         }
@@ -193,8 +199,8 @@ impl<S: Read + Seek> Sound<S> {
 
     /// Sees to it that `segment` is that of this number, from the next sample on.
     fn render(&mut self, number: u64) -> Result<(), ArchiveError> {
-        let (fade, length) = (FADE_MS * self.rate / 1000, SEGMENT_S * self.rate);
-        let needs_fade = number > 0 && self.at - number * length < fade;
+        let (overlap, length) = (OVERLAP_MS * self.rate / 1000, SEGMENT_S * self.rate);
+        let needs_fade = number > 0 && self.at - number * length < overlap;
         // What the one before it goes on with, which is faded out.
         let before = match self.segment.take() {
             Some(last) if last.number == number && (last.faded || !needs_fade) => {
@@ -207,11 +213,7 @@ impl<S: Read + Seek> Sound<S> {
         };
         let mut sound = self.alone(number)?;
         let tail = before.as_deref().and_then(|before| before.get(length as usize..)).unwrap_or_default();
-        let step = 1.0 / (fade + 1) as f32;
-        for (n, (sample, &old)) in sound.iter_mut().zip(tail).enumerate() {
-            let (new, share) = (f32::from(*sample), (n + 1) as f32 * step);
-            *sample = (f32::from(old) + share * (new - f32::from(old))).round() as i16;
-        }
+        fade(tail, &mut sound, (FADE_MS * self.rate / 1000).max(1) as usize);
         self.segment = Some(Segment { number, sound, faded: before.is_some() || number == 0 });
         Ok(())
     }
@@ -220,19 +222,25 @@ impl<S: Read + Seek> Sound<S> {
     fn alone(&mut self, number: u64) -> Result<Vec<i16>, ArchiveError> {
         let begin = number * SEGMENT_S * self.rate;
         let length =
-            ((SEGMENT_S * self.rate) + FADE_MS * self.rate / 1000).min(self.samples.saturating_sub(begin)) as usize;
+            ((SEGMENT_S * self.rate) + OVERLAP_MS * self.rate / 1000).min(self.samples.saturating_sub(begin)) as usize;
         // Where both lie in the file, with room for what rounding and the delay move.
         let from_ms = (begin * 1000 / self.rate).saturating_sub(if number == 0 { 0 } else { WARM_MS });
         let mut mixed = Vec::new();
+        let to_ms = (begin + length as u64) * 1000 / self.rate + 1;
         for chosen in self.chosen.clone() {
+            // The delay moves sound to the front by less than a second.
+            let (first_ms, last_ms) = (u64::from(chosen.span_ms.0), u64::from(chosen.span_ms.1));
+            if first_ms > to_ms + 1_000 || last_ms <= from_ms {
+                continue;
+            }
             self.scratch.clear();
-            self.scratch.resize(length, 0);
             self.renderer.begin(begin, chosen.delay);
             let (renderer, scratch, frame_ms) = (&mut self.renderer, &mut self.scratch, self.archive.frame_ms());
             let done = self.archive.blocks(from_ms, Some(chosen.number), |block| {
                 if u64::from(block.end_ms) <= from_ms {
                     return Ok(ControlFlow::Continue(()));
                 }
+                scratch.resize(length, 0);
                 renderer.block(block, frame_ms, from_ms as f64, scratch)
             });
             match done {
@@ -253,7 +261,7 @@ impl<S: Read + Seek> Sound<S> {
 /// How many samples the streams have, up to the end of the last frame that can be read; and the damage behind it, if there is any.
 fn measure<S: Read + Seek>(
     archive: &mut Archive<S>,
-    chosen: &[Chosen],
+    chosen: &mut [Chosen],
     rate: u64,
 ) -> Result<(u64, Option<FileError>), ArchiveError> {
     let (mut reached_ms, mut samples) = (0_u32, 0_u64);
@@ -262,7 +270,8 @@ fn measure<S: Read + Seek>(
             return Err(ArchiveError::Hole { from_ms: reached_ms, to_ms: block.time_ms, most_ms: MAX_HOLE_MS });
         }
         reached_ms = reached_ms.max(block.end_ms);
-        if let Some(chosen) = chosen.iter().find(|chosen| chosen.number == block.stream) {
+        if let Some(chosen) = chosen.iter_mut().find(|chosen| chosen.number == block.stream) {
+            chosen.span_ms = (chosen.span_ms.0.min(block.time_ms), chosen.span_ms.1.max(block.end_ms));
             let end = u64::from(block.end_ms) * rate / 1000;
             samples = samples.max(end.saturating_sub(chosen.delay));
         }
@@ -276,6 +285,27 @@ fn measure<S: Read + Seek>(
         return Err(ArchiveError::TooLong { seconds: samples / rate });
     }
     Ok((samples, damage))
+}
+
+/// Puts what came before in front of the sound that it goes on as: where both are quietest together, one is faded into the other, over so
+/// many samples.
+fn fade(before: &[i16], sound: &mut [i16], length: usize) {
+    let both = before.len().min(sound.len());
+    let power = |n: usize| [before[n], sound[n]].iter().map(|&s| i64::from(s) * i64::from(s)).sum::<i64>();
+    let mut sum: i64 = (0..length.min(both)).map(power).sum();
+    let (mut least, mut at) = (sum, 0);
+    for n in length..both {
+        sum += power(n) - power(n - length);
+        if sum < least {
+            (least, at) = (sum, n + 1 - length);
+        }
+    }
+    let step = 1.0 / (length + 1) as f32;
+    for (n, (sample, &old)) in sound.iter_mut().zip(before).take(at + length).enumerate() {
+        let share = (n + 1).saturating_sub(at) as f32 * step;
+        let old = f32::from(old);
+        *sample = (old + share * (f32::from(*sample) - old)).round() as i16;
+    }
 }
 
 /// The second over the first, each as loud as it is alone.
@@ -299,6 +329,23 @@ fn bent(sum: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_faded_into_the_other_where_both_are_quiet() {
+        // Quiet from 40 on for a while.
+        let loud = |n: usize, level: i16| if (40..60).contains(&n) { level / 100 } else { level };
+        let before: Vec<i16> = (0..100).map(|n| loud(n, 1000)).collect();
+        let mut sound: Vec<i16> = (0..200).map(|n| loud(n, -2000)).collect();
+        fade(&before, &mut sound, 10);
+        assert_eq!(sound[..40], before[..40]);
+        assert!(sound[40..50].windows(2).all(|pair| pair[0] > pair[1]) && (sound[39], sound[50]) == (1000, -20));
+        assert_eq!(sound[60..], [-2000; 140]);
+        // A file that ends before there is room for it.
+        let mut short = [5; 4];
+        fade(&[9; 4], &mut short, 10);
+        assert!(short[0] > short[3] && short[3] > 5);
+        fade(&[], &mut short, 10);
+    }
 
     #[test]
     fn what_is_loud_together_is_bent_and_nothing_else() {

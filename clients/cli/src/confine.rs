@@ -72,8 +72,9 @@ pub(crate) fn enter(needs: &Needs<'_>) {
             sandbox = sandbox.read(path);
             if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
                 sandbox = sandbox.write(path);
-            } else if let Some(folder) = parlo_audio_io::prepare(path) {
-                sandbox = sandbox.rename_in(&folder);
+            } else if let Some((folder, file)) = parlo_audio_io::prepare(path) {
+                // Under its own name, too, it can be read: the right is the file's.
+                sandbox = sandbox.rename_in(&folder).read(&file);
             }
         }
         Output::Mended(Place::File(path)) => {

@@ -32,13 +32,16 @@ fn prepared() -> MutexGuard<'static, Option<(PathBuf, io::Result<AtomicFile>)>> 
 }
 
 /// Begins the file `path` now, for the next [`AtomicFile::create`] of it, which gives it or says why it could not be begun. For programs that
-/// will not have the right to make files by then. Gives the folder in which it will take its name; `None` if it could not be begun.
+/// will not have the right to make files by then. Gives the folder in which it will take its name, and the name that it has until then;
+/// `None` if it could not be begun.
 ///
 /// It is the program's only such file. If nobody asks for it, [`remove_temporary`] removes it.
-pub fn prepare(path: &Path) -> Option<PathBuf> {
+pub fn prepare(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let file = AtomicFile::create(path);
     let folder = match &file {
-        Ok(AtomicFile { out: Out::Temporary { target, .. }, .. }) => Some(folder_of(target).to_owned()),
+        Ok(AtomicFile { out: Out::Temporary { file, target }, .. }) => {
+            Some((folder_of(target).to_owned(), file.get_ref().path().to_owned()))
+        }
         _ => None,
     };
     *prepared() = Some((path.to_owned(), file));
