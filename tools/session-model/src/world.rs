@@ -429,16 +429,16 @@ impl World {
             near && !arrived && !damaged && call == self.calls && self.stands()
         });
         let came = if by == CALLER {
-            self.to_listener(from, &mut datagram, (&bytes, damaged))
+            self.deliver_to_listener(from, &mut datagram, (&bytes, damaged))
         } else {
-            self.to_caller(from, &mut datagram, &bytes)
+            self.deliver_to_caller(from, &mut datagram, &bytes)
         };
         if opens.is_some() && came != opens || came.is_some() && arrived {
             self.breaks(Broken::KeysDisagree);
         }
     }
 
-    fn to_caller(&mut self, from: SocketAddr, datagram: &mut [u8], genuine: &[u8]) -> Option<u64> {
+    fn deliver_to_caller(&mut self, from: SocketAddr, datagram: &mut [u8], genuine: &[u8]) -> Option<u64> {
         let (before, was_open) = (useful(&self.caller), self.caller.is_open());
         let came = media(self.caller.handle(self.now, from, datagram));
         while self.caller.poll_event().is_some() {}
@@ -451,7 +451,7 @@ impl World {
         came
     }
 
-    fn to_listener(&mut self, from: SocketAddr, datagram: &mut [u8], what: (&[u8], bool)) -> Option<u64> {
+    fn deliver_to_listener(&mut self, from: SocketAddr, datagram: &mut [u8], what: (&[u8], bool)) -> Option<u64> {
         let length = datagram.len();
         let here = self.lines.iter().position(|line| {
             !line.session.is_over()
@@ -462,7 +462,7 @@ impl World {
                 }
         });
         if let Some(at) = here {
-            return self.to_line(at, from, datagram, what);
+            return self.deliver_to_line(at, from, datagram, what);
         }
         self.index += 1;
         let told = if self.mutant == Some(Mutant::CookieForAll) { home(CALLER) } else { from };
@@ -503,7 +503,13 @@ impl World {
         None
     }
 
-    fn to_line(&mut self, at: usize, from: SocketAddr, datagram: &mut [u8], what: (&[u8], bool)) -> Option<u64> {
+    fn deliver_to_line(
+        &mut self,
+        at: usize,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        what: (&[u8], bool),
+    ) -> Option<u64> {
         let line = &mut self.lines[at];
         let before = useful(&line.session);
         let mut confirmed = false;
