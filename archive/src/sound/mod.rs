@@ -94,6 +94,8 @@ struct Chosen {
     number: u8,
     /// Samples that its sound comes later than its clock says.
     delay: u64,
+    /// When its first frame begins and its last ends, milliseconds; the first is later if it has none.
+    span_ms: (u32, u32),
 }
 
 impl<S: Read + Seek> Sound<S> {
@@ -126,17 +128,17 @@ impl<S: Read + Seek> Sound<S> {
             Side::Both => None,
         };
         let chosen = header.streams.iter().filter(|stream| wanted.is_none_or(|wanted| wanted == stream.name));
-        let chosen: Vec<Chosen> = chosen
+        let mut chosen: Vec<Chosen> = chosen
             .map(|stream| {
                 // What was heard had come out of a decoder; all else had not.
                 let delay = if stream.name == CALL_STREAMS[1] { 0 } else { audio.delay_samples as u64 };
-                Chosen { number: stream.number, delay }
+                Chosen { number: stream.number, delay, span_ms: (u32::MAX, 0) }
             })
             .collect();
         // Damage where there is no end mark is where it broke off: a loss of power leaves anything there.
         let lenient = keep_going || !archive.has_end_mark();
         let rate = u64::from(audio.sample_rate);
-        let (samples, damage) = measure(&mut archive, &chosen, rate)?;
+        let (samples, damage) = measure(&mut archive, &mut chosen, rate)?;
         if let Some(damage) = damage.as_ref().filter(|_| !lenient) {
             return Err(damage.clone().into());
         }
@@ -224,15 +226,21 @@ impl<S: Read + Seek> Sound<S> {
         // Where both lie in the file, with room for what rounding and the delay move.
         let from_ms = (begin * 1000 / self.rate).saturating_sub(if number == 0 { 0 } else { WARM_MS });
         let mut mixed = Vec::new();
+        let to_ms = (begin + length as u64) * 1000 / self.rate + 1;
         for chosen in self.chosen.clone() {
+            // The delay moves sound to the front by less than a second.
+            let (first_ms, last_ms) = (u64::from(chosen.span_ms.0), u64::from(chosen.span_ms.1));
+            if first_ms > to_ms + 1_000 || last_ms <= from_ms {
+                continue;
+            }
             self.scratch.clear();
-            self.scratch.resize(length, 0);
             self.renderer.begin(begin, chosen.delay);
             let (renderer, scratch, frame_ms) = (&mut self.renderer, &mut self.scratch, self.archive.frame_ms());
             let done = self.archive.blocks(from_ms, Some(chosen.number), |block| {
                 if u64::from(block.end_ms) <= from_ms {
                     return Ok(ControlFlow::Continue(()));
                 }
+                scratch.resize(length, 0);
                 renderer.block(block, frame_ms, from_ms as f64, scratch)
             });
             match done {
@@ -253,7 +261,7 @@ impl<S: Read + Seek> Sound<S> {
 /// How many samples the streams have, up to the end of the last frame that can be read; and the damage behind it, if there is any.
 fn measure<S: Read + Seek>(
     archive: &mut Archive<S>,
-    chosen: &[Chosen],
+    chosen: &mut [Chosen],
     rate: u64,
 ) -> Result<(u64, Option<FileError>), ArchiveError> {
     let (mut reached_ms, mut samples) = (0_u32, 0_u64);
@@ -262,7 +270,8 @@ fn measure<S: Read + Seek>(
             return Err(ArchiveError::Hole { from_ms: reached_ms, to_ms: block.time_ms, most_ms: MAX_HOLE_MS });
         }
         reached_ms = reached_ms.max(block.end_ms);
-        if let Some(chosen) = chosen.iter().find(|chosen| chosen.number == block.stream) {
+        if let Some(chosen) = chosen.iter_mut().find(|chosen| chosen.number == block.stream) {
+            chosen.span_ms = (chosen.span_ms.0.min(block.time_ms), chosen.span_ms.1.max(block.end_ms));
             let end = u64::from(block.end_ms) * rate / 1000;
             samples = samples.max(end.saturating_sub(chosen.delay));
         }

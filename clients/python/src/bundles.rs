@@ -9,7 +9,7 @@ use parlo_model::{Bundle, ModelError};
 use parlo_tokens::TokensPrefix;
 use pyo3::prelude::*;
 
-use crate::error::{BundleError, of_model};
+use crate::error::{BundleError, of_model, shown};
 
 /// What says which bundle to use, if nobody names one.
 const VARIABLE: &str = "PARLO_BUNDLE";
@@ -50,12 +50,12 @@ pub(crate) fn find(id: TokensPrefix, name: &str, packaged: &Path) -> PyResult<Bu
         None => {
             let here: Vec<String> = here.iter().map(Bundle::title).collect();
             let here = if here.is_empty() { "none is".to_owned() } else { format!("here are {}", here.join(", ")) };
-            Err(BundleError::new_err(format!(
+            Err(BundleError::new_err(shown(format!(
                 "it was made with the model {name} ({}), which is not here ({here}): put its folder into {}, or open the file \
                  with codec=Codec(\"path/to/it\")",
                 id.short(),
                 places(packaged).first().unwrap_or(&packaged.to_owned()).display(),
-            )))
+            ))))
         }
     }
 }

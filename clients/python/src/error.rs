@@ -3,6 +3,7 @@
 use std::{io, path::Path};
 
 use parlo_archive::ArchiveError;
+use parlo_guard::plain_lines;
 use parlo_model::ModelError;
 use pyo3::{
     create_exception,
@@ -24,6 +25,14 @@ create_exception!(
 );
 create_exception!(parlo, FileError, ParloError, "A token file that is damaged, or none at all.");
 
+/// The longest message, characters.
+const LONGEST: usize = 2_000;
+
+/// A message as a terminal may show it: names in it are what files and bundles of others say.
+pub(crate) fn shown(text: impl ToString) -> String {
+    plain_lines(&text.to_string()).chars().take(LONGEST).collect()
+}
+
 /// What a model says, by whose fault it is.
 pub(crate) fn of_model(error: ModelError) -> PyErr {
     match error {
@@ -32,7 +41,7 @@ pub(crate) fn of_model(error: ModelError) -> PyErr {
         | ModelError::NotFinite(_)
         | ModelError::Whole { .. }
         | ModelError::MixedDepths { .. }
-        | ModelError::Tokens { .. } => PyValueError::new_err(error.to_string()),
+        | ModelError::Tokens { .. } => PyValueError::new_err(shown(error)),
         ModelError::Runtime { reason } => BundleError::new_err(format!(
             "cannot load the ONNX Runtime library: {reason}; `pip install onnxruntime` brings it, or set ORT_DYLIB_PATH to a \
              libonnxruntime.so of version 1.29 or later before the first Codec is made"
@@ -40,7 +49,7 @@ pub(crate) fn of_model(error: ModelError) -> PyErr {
         error @ ModelError::Graph { .. } => BundleError::new_err(format!(
             "{error} (the model that comes with this package needs ONNX Runtime 1.29 or later)"
         )),
-        error => BundleError::new_err(error.to_string()),
+        error => BundleError::new_err(shown(error)),
     }
 }
 
@@ -48,7 +57,7 @@ pub(crate) fn of_model(error: ModelError) -> PyErr {
 pub(crate) fn of_writing(path: &Path, error: ArchiveError) -> PyErr {
     match error {
         error @ (ArchiveError::Read(_) | ArchiveError::Write(_) | ArchiveError::Model(_)) => of_archive(path, error),
-        error => PyValueError::new_err(format!("{}: {error}", path.display())),
+        error => PyValueError::new_err(shown(format!("{}: {error}", path.display()))),
     }
 }
 
@@ -58,9 +67,9 @@ pub(crate) fn of_archive(path: &Path, error: ArchiveError) -> PyErr {
         ArchiveError::Read(error) | ArchiveError::Write(error) => of_io(path, &error),
         ArchiveError::Model(error) => of_model(error),
         error @ (ArchiveError::OtherModel { .. } | ArchiveError::NoEntropyModel(_)) => {
-            BundleError::new_err(format!("{}: {error}", path.display()))
+            BundleError::new_err(shown(format!("{}: {error}", path.display())))
         }
-        error => FileError::new_err(format!("{}: {error}", path.display())),
+        error => FileError::new_err(shown(format!("{}: {error}", path.display()))),
     }
 }
 

@@ -22,7 +22,7 @@ use pyo3::{
 use crate::{
     bundles,
     codec::Codec,
-    error::{BundleError, of_archive, of_io, of_writing},
+    error::{BundleError, of_archive, of_io, of_writing, shown},
     frames,
     spread::held,
 };
@@ -60,13 +60,13 @@ impl Archive {
             if let Some(given) = &given
                 && !given.reads(tokens.id)
             {
-                return Err(BundleError::new_err(format!(
+                return Err(BundleError::new_err(shown(format!(
                     "{}: it was made with the model {} ({}), not with {}",
                     path.display(),
                     tokens.bundle_name,
                     tokens.id.short(),
                     given.title()
-                )));
+                ))));
             }
             Ok(Self { path, packaged, given, open: Mutex::new(Open { archive, coder: None }) })
         })

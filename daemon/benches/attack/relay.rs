@@ -123,7 +123,8 @@ fn meets(one: &mut Member, other: &mut Member) -> bool {
     let said = [0x80; 60];
     while start.elapsed() < PATIENCE {
         if other.join.state() == Some(State::Together) {
-            let _ = one.socket.send(&said);
+            let tag = one.join.tag(&said);
+            let _ = one.socket.send(&[&said[..], tag.as_ref().map_or(&[][..], |tag| &tag[..])].concat());
         }
         if other.step().is_some_and(|heard| heard == said) {
             return true;
