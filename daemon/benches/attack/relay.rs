@@ -23,10 +23,10 @@ const FILLERS: u8 = 255;
 const ROOMS_EACH: usize = 64;
 
 /// Honest pairs that come then.
-const PAIRS: u8 = 40;
+const PAIRS: u8 = 20;
 
 /// How long a pair tries.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What came of it.
 pub(crate) struct Served {
