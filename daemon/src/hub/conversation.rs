@@ -18,7 +18,7 @@ use parlo_protocol::{
 };
 use tokio::net::UdpSocket;
 
-use super::{figures::Before, socket::send};
+use super::{figures::Before, log_limit::LogLimit, socket::send};
 use crate::{
     call::{
         CallError, Outbound,
@@ -112,6 +112,8 @@ pub(super) struct Conversation {
     pub(super) voice: Option<Box<Voice>>,
     pub(super) seat: Option<Seat>,
     pub(super) media: Option<Media>,
+    /// Lines about what the peer does.
+    pub(super) lines: LogLimit,
     /// What came before the sound was open.
     pub(super) early: Vec<Packet>,
     /// What the peer may still send.
@@ -169,6 +171,7 @@ impl Conversation {
             voice: None,
             seat: None,
             media: None,
+            lines: LogLimit::default(),
             early: Vec::new(),
             quota: Quota::new(),
             answered: false,
