@@ -1,15 +1,25 @@
 //! A relay on a real socket: [`parlo_protocol::relay`] says what it does and what it is safe from.
 
-use std::{cell::Cell, future, io, time::Instant};
+use std::{
+    cell::Cell,
+    future, io,
+    time::{Duration, Instant},
+};
 
 use parlo_protocol::relay::{Action, Relay};
-use tokio::{net::UdpSocket, time::sleep_until};
+use tokio::{
+    net::UdpSocket,
+    time::{sleep, sleep_until},
+};
 
 /// Longer than any datagram that is carried: a longer one is cut, and still too long.
 const RECEIVE_BYTES: usize = 2048;
 
 /// How many datagrams are dealt with before the clock is looked at, and others get their turn.
 const BATCH: usize = 64;
+
+/// How long the socket is left alone when it gives an error that is none of a peer's: it may pass.
+const REST: Duration = Duration::from_millis(100);
 
 /// What a relay looks like from outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,7 +37,7 @@ pub struct Glance {
 /// Serves until the future is dropped, and shows from time to time how things are in `glance`.
 ///
 /// # Errors
-/// When the socket cannot be read any more.
+/// If the socket cannot be used at all. Errors while it is read are waited out: no member ends the relay for others.
 pub async fn serve(socket: &UdpSocket, mut relay: Relay, glance: &Cell<Glance>) -> io::Result<()> {
     let mut datagram = [0; RECEIVE_BYTES];
     let mut unsent = 0;
@@ -41,10 +51,10 @@ pub async fn serve(socket: &UdpSocket, mut relay: Relay, glance: &Cell<Glance>) 
                 None => future::pending().await,
             }
         };
-        tokio::select! {
-            ready = socket.readable() => ready?,
-            () = timeout => {}
-        }
+        let mut failed = tokio::select! {
+            ready = socket.readable() => ready.is_err(),
+            () = timeout => false,
+        };
         let now = Instant::now();
         for _ in 0..BATCH {
             let (length, from) = match socket.try_recv_from(&mut datagram) {
@@ -52,7 +62,10 @@ pub async fn serve(socket: &UdpSocket, mut relay: Relay, glance: &Cell<Glance>) 
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An earlier datagram came back: that member's trouble, not ours.
                 Err(error) if is_of_one_peer(&error) => continue,
-                Err(error) => return Err(error),
+                Err(_) => {
+                    failed = true;
+                    break;
+                }
             };
             let datagram = &datagram[..length];
             let sent = match relay.handle(now, from, datagram) {
@@ -65,6 +78,9 @@ pub async fn serve(socket: &UdpSocket, mut relay: Relay, glance: &Cell<Glance>) 
         }
         relay.handle_timeout(now);
         glance.set(Glance { rooms: relay.rooms(), members: relay.members(), stats: *relay.stats(), unsent });
+        if failed {
+            sleep(REST).await;
+        }
         // A flood must not keep Ctrl-C out.
         tokio::task::yield_now().await;
     }

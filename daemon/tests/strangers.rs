@@ -569,7 +569,13 @@ fn a_peer_that_floods_a_call_with_frames_costs_the_other_calls_nothing() {
     assert!(sent > 500, "{sent}");
     assert!(real as f64 > 45.0 * (took - 1.0) && lost <= 5, "{real} heard and {lost} lost in {took} s");
     assert!(slowest < Duration::from_millis(200), "{slowest:?}");
-    // It is in a call all the same, and can speak as others do.
+    // It is in a call all the same, and fills no log.
     assert_eq!(active(&ben), 2);
+    for n in 0..200 {
+        hostile.call.set_recorded(Instant::now(), n % 2 == 0);
+        hostile.for_a_while(1);
+    }
+    let said = ben.said("records this call").len();
+    assert!((1..=5).contains(&said), "{said}");
     hostile.hang_up();
 }

@@ -17,7 +17,7 @@ use parlo_protocol::{
     relay::Ticket,
 };
 
-use super::{figures::Before, trunk::Trunk};
+use super::{figures::Before, log_limit::LogLimit, trunk::Trunk};
 use crate::{
     call::{
         CallError, Outbound,
@@ -111,6 +111,8 @@ pub(super) struct Conversation {
     pub(super) voice: Option<Box<Voice>>,
     pub(super) seat: Option<Seat>,
     pub(super) media: Option<Media>,
+    /// Lines about what the peer does.
+    pub(super) lines: LogLimit,
     /// What came before the sound was open.
     pub(super) early: Vec<Packet>,
     /// What the peer may still send.
@@ -168,6 +170,7 @@ impl Conversation {
             voice: None,
             seat: None,
             media: None,
+            lines: LogLimit::default(),
             early: Vec::new(),
             quota: Quota::new(),
             answered: false,

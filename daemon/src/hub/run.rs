@@ -45,6 +45,9 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How long what clients were told last may stay as it is: time goes on, and memory changes, while nothing happens.
 const STAYS: Duration = Duration::from_secs(10);
 
+/// Clients are told no more often: a peer may say something new in each packet.
+const SPACING: Duration = Duration::from_millis(20);
+
 /// How long ended calls are listed.
 const LISTED: Duration = Duration::from_secs(60);
 
@@ -250,6 +253,7 @@ impl<'o> Hub<'o> {
             let due = due
                 .chain(self.calls.iter().filter_map(Conversation::poll_timeout))
                 .chain(self.talk_until)
+                .chain(self.published.filter(|_| self.stale).map(|last| last + SPACING))
                 .chain([tick, now + BEAT])
                 .min();
             let due = due.unwrap_or(tick);
@@ -354,7 +358,8 @@ impl<'o> Hub<'o> {
             .retain(|trunk| trunk.door.is_some() || calls.iter().any(|call| call.trunk == trunk.id && !call.is_over()));
         let missed = self.desk.figures().deadline_misses;
         self.stale |= missed != std::mem::replace(&mut self.missed, missed);
-        if std::mem::take(&mut self.stale) {
+        if self.stale && self.published.is_none_or(|last| now.saturating_duration_since(last) >= SPACING) {
+            self.stale = false;
             self.publish(now);
         }
     }

@@ -443,12 +443,18 @@ impl Hub<'_> {
             call::Event::Recorded(recorded) => {
                 // Clients see it of the call.
                 let text = if recorded { "records this call" } else { "records this call no longer" };
-                (self.observer)(Event::Notice(format!("{} {text}", self.calls[at].who())));
+                let who = self.calls[at].who();
+                if let Some(line) = self.calls[at].lines.pass(Instant::now(), || format!("{who} {text}")) {
+                    (self.observer)(Event::Notice(line));
+                }
             }
             call::Event::Moved { to, .. } => {
-                let id = self.calls[at].id;
-                self.calls[at].address = Some(to);
-                self.notice(Some(id), format!("the peer is reached at {to} now"));
+                let call = &mut self.calls[at];
+                call.address = Some(to);
+                let (id, line) = (call.id, || format!("the peer is reached at {to} now"));
+                if let Some(line) = call.lines.pass(Instant::now(), line) {
+                    self.notice(Some(id), line);
+                }
             }
             call::Event::Refused(reason) => {
                 let error = self.refusal(at, reason);
