@@ -294,7 +294,10 @@ fn served(sources: usize, source: fn(usize) -> SocketAddr, in_pairs: bool, fills
     let mut met = [false; 100];
     for second in 1..60_usize {
         let now = start + Duration::from_secs(second as u64);
-        fill(&mut relay, now, 100 + second);
+        // As often as sources may join, more or less.
+        if second % 4 == 0 {
+            fill(&mut relay, now, 100 + second);
+        }
         for pair in 0..met.len().min(2 * second) {
             let room = Ticket::from_bytes((1 + pair as u128).to_be_bytes());
             let sides = [1, 2].map(|side| honest(pair, side));
@@ -326,13 +329,11 @@ fn honest_pairs_are_served_while_others_fill_the_relay() {
         (256, customer, false),
         (256, far, true),
         (256, customers, true),
-        (700, far, true),
     ] {
         for in_pairs in [false, true] {
             let served = served(sources, source, in_pairs, fills);
             println!("{sources} sources, in pairs: {in_pairs}: {served} of 100 honest pairs");
-            // Of 700 sources in pairs each has too few seats for anybody to give way.
-            assert!(served >= 95 || (sources, in_pairs) == (700, true), "{served}");
+            assert!(served >= 95, "{served}");
         }
     }
 }
@@ -372,12 +373,9 @@ fn what_is_forged_counts_against_nobody() {
         let now = start + Duration::from_millis(ms.into());
         forged[1..5].copy_from_slice(&ms.to_be_bytes());
         // Once in 65536 times somebody guesses it.
-        if !matches!(relay.handle(now, first, &forged), Action::Forward { .. }) {
-            assert_eq!(
-                relay.handle(now, first, &join(ticket(1), [0; 16])),
-                relay.handle(now, first, &join(ticket(1), [0; 16]))
-            );
-        }
+        relay.handle(now, first, &forged);
+        // A Join without the cookie is a stranger's.
+        assert!(matches!(answer(relay.handle(now, first, &join(ticket(1), [0; 16]))), Answer::Retry(_)));
         if ms % 60 == 0 {
             assert_eq!(relay.handle(now, first, &tagged(&cookie, &speech)), forward(second, &speech), "{ms}");
             assert_eq!(relay.handle(now, second, &tagged(&other, &speech)), forward(first, &speech));
