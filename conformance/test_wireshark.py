@@ -25,7 +25,7 @@ def pcap(path, datagrams, port):
     """Datagrams over IPv4 and UDP, without link headers (LINKTYPE_RAW)."""
     out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)]
     for n, (name, body) in enumerate(datagrams):
-        from_caller = name.endswith(("initiate", "finish", "confirm", "media"))
+        from_caller = name.endswith(("initiate", "finish", "confirm", "media", "echo"))
         ends = (CALLER, LISTENER) if from_caller else (LISTENER, CALLER)
         ports = (40000, port) if from_caller else (port, 40000)
         udp = struct.pack(">HHHH", *ports, 8 + len(body), 0) + body
@@ -46,7 +46,7 @@ def read(path, *fields):
 
 def test_every_kind_is_read(tmp_path):
     datagrams = vectors()
-    assert len(datagrams) == 17
+    assert len(datagrams) == 21
     pcap(tmp_path / "calls.pcap", datagrams, 7275)
     rows = read(tmp_path / "calls.pcap", "parlo.receiver", "parlo.number", "parlo.depth", "parlo.sealed_bytes", "parlo.tag")
     kinds = {"retry": "Retry", "initiate": "Initiate", "respond": "Respond", "finish": "Finish", "media": "Media"}

@@ -60,6 +60,7 @@ fn decision() -> Result<Duration> {
     let now = Instant::now();
     let mut relay = Relay::new(config(), [1; 16], now);
     let members: Vec<SocketAddr> = (0..2 * CALLS).map(source).collect();
+    let mut datagrams = Vec::new();
     for (n, member) in members.iter().enumerate() {
         let mut join = Join::dial(members[0], ticket(n / 2), now);
         meet(&mut join, |datagram, join| {
@@ -68,14 +69,14 @@ fn decision() -> Result<Duration> {
             }
             Ok(())
         })?;
+        datagrams.push(tagged(&join));
     }
-    let datagram = [0x80; BYTES];
     let rounds = 1000;
     let start = Instant::now();
     for round in 0..rounds {
         let now = now + EVERY * round;
-        for member in &members {
-            if !matches!(hint::black_box(relay.handle(now, *member, &datagram)), Action::Forward(_)) {
+        for (member, datagram) in members.iter().zip(&datagrams) {
+            if !matches!(hint::black_box(relay.handle(now, *member, datagram)), Action::Forward { .. }) {
                 return Err("a member's datagram was not carried".into());
             }
         }
@@ -123,7 +124,7 @@ fn load() -> Result<Load> {
             Ok(())
         })?;
         socket.set_nonblocking(true)?;
-        sockets.push(socket);
+        sockets.push((socket, tagged(&join)));
     }
 
     let look = || (dial.processor_ns.load(Ordering::Relaxed), dial.forwarded.load(Ordering::Relaxed));
@@ -167,9 +168,9 @@ fn run_relay(listener: UdpSocket, dial: &Dial) -> io::Result<()> {
 }
 
 /// Lets every member send at its pace, spread evenly over time, and take what has come.
-fn drive(sockets: &[UdpSocket], time: Duration, sent: &mut u64, received: &mut u64) -> Result<()> {
+fn drive(sockets: &[(UdpSocket, Vec<u8>)], time: Duration, sent: &mut u64, received: &mut u64) -> Result<()> {
     let (start, gap) = (Instant::now(), EVERY / sockets.len() as u32);
-    let (datagram, mut arrival) = ([0x80; BYTES], [0; 2 * BYTES]);
+    let mut arrival = [0; 2 * BYTES];
     for n in 0.. {
         let due = gap * n;
         if due >= time {
@@ -178,20 +179,27 @@ fn drive(sockets: &[UdpSocket], time: Duration, sent: &mut u64, received: &mut u
         if let Some(pause) = due.checked_sub(start.elapsed()).filter(|pause| *pause > Duration::from_millis(1)) {
             thread::sleep(pause);
         }
-        let socket = &sockets[n as usize % sockets.len()];
+        let (socket, datagram) = &sockets[n as usize % sockets.len()];
         while socket.recv(&mut arrival).is_ok() {
             *received += 1;
         }
-        socket.send(&datagram)?;
+        socket.send(datagram)?;
         *sent += 1;
     }
     thread::sleep(Duration::from_millis(50));
-    for socket in sockets {
+    for (socket, _) in sockets {
         while socket.recv(&mut arrival).is_ok() {
             *received += 1;
         }
     }
     Ok(())
+}
+
+/// What a member sends, of the length of three frames' packet.
+fn tagged(join: &Join) -> Vec<u8> {
+    let mut datagram = vec![0x80; BYTES];
+    datagram.extend(join.tag(&[0x80; BYTES]).into_iter().flatten());
+    datagram
 }
 
 /// Goes through Join, Retry and Join.
@@ -210,7 +218,8 @@ fn config() -> RelayConfig {
 
 fn source(n: usize) -> SocketAddr {
     let [.., third, fourth] = (n as u32).to_be_bytes();
-    SocketAddr::from(([127, 1, third, fourth], 7000))
+    // In a network of its own, for those are limited too.
+    SocketAddr::from(([127, 1 + third, fourth, 1], 7000))
 }
 
 fn ticket(n: usize) -> Ticket {

@@ -69,7 +69,7 @@ pub async fn serve(socket: &UdpSocket, mut relay: Relay, glance: &Cell<Glance>) 
             };
             let datagram = &datagram[..length];
             let sent = match relay.handle(now, from, datagram) {
-                Action::Forward(to) => socket.try_send_to(datagram, to),
+                Action::Forward { to, bytes } => socket.try_send_to(&datagram[..bytes], to),
                 Action::Reply(reply) => socket.try_send_to(reply.as_bytes(), from),
                 Action::Drop(_) => continue,
             };

@@ -53,8 +53,9 @@ async fn meet_at(any: &str) {
         let mut arrival = [0; 2000];
         for n in 0..20_u8 {
             let datagram = vec![0x80 | n; 1 + 25 * usize::from(n)];
-            for (from, to) in [(&first, &second), (&second, &first)] {
-                from.send_to(&datagram, relay_address).await.unwrap();
+            for (from, join, to) in [(&first, &first_join, &second), (&second, &second_join, &first)] {
+                let tag = join.tag(&datagram).unwrap();
+                from.send_to(&[&datagram[..], &tag].concat(), relay_address).await.unwrap();
                 let (length, sender) = timeout(PATIENCE, to.recv_from(&mut arrival)).await.unwrap().unwrap();
                 assert_eq!((sender, &arrival[..length]), (relay_address, &datagram[..]));
             }
@@ -62,7 +63,10 @@ async fn meet_at(any: &str) {
         // A stranger reaches nobody, and a datagram too long, or of the relay's own kinds, goes nowhere.
         let stranger = UdpSocket::bind(any).await.unwrap();
         stranger.send_to(&[0x80; 10], relay_address).await.unwrap();
-        first.send_to(&[0x80; 1401], relay_address).await.unwrap();
+        let long = [0x80; 1401];
+        first.send_to(&[&long[..], &first_join.tag(&long).unwrap()].concat(), relay_address).await.unwrap();
+        // Nor does what only claims to be of a member.
+        first.send_to(&[0x80; 10], relay_address).await.unwrap();
         first.send_to(&[0x52, 1, 1], relay_address).await.unwrap();
         for socket in [&second, &stranger] {
             assert!(timeout(Duration::from_millis(100), socket.recv_from(&mut arrival)).await.is_err());
@@ -75,7 +79,7 @@ async fn meet_at(any: &str) {
     let glance = glance.get();
     assert_eq!((glance.rooms, glance.members, glance.unsent), (1, 2, 0));
     assert_eq!((glance.stats.forwarded, glance.stats.joins, glance.stats.retries), (40, 2, 2));
-    assert_eq!((glance.stats.strangers, glance.stats.long, glance.stats.foreign), (1, 1, 1));
+    assert_eq!((glance.stats.strangers, glance.stats.long, glance.stats.foreign, glance.stats.forged), (1, 1, 1, 1));
 }
 
 #[tokio::test]
@@ -104,7 +108,7 @@ async fn a_peer_that_vanishes_does_not_end_the_relay() {
         assert_eq!(next_event(&gone, &mut other).await, Event::Together);
         drop(gone);
         for _ in 0..5 {
-            socket.send_to(&[0x80; 10], relay_address).await.unwrap();
+            socket.send_to(&[&[0x80; 10][..], &join.tag(&[0x80; 10]).unwrap()].concat(), relay_address).await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         join.rejoin(Instant::now());

@@ -57,7 +57,7 @@ impl World {
                 && call.poll_transmit(&mut out)
             {
                 assert!(!out.is_empty() && out.len() <= MAX_DATAGRAM);
-                let (from, to) = if side == 0 { (self.at, None) } else { (2, Some(call.address())) };
+                let (from, to) = if side == 0 { (self.at, None) } else { (2, Some(call.transmit_address())) };
                 self.put(1 - side, from, &out, to.is_none_or(|to| to == address(self.at)));
             }
         }

@@ -111,7 +111,7 @@ fn graphs_and_codebooks_that_differ_from_the_manifest_are_named_by_field() {
         ("shape = [1, -1] }", "shape = [1, 480] }", &["manifest.toml", "encoder.audio", "320"]),
         ("shape = [-1, 13]", "shape = [-1, 12]", &["manifest.toml", "depth_one_hot", "13"]),
         ("sample_rate = 16000", "sample_rate = 0", &["manifest.toml", "sample_rate"]),
-        ("format = 1", "format = 2", &["manifest.toml", "format 2"]),
+        ("format = 2", "format = 3", &["manifest.toml", "format 3"]),
         ("licence", "license", &["manifest.toml", "license", "line"]),
         ("shape = [1, 6, 256]", "shape = [1, -6, 256]", &["manifest.toml", "block0", "positive"]),
         ("file = \"encoder.onnx\"", "file = \"../encoder.onnx\"", &["manifest.toml", "../encoder.onnx"]),

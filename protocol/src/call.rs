@@ -95,6 +95,8 @@ impl Outgoing {
 #[derive(Debug)]
 pub struct Call {
     session: Box<Session>,
+    /// Where what was polled last goes, if not where the peer is.
+    to: Option<SocketAddr>,
     offer: Offer,
     answer: Option<Answer>,
     caller: bool,
@@ -176,6 +178,7 @@ impl Call {
     fn new(session: Box<Session>, offer: Offer, answer: Option<Answer>, limits: Limits, now: Instant) -> Self {
         Self {
             session,
+            to: None,
             offer,
             answer,
             caller: false,
@@ -566,11 +569,13 @@ impl Call {
         self.presences.theirs()
     }
 
-    /// Gives the next datagram to be sent to [`address`](Self::address), in place of what `datagram` held; false if there is
-    /// none.
+    /// Gives the next datagram to be sent, to [`transmit_address`](Self::transmit_address), in place of what `datagram` held;
+    /// false if there is none.
     pub fn poll_transmit(&mut self, datagram: &mut Vec<u8>) -> bool {
         datagram.clear();
+        self.to = None;
         if self.session.poll_transmit(datagram) {
+            self.to = Some(self.session.transmit_address());
             self.stats.sent.add(datagram.len(), Parts::default());
             return true;
         }
@@ -583,6 +588,12 @@ impl Call {
             }
         }
         false
+    }
+
+    /// Where the datagram goes that [`poll_transmit`](Self::poll_transmit) gave last: to [`address`](Self::address), or to where
+    /// the peer may have moved.
+    pub fn transmit_address(&self) -> SocketAddr {
+        self.to.unwrap_or_else(|| self.address())
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` once the call is over.

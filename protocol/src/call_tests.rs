@@ -296,7 +296,7 @@ impl World {
         if let Some(call) = &mut self.listener {
             while call.poll_transmit(&mut datagram) {
                 // Nobody is at the old address any more.
-                if call.address() == self.caller_address {
+                if call.transmit_address() == self.caller_address {
                     self.back.send(self.now, &datagram);
                 }
             }

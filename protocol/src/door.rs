@@ -81,8 +81,8 @@ impl Waits {
 
     fn poll_transmit(&mut self, datagram: &mut Vec<u8>) -> Option<SocketAddr> {
         match self {
-            Self::Session(session) => session.poll_transmit(datagram).then(|| session.address()),
-            Self::Call(call) => call.poll_transmit(datagram).then(|| call.address()),
+            Self::Session(session) => session.poll_transmit(datagram).then(|| session.transmit_address()),
+            Self::Call(call) => call.poll_transmit(datagram).then(|| call.transmit_address()),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod feedback;
 pub mod file;
 pub mod identity;
 pub mod jitter;
+mod network;
 pub mod offer;
 pub mod packet;
 pub mod relay;

@@ -27,7 +27,7 @@ pub(crate) struct RelayOptions {
     /// What each peer may send, in kbps with all headers; more is dropped
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     kbps: u32,
-    /// The most peers from one IPv4 address, or IPv6 network of 64 bits
+    /// The most peers from one IPv4 address, or IPv6 network of 64 bits (four times as many from an IPv4 network of 24 bits)
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     seats_per_source: u32,
     /// Draw a ticket, with which two peers meet at any relay, print it, and end
@@ -67,16 +67,18 @@ pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
     }
     let Glance { stats, unsent, .. } = glance.get();
     eprintln!(
-        "{} datagrams carried ({} bytes), {} seats taken, {} moved, {} joins refused; dropped: {} too fast, {} to an empty seat, \
-         {} of strangers, {} too long, {} not ours, {unsent} unsent",
+        "{} datagrams carried ({} bytes), {} seats taken, {} moved, {} rooms given to others, {} joins refused; dropped: {} too \
+         fast, {} to an empty seat, {} of strangers, {} forged, {} too long, {} not ours, {unsent} unsent",
         stats.forwarded,
         stats.forwarded_bytes,
         stats.joins,
         stats.moves,
+        stats.evicted,
         stats.refused,
         stats.fast,
         stats.alone,
         stats.strangers,
+        stats.forged,
         stats.long,
         stats.foreign
     );

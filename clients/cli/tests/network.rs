@@ -119,13 +119,19 @@ fn two_meet_at_a_relay_with_a_ticket() {
     }
     assert_eq!(joins[1].state(), Some(State::Together));
     let mut arrival = [0; 100];
-    peers[0].send_to(b"\x80 sealed", relay).unwrap();
+    let say = |datagram: &[u8]| {
+        let tag = joins[0].tag(datagram).unwrap();
+        peers[0].send_to(&[datagram, &tag].concat(), relay).unwrap();
+    };
+    say(b"\x80 sealed");
+    // What has no tag is somebody else's.
+    peers[0].send_to(b"\x80 forged", relay).unwrap();
     assert_eq!(peers[1].recv_from(&mut arrival).unwrap(), (8, relay));
     assert_eq!(&arrival[..8], b"\x80 sealed");
     // 8 kbps are 1000 bytes a second, but a whole datagram of 1400 with its headers always passes.
     peers[1].set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     for _ in 0..100 {
-        peers[0].send_to(&[0x80; 72], relay).unwrap();
+        say(&[0x80; 72]);
     }
     let mut carried = 0;
     while peers[1].recv_from(&mut arrival).is_ok() {
@@ -134,6 +140,7 @@ fn two_meet_at_a_relay_with_a_ticket() {
     assert!((10..20).contains(&carried), "{carried}");
     let said = interrupt(child, lines);
     assert!(said.starts_with(&format!("{} datagrams carried", carried + 1)), "{said}");
+    assert!(said.contains(", 1 forged,"), "{said}");
 }
 
 /// The answer is made by hand here, as RFC 8489 section 14.2 has it: the code that reads it did not write it.

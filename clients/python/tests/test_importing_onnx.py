@@ -110,3 +110,32 @@ def test_what_cannot_be_a_bundle_is_refused(tmp_path):
     assert "encoder.onnx" in said("snac", tmp_path / "empty")
     (bare / "config.json").write_text(json.dumps({"sampling_rate": 24_000, "codebook_size": 8}))
     assert "outside of its codebooks" in said("snac", bare)
+
+
+@pytest.mark.parametrize("where", ["initializer", "constant", "subgraph", "function"])
+def test_values_in_other_files_are_not_read(tmp_path, where):
+    import onnx
+    from onnx import TensorProto, helper
+
+    folder = files.snac(tmp_path / "snac")
+    (folder / "secret").write_bytes(bytes(64))
+    leak = TensorProto(name="leak", data_type=TensorProto.UINT8, dims=[64])
+    leak.data_location = TensorProto.EXTERNAL
+    entry = leak.external_data.add()
+    entry.key, entry.value = "location", "secret"
+    constant = helper.make_node("Constant", [], ["unused"], value=leak)
+    inner = helper.make_graph([constant], "inner", [], [])
+    model = onnx.load(folder / "encoder.onnx")
+    if where == "initializer":
+        model.graph.initializer.append(leak)
+    elif where == "constant":
+        model.graph.node.append(constant)
+    elif where == "subgraph":
+        branches = {"then_branch": inner, "else_branch": inner}
+        model.graph.node.append(helper.make_node("If", ["c"], [], **branches))
+    else:
+        opset = [helper.make_opsetid("", 17)]
+        model.functions.append(helper.make_function("made", "f", [], ["unused"], [constant], opset))
+    (folder / "encoder.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ImportFailure, match="external data.*save it whole"):
+        convert("snac", folder, tmp_path / "bundle")

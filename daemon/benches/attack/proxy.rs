@@ -35,7 +35,8 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(to: SocketAddr) -> anyhow::Result<Self> {
-        let (front, back) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+        // The caller's address is nobody else's: who shares one shares what it may ask for.
+        let (front, back) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.2:0")?);
         back.connect(to)?;
         for socket in [&front, &back] {
             socket.set_nonblocking(true)?;

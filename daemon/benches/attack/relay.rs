@@ -23,10 +23,10 @@ const FILLERS: u8 = 255;
 const ROOMS_EACH: usize = 64;
 
 /// Honest pairs that come then.
-const PAIRS: u8 = 40;
+const PAIRS: u8 = 20;
 
 /// How long a pair tries.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What came of it.
 pub(crate) struct Served {
@@ -123,7 +123,8 @@ fn meets(one: &mut Member, other: &mut Member) -> bool {
     let said = [0x80; 60];
     while start.elapsed() < PATIENCE {
         if other.join.state() == Some(State::Together) {
-            let _ = one.socket.send(&said);
+            let tag = one.join.tag(&said);
+            let _ = one.socket.send(&[&said[..], tag.as_ref().map_or(&[][..], |tag| &tag[..])].concat());
         }
         if other.step().is_some_and(|heard| heard == said) {
             return true;

@@ -84,7 +84,7 @@ pub type Transmit<'t> = &'t mut dyn FnMut(SocketAddr, &[u8]);
 /// Sends everything that a call has to send.
 pub fn transmit(call: &mut Call, datagram: &mut Vec<u8>, out: Transmit<'_>) {
     while call.poll_transmit(datagram) {
-        out(call.address(), datagram);
+        out(call.transmit_address(), datagram);
     }
 }
 

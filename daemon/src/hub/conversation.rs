@@ -16,9 +16,8 @@ use parlo_protocol::{
     packet::Goodbye,
     relay::Ticket,
 };
-use tokio::net::UdpSocket;
 
-use super::{figures::Before, log_limit::LogLimit, socket::send};
+use super::{figures::Before, log_limit::LogLimit, trunk::Trunk};
 use crate::{
     call::{
         CallError, Outbound,
@@ -220,17 +219,17 @@ impl Conversation {
     }
 
     /// Sends what the call has to send; whether that was anything.
-    pub(super) fn transmit(&mut self, socket: &UdpSocket) -> bool {
+    pub(super) fn transmit(&mut self, trunk: &Trunk) -> bool {
         let Some(call) = &mut self.call else { return false };
-        outbound::transmit(call, &mut self.datagram, &mut |to, datagram| send(socket, datagram, to));
+        outbound::transmit(call, &mut self.datagram, &mut |to, datagram| trunk.send(datagram, to));
         let sent = call.stats().sent.packets;
         std::mem::replace(&mut self.relayed, sent) != sent
     }
 
     /// Sends what the microphone's side has ready; false once that has ended and everything is sent.
-    pub(super) fn send_captured(&mut self, socket: &UdpSocket) -> bool {
+    pub(super) fn send_captured(&mut self, trunk: &Trunk) -> bool {
         let (Some(seat), Some(call), Some(media)) = (&self.seat, &mut self.call, &mut self.media) else { return true };
-        let mut out = |to: SocketAddr, datagram: &[u8]| send(socket, datagram, to);
+        let mut out = |to: SocketAddr, datagram: &[u8]| trunk.send(datagram, to);
         loop {
             match seat.captured.try_recv() {
                 Ok(captured) => media.outbound.push(Instant::now(), call, &captured, &mut out),
@@ -244,7 +243,7 @@ impl Conversation {
     }
 
     /// Moves frame numbers on while the call is held: a session takes no number that is minutes beyond the last.
-    pub(super) fn keep_up(&mut self, socket: &UdpSocket, now: Instant, frame: Duration) {
+    pub(super) fn keep_up(&mut self, trunk: &Trunk, now: Instant, frame: Duration) {
         let due = self.kept_up.is_none_or(|last| now.saturating_duration_since(last) >= KEEP_UP);
         let talking = self.talking(now);
         if !self.held || !due || talking < KEEP_UP {
@@ -254,7 +253,7 @@ impl Conversation {
         self.kept_up = Some(now);
         // A second behind the microphone's own count, which may lag a little.
         let number = (talking.saturating_sub(Duration::from_secs(1)).as_nanos() / frame.as_nanos().max(1)) as u64;
-        media.outbound.keep_up(now, call, number, &mut |to, datagram| send(socket, datagram, to));
+        media.outbound.keep_up(now, call, number, &mut |to, datagram| trunk.send(datagram, to));
     }
 
     /// Takes speech, or its absence, off the wire, if the peer may send so much. It is decoded by another thread.

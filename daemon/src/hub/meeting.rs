@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use parlo_protocol::relay::{Event, Join, Reason, Ticket, is_from_relay};
+use parlo_protocol::{
+    packet::MAX_DATAGRAM,
+    relay::{Event, Join, Reason, TAG_BYTES, Ticket, is_from_relay},
+};
 use tokio::net::UdpSocket;
 
 use super::socket::send;
@@ -76,6 +79,20 @@ impl Meeting {
     /// Something was sent to the peer by way of the relay.
     pub(super) fn spoke(&mut self, now: Instant) {
         self.join.spoke(now);
+    }
+
+    /// Sends a datagram for the peer by way of the relay, with the tag by which the relay knows it for ours.
+    pub(super) fn send(&self, socket: &UdpSocket, datagram: &[u8]) {
+        let mut tagged = [0; MAX_DATAGRAM + TAG_BYTES];
+        let tagged = match (self.join.tag(datagram), tagged.get_mut(..datagram.len() + TAG_BYTES)) {
+            (Some(tag), Some(tagged)) => {
+                tagged[..datagram.len()].copy_from_slice(datagram);
+                tagged[datagram.len()..].copy_from_slice(&tag);
+                &*tagged
+            }
+            _ => datagram,
+        };
+        send(socket, tagged, self.join.relay());
     }
 
     /// Sends what is to be said to the relay.

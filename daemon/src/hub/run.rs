@@ -309,7 +309,7 @@ impl<'o> Hub<'o> {
         for call in &mut self.calls {
             if call.phase == Phase::Talking {
                 if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
-                    call.keep_up(&trunk.socket, now, self.engine.frame(call.codec));
+                    call.keep_up(trunk, now, self.engine.frame(call.codec));
                 }
                 figures::update(call, &self.engine, &self.desk, now);
                 if let Some(progress) = super::status::progress(call, now) {
@@ -368,7 +368,7 @@ impl<'o> Hub<'o> {
         let call = &mut self.calls[at];
         let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.id == call.trunk) else { return };
         call.take_decoded();
-        if call.transmit(&trunk.socket)
+        if call.transmit(trunk)
             && let Some(meeting) = &mut trunk.meeting
         {
             meeting.spoke(now);
@@ -408,7 +408,7 @@ impl<'o> Hub<'o> {
                 continue;
             }
             let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) else { continue };
-            if !call.send_captured(&trunk.socket) && !call.peer_left {
+            if !call.send_captured(trunk) && !call.peer_left {
                 self.end(at, End::Ours);
             }
         }

@@ -83,13 +83,21 @@ impl Trunk {
         self.rests = self.rests.filter(|&until| now < until);
     }
 
+    /// Sends a datagram to a peer, directly or by the relay.
+    pub(super) fn send(&self, datagram: &[u8], to: SocketAddr) {
+        match &self.meeting {
+            Some(meeting) if meeting.relay() == to => meeting.send(&self.socket, datagram),
+            _ => send(&self.socket, datagram, to),
+        }
+    }
+
     /// Sends what door and relay have to be told.
     pub(super) fn transmit(&mut self) {
-        if let Some(door) = &mut self.door {
-            while let Some(to) = door.poll_transmit(&mut self.datagram) {
-                send(&self.socket, &self.datagram, to);
-            }
+        let mut datagram = std::mem::take(&mut self.datagram);
+        while let Some(to) = self.door.as_mut().and_then(|door| door.poll_transmit(&mut datagram)) {
+            self.send(&datagram, to);
         }
+        self.datagram = datagram;
         if let Some(meeting) = &mut self.meeting {
             meeting.transmit(&self.socket);
         }

@@ -100,6 +100,18 @@ fn the_document_shows_true_handshakes_and_seals() {
         answerer.seal_control(&vector("bye"), &mut sealed).unwrap();
         is("bye", &sealed);
         assert_eq!(dialer.handle(now, address(2), &mut sealed), Some(Told::Control { number, body: &vector("bye") }));
+        // The caller speaks from elsewhere, and is asked whether it is there.
+        let elsewhere = SocketAddr::from(([192, 0, 2, 9], 7275));
+        sealed.clear();
+        dialer.seal_media(0x1237, media[0] & 0x7F, &media[1..], &mut sealed).unwrap();
+        assert!(matches!(answerer.handle(now, elsewhere, &mut sealed), Some(Told::Media { number: 0x1237, .. })));
+        let mut challenge = next(&mut answerer);
+        assert_eq!(answerer.transmit_address(), elsewhere);
+        is("challenge", &challenge);
+        assert_eq!(dialer.handle(now, address(2), &mut challenge), None);
+        let mut echo = next(&mut dialer);
+        is("echo", &echo);
+        assert_eq!(answerer.handle(now, elsewhere, &mut echo), Some(Told::Moved { from: caller, to: elsewhere }));
     }
     let mut gate = Gate::new(&identity(2), [4; 32], now);
     let mut other = vec![0x41, 9, 0x01, 0x02];

@@ -21,6 +21,10 @@ fn a_caller_that_roams_is_followed_and_old_packets_do_not_lead_back() {
         // The way back: what was sent to the old address until the first packet from the new one came.
         let last = *world.seen[CALLER].packets.last_key_value().unwrap().0;
         assert!(last + 30 > world.mouths[LISTENER].next, "media comes to the new address");
+        // It waits for the address to be proven: one way there and back, with what was on its way.
+        let missing =
+            world.mouths[LISTENER].sent.keys().filter(|first| !world.seen[CALLER].packets.contains_key(first)).count();
+        assert!(missing * 60 < 1000, "{missing} packets of 60 ms were sent where nobody is");
         // Another delay is no queue.
         assert!(world.caller.path().unwrap().queue < ms(30), "{:?}", world.caller.path());
         // A copy of a packet that came, from an attacker's address, moves nothing.

@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use siphasher::{
-    sip::SipHasher13,
-    sip128::{Hasher128, SipHasher24},
-};
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{packet::Cookie, ticket::Ticket};
 
@@ -43,13 +40,6 @@ impl Cookies {
         is(slot) || slot.checked_sub(1).is_some_and(is)
     }
 
-    /// A number below `n` that belongs to a source, and that nobody else can foretell.
-    pub(super) fn place(&self, source: Source, n: usize) -> usize {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(&source.0);
-        (hasher.finish() % n.max(1) as u64) as usize
-    }
-
     fn slot(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_secs() / SLOT.as_secs()
     }
@@ -64,19 +54,16 @@ impl Cookies {
     }
 }
 
-/// Whom limits count together: an IPv4 address, or the network of 64 bits that an IPv6 address is in (one subscriber has
-/// all of those).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source([u8; 16]);
-
-impl Source {
-    pub(super) fn of(address: SocketAddr) -> Self {
-        let mut bytes = address_bytes(address.ip());
-        if matches!(address.ip().to_canonical(), IpAddr::V6(_)) {
-            bytes[8..].fill(0);
-        }
-        Self(bytes)
-    }
+/// The first bytes of SipHash-2-4 under a cookie: who knows the cookie that was sent to an address made this, rather than who
+/// only claims to be there.
+pub(super) fn tag<const BYTES: usize>(cookie: &Cookie, message: &[u8]) -> [u8; BYTES] {
+    const { assert!(BYTES <= 8) };
+    let mut hasher = SipHasher24::new_with_key(cookie);
+    hasher.write(message);
+    let hash = hasher.finish128().as_u128().to_be_bytes();
+    let mut tag = [0; BYTES];
+    tag.copy_from_slice(&hash[..BYTES]);
+    tag
 }
 
 /// As IPv6 has it, IPv4 addresses mapped (RFC 4291 section 2.5.5.2).

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    packet::{Answer, Cookie, Reason, State, encode_join},
+    cookie::tag,
+    packet::{Answer, Cookie, Reason, State, TAG_BYTES, TAGGED, UNTAGGED, encode_join},
     ticket::Ticket,
 };
 
@@ -50,7 +51,11 @@ pub enum Event {
 pub struct Join {
     relay: SocketAddr,
     ticket: Ticket,
+    /// What is shown next, as the relay said last. Anybody may have said it in the relay's name.
     cookie: Cookie,
+    /// The cookie by which the relay has tagged its last answer, and knows what we send.
+    key: Option<Cookie>,
+    version: u8,
     state: Option<State>,
     /// Since when we ask without an answer; `None` if the last one was answered.
     asking_since: Option<Instant>,
@@ -69,6 +74,8 @@ impl Join {
             relay,
             ticket,
             cookie: [0; 16],
+            key: None,
+            version: TAGGED,
             state: None,
             asking_since: None,
             pause: PAUSE,
@@ -112,18 +119,34 @@ impl Join {
         if from != self.relay || self.due.is_none() {
             return None;
         }
-        match Answer::parse(datagram)? {
+        // Whatever is not asked for, somebody else says in the relay's name.
+        self.asking_since?;
+        let (version, answer) = Answer::parse(datagram)?;
+        match answer {
             Answer::Retry(cookie) => {
+                // A relay that has known us by our tags does so still.
+                if self.key.is_none() {
+                    self.version = version;
+                }
                 self.cookie = cookie;
-                if self.asking_since.is_some() && self.quick > 0 {
+                if self.quick > 0 {
                     self.quick -= 1;
                     self.must_send = true;
                 }
                 None
             }
-            // Nobody gets a seat without a cookie.
-            Answer::Joined(_) if self.cookie == [0; 16] => None,
-            Answer::Joined(state) => {
+            Answer::Joined(state, given) => {
+                let is_by = |cookie: &Cookie| {
+                    let of = Answer::joined(state, given.is_some().then_some(cookie));
+                    // Nobody gets a seat without a cookie.
+                    *cookie != [0; 16] && of == answer
+                };
+                let cookie = [self.key.unwrap_or_default(), self.cookie].into_iter().find(is_by)?;
+                if self.key.is_some() && version != TAGGED {
+                    return None;
+                }
+                self.key = given.is_some().then_some(cookie);
+                self.version = version;
                 self.asking_since = None;
                 self.refused = None;
                 let pause = if state == State::Together { ALIVE_EVERY } else { ASK_EVERY };
@@ -131,13 +154,22 @@ impl Join {
                 let is_new = self.state.replace(state) != Some(state);
                 is_new.then_some(if state == State::Together { Event::Together } else { Event::Waiting })
             }
-            // Nothing that we asked.
-            Answer::Error(_) if self.asking_since.is_none() => None,
             Answer::Error(reason) => {
+                // A relay of before answers in the version that it speaks.
+                if reason == Reason::Version && version == UNTAGGED && self.version == TAGGED && self.key.is_none() {
+                    self.version = UNTAGGED;
+                    return None;
+                }
                 let is_new = self.refused.replace(reason) != Some(reason);
                 is_new.then_some(Event::Refused(reason))
             }
         }
+    }
+
+    /// What is to be appended to a datagram for the other before it is sent to the relay, so that the relay knows it for ours;
+    /// it takes it off again. `None` if the relay asks for nothing.
+    pub fn tag(&self, datagram: &[u8]) -> Option<[u8; TAG_BYTES]> {
+        self.key.map(|key| tag(&key, datagram))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` if it is over.
@@ -173,11 +205,12 @@ impl Join {
         if !std::mem::take(&mut self.must_send) {
             return false;
         }
-        encode_join(&self.ticket, &self.cookie, out);
+        encode_join(self.version, &self.ticket, &self.cookie, out);
         true
     }
 
     fn ask(&mut self, now: Instant) {
+        self.cookie = self.key.unwrap_or(self.cookie);
         self.must_send = true;
         self.quick = QUICK;
         self.pause = PAUSE;

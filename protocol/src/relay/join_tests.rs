@@ -53,6 +53,14 @@ impl World {
         self.peers.push(Peer { address: address(n), join, seen: Vec::new(), sent: 0 });
     }
 
+    /// A peer sends this to the other by way of the relay.
+    fn speak(&mut self, n: usize, now: Instant, body: &[u8]) -> Action {
+        let peer = &self.peers[n];
+        let mut datagram = body.to_vec();
+        datagram.extend_from_slice(&peer.join.tag(body).expect("a seat"));
+        self.relay.handle(now, peer.address, &datagram)
+    }
+
     fn run(&mut self, ms: u64) {
         let end = self.ms + ms;
         while self.ms < end {
@@ -139,8 +147,7 @@ fn a_peer_that_moves_gets_its_seat_back() {
     world.run(2000);
     let speak = |world: &mut World| {
         let now = world.now();
-        let speaker = world.peers[1].address;
-        world.relay.handle(now, speaker, &[0x80; 40])
+        world.speak(1, now, &[0x80; 40])
     };
     speak(&mut world);
     world.peers[0].address = address(3);
@@ -151,7 +158,7 @@ fn a_peer_that_moves_gets_its_seat_back() {
     }
     let seen: Vec<Event> = world.peers[0].seen.iter().map(|seen| seen.1).collect();
     assert_eq!(seen, [Event::Waiting, Event::Together, Event::Refused(Reason::Taken)]);
-    assert_eq!(speak(&mut world), Action::Forward(address(3)));
+    assert_eq!(speak(&mut world), Action::Forward { to: address(3), bytes: 40 });
     assert_eq!(world.relay.stats().moves, 1);
 }
 
@@ -165,8 +172,8 @@ fn a_third_is_told_why_it_gets_in_nowhere() {
     for _ in 0..12 {
         world.run(1000);
         let now = world.now();
-        world.relay.handle(now, address(1), &[0x80]);
-        world.relay.handle(now, address(2), &[0x80]);
+        world.speak(0, now, &[0x80]);
+        world.speak(1, now, &[0x80]);
     }
     let seen: Vec<Event> = world.peers[2].seen.iter().map(|seen| seen.1).collect();
     assert_eq!(seen, [Event::Refused(Reason::Taken), Event::GaveUp(Some(Reason::Taken))]);
@@ -195,6 +202,59 @@ fn others_cannot_speak_for_the_relay() {
     assert_eq!(join.handle(now, address(0), &[0x52, 1, 1]), Some(Event::Together));
     assert_eq!(join.handle(now, address(0), &[0x53, 1, 1]), None);
     assert_eq!(join.poll_timeout(), Some(now + 2_000 * MS));
+}
+
+/// Whoever can send in the relay's name, but does not see what goes between: it takes away no seat, and no tag for longer than
+/// until the next Join.
+#[test]
+fn forged_answers_change_no_tag() {
+    let mut world = World::new();
+    world.dial(1);
+    world.dial(2);
+    world.run(3000);
+    let tag = |world: &World| world.peers[0].join.tag(b"speech");
+    let before = tag(&world);
+    assert!(before.is_some());
+    for step in 0..1000_u64 {
+        let now = world.now();
+        let join = &mut world.peers[0].join;
+        for (kind, version) in [(0x51, 1), (0x51, 2), (0x52, 1), (0x52, 2), (0x53, 1)] {
+            let rest: &[u8] = match kind {
+                0x51 => &[step as u8 | 1; 16],
+                0x52 if version == 2 => &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+                0x52 => &[0],
+                _ => &[4],
+            };
+            join.handle(now, address(0), &[&[kind, version][..], rest].concat());
+        }
+        world.run(10);
+        assert_eq!(world.peers[0].join.state(), Some(State::Together));
+        let now = world.now();
+        assert_eq!(world.speak(0, now, b"\x80 speech"), Action::Forward { to: address(2), bytes: 8 });
+    }
+}
+
+/// Relays and peers of before tags.
+#[test]
+fn a_relay_that_knows_no_tags_is_spoken_to_without() {
+    let start = Instant::now();
+    for answers_other_versions in [true, false] {
+        let mut join = Join::dial(address(0), ticket(), start);
+        let mut datagram = Vec::new();
+        assert!(join.poll_transmit(&mut datagram) && datagram[1] == 2);
+        if answers_other_versions {
+            assert_eq!(join.handle(start, address(0), &[0x53, 1, 4]), None);
+            join.handle_timeout(start + 250 * MS);
+            assert!(join.poll_transmit(&mut datagram) && datagram[1] == 1);
+        }
+        join.handle(start, address(0), &[&[0x51, 1][..], &[9; 16]].concat());
+        assert!(join.poll_transmit(&mut datagram) && datagram[1] == 1 && datagram[18..] == [9; 16]);
+        assert_eq!(join.handle(start, address(0), &[0x52, 1, 1]), Some(Event::Together));
+        assert_eq!(join.tag(b"speech"), None);
+    }
+    // One that knows neither says so for good.
+    let mut join = Join::dial(address(0), ticket(), start);
+    assert_eq!(join.handle(start, address(0), &[0x53, 3, 4]), Some(Event::Refused(Reason::Version)));
 }
 
 /// Two peers behind paths that lose, delay, reorder, double and corrupt: when do both know that both are there?
@@ -250,7 +310,7 @@ proptest! {
         for (ms, mut bytes, kind) in junk {
             now += MS * ms as u32;
             if let [first, second, ..] = &mut bytes[..] {
-                (*first, *second) = (kind, 1);
+                (*first, *second) = (kind, 1 + (ms % 2) as u8);
             }
             join.handle(now, address(0), &bytes);
             sent += u32::from(join.poll_transmit(&mut datagram));

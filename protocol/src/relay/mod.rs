@@ -2,8 +2,9 @@
 //! from one to the other, as they are, and cannot read them.
 //!
 //! Both peers hold the same [`Ticket`], 16 random bytes that name a *room* at the relay, and send a Join to it, over and
-//! over ([`Join`] does that). Once both sit in the room, what one sends to the relay's address the other gets, without a
-//! byte more. [`Relay`] is the other half. `docs/relay.md` has the layout of what they say.
+//! over ([`Join`] does that). Once both sit in the room, what one sends to the relay's address the other gets, but for a tag of
+//! two bytes that [the sender appends](Join::tag) and the relay takes off. [`Relay`] is the other half. `docs/relay.md` has the
+//! layout of what they say.
 //!
 //! # What a ticket is worth
 //!
@@ -15,15 +16,17 @@
 //! * get the sealed datagrams meant for that seat, unreadable, and see when and how long they are;
 //! * send datagrams to the other member, who drops them as forged.
 //!
-//! It cannot read or alter what peers say, speak for one of them, or take the seat of one who talks. Who does not know the
-//! ticket, and can forge a member's source address, can send datagrams in its name, which are dropped as forged where they
-//! arrive, and use up that member's share of the room's bytes.
+//! It cannot read or alter what peers say, speak for one of them, or take the seat of one who talks. Who can forge a member's
+//! source address, but does not see what the relay sends there, has not the cookie by which the member's datagrams are tagged:
+//! what it sends is dropped, and counts against nobody. (Members of before tags are not protected so.)
 //!
 //! # What the relay is safe from
 //!
 //! It keeps nothing about an address that has not proved, by a cookie sent to it, that it receives what is sent to it. It
-//! never answers with more bytes than it was asked with. Rooms, seats for each source, joins for each source and bytes for
-//! each member are limited; memory is set by the number of rooms.
+//! never answers with more bytes than it was asked with. Rooms are limited, and bytes for each member; seats and joins for each
+//! source and for the networks that it is in (IPv4 /24; IPv6 /64, /56, /48). When all rooms are in use, whoever comes from a
+//! source that has few seats gets the room of somebody who waits alone and comes from one that has many; and if nobody waits
+//! alone, that of two who both come from sources that have very many. Memory is set by the number of rooms.
 
 mod cookie;
 mod join;
@@ -34,7 +37,7 @@ mod stats;
 mod ticket;
 
 pub use join::{Event, Join};
-pub use packet::{JOIN_BYTES, Reason, State, is_from_relay};
+pub use packet::{JOIN_BYTES, Reason, State, TAG_BYTES, is_from_relay};
 pub use server::{Action, Relay, RelayConfig, Reply};
 pub use stats::{Dropped, RelayStats};
 pub use ticket::{Ticket, TicketError};

@@ -1,9 +1,11 @@
 //! The layout of what peers and relays say to each other. `docs/relay.md` has the byte diagrams.
 
-use super::ticket::Ticket;
+use super::{cookie::tag, ticket::Ticket};
 
-/// Version of the relay's protocol.
-pub(super) const VERSION: u8 = 1;
+/// Version of the relay's protocol in which members tag what they send.
+pub(super) const TAGGED: u8 = 2;
+/// The one before, in which they do not.
+pub(super) const UNTAGGED: u8 = 1;
 
 pub(super) const JOIN: u8 = 0x50;
 const RETRY: u8 = 0x51;
@@ -12,6 +14,12 @@ const ERROR: u8 = 0x53;
 
 /// Length of a Join. It is the longest packet, so that no answer is longer than what asked for it.
 pub const JOIN_BYTES: usize = 34;
+
+/// Length of the tag at the end of what a member sends to the other by way of the relay.
+pub const TAG_BYTES: usize = 2;
+
+/// Length of the tag of a Joined.
+pub(super) const JOINED_TAG: usize = 8;
 
 /// Length of a Retry, the longest answer.
 pub(super) const RETRY_BYTES: usize = 18;
@@ -26,6 +34,20 @@ pub enum State {
     Waiting,
     /// The other too.
     Together,
+}
+
+impl State {
+    fn code(self) -> u8 {
+        u8::from(self == Self::Together)
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Waiting),
+            1 => Some(Self::Together),
+            _ => None,
+        }
+    }
 }
 
 /// Why a relay said no.
@@ -57,41 +79,56 @@ impl Reason {
 pub(super) enum Answer {
     /// "Say that again, with this."
     Retry(Cookie),
-    Joined(State),
+    /// The tag is by the cookie that was shown; there is none in [`UNTAGGED`].
+    Joined(State, Option<[u8; JOINED_TAG]>),
     Error(Reason),
 }
 
 impl Answer {
+    /// The answer to one who sits now, tagged by the cookie if there is one.
+    pub(super) fn joined(state: State, cookie: Option<&Cookie>) -> Self {
+        Self::Joined(state, cookie.map(|cookie| tag(cookie, &[JOINED, TAGGED, state.code()])))
+    }
+
     /// Writes it to the start of `out`, and returns its length.
-    pub(super) fn encode(&self, out: &mut [u8; RETRY_BYTES]) -> usize {
+    pub(super) fn encode(&self, version: u8, out: &mut [u8; RETRY_BYTES]) -> usize {
         let (kind, byte) = match self {
             Self::Retry(cookie) => {
                 out[0] = RETRY;
-                out[1] = VERSION;
+                out[1] = version;
                 out[2..].copy_from_slice(cookie);
                 return RETRY_BYTES;
             }
-            Self::Joined(State::Waiting) => (JOINED, 0),
-            Self::Joined(State::Together) => (JOINED, 1),
+            Self::Joined(state, _) => (JOINED, state.code()),
             Self::Error(reason) => (ERROR, reason.code()),
         };
-        out[..3].copy_from_slice(&[kind, VERSION, byte]);
-        3
+        out[..3].copy_from_slice(&[kind, version, byte]);
+        match self {
+            Self::Joined(_, Some(tag)) => {
+                out[3..3 + JOINED_TAG].copy_from_slice(tag);
+                3 + JOINED_TAG
+            }
+            _ => 3,
+        }
     }
 
-    /// `None` if it is no answer of a relay.
-    pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
-        match *datagram {
-            [RETRY, VERSION, ref cookie @ ..] => cookie.try_into().ok().map(Self::Retry),
-            [JOINED, VERSION, 0] => Some(Self::Joined(State::Waiting)),
-            [JOINED, VERSION, 1] => Some(Self::Joined(State::Together)),
-            [ERROR, VERSION, 1] => Some(Self::Error(Reason::Full)),
-            [ERROR, VERSION, 2] => Some(Self::Error(Reason::Rate)),
-            [ERROR, VERSION, 3] => Some(Self::Error(Reason::Taken)),
-            // The only answer that a relay of another version gives.
-            [ERROR, _, 4] => Some(Self::Error(Reason::Version)),
-            _ => None,
+    /// With the version of the relay. `None` if it is no answer of one.
+    pub(super) fn parse(datagram: &[u8]) -> Option<(u8, Self)> {
+        let &[kind, version, ref rest @ ..] = datagram else { return None };
+        // The only answer that a relay of another version gives.
+        if (kind, rest) == (ERROR, &[4]) {
+            return Some((version, Self::Error(Reason::Version)));
         }
+        let answer = match (kind, version, rest) {
+            (RETRY, UNTAGGED | TAGGED, cookie) => Self::Retry(cookie.try_into().ok()?),
+            (JOINED, UNTAGGED, &[state]) => Self::Joined(State::of(state)?, None),
+            (JOINED, TAGGED, &[state, ref tag @ ..]) => Self::Joined(State::of(state)?, Some(tag.try_into().ok()?)),
+            (ERROR, UNTAGGED | TAGGED, [1]) => Self::Error(Reason::Full),
+            (ERROR, UNTAGGED | TAGGED, [2]) => Self::Error(Reason::Rate),
+            (ERROR, UNTAGGED | TAGGED, [3]) => Self::Error(Reason::Taken),
+            _ => return None,
+        };
+        Some((version, answer))
     }
 }
 
@@ -106,9 +143,9 @@ pub(super) fn is_for_peers(first: u8) -> bool {
 }
 
 /// Writes a Join into `out`, which is emptied first.
-pub(super) fn encode_join(ticket: &Ticket, cookie: &Cookie, out: &mut Vec<u8>) {
+pub(super) fn encode_join(version: u8, ticket: &Ticket, cookie: &Cookie, out: &mut Vec<u8>) {
     out.clear();
-    out.extend_from_slice(&[JOIN, VERSION]);
+    out.extend_from_slice(&[JOIN, version]);
     out.extend_from_slice(ticket.as_bytes());
     out.extend_from_slice(cookie);
 }

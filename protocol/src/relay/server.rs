@@ -1,17 +1,27 @@
 //! The relay's half.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
-    cookie::{Cookies, Source},
+    cookie::{Cookies, tag},
     pace::Pace,
-    packet::{Answer, JOIN, JOIN_BYTES, RETRY_BYTES, Reason, State, VERSION, is_for_peers, parse_join},
+    packet::{
+        Answer, Cookie, JOIN, JOIN_BYTES, RETRY_BYTES, Reason, State, TAG_BYTES, TAGGED, UNTAGGED, is_for_peers,
+        parse_join,
+    },
     stats::{Dropped, RelayStats},
     ticket::Ticket,
+};
+use crate::{
+    network::Network,
+    session::limit::{Rate, Table},
 };
 
 /// A member who was silent for longer gives way to another who knows the ticket: most likely to itself, at a new address.
@@ -24,12 +34,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// IPv4 and UDP headers: a room's bytes are counted with them.
 const HEADERS: usize = 28;
 
-/// Joins of one source: one every quarter of a second in the long run, 16 at once.
-const JOIN_COST: Duration = Duration::from_millis(250);
-const JOIN_DEPTH: Duration = Duration::from_secs(4);
+/// Joins of one source.
+const JOINS: Rate = Rate { burst: 16, per_minute: 60 * 4 };
 
-/// Sources whose joins are counted apart. More than that share.
-const JOIN_CELLS: usize = 4096;
+/// Weights are counted in quarters, as a network of 24 or 48 bits has four times the seats of a source.
+const QUARTERS: u32 = 4;
+
+/// Two who talk give up their room only to somebody who weighs so many times less.
+const HEAVY: u32 = 4;
 
 /// How many bytes a member may send at once, in time at its rate.
 const BYTES_DEPTH: Duration = Duration::from_secs(1);
@@ -46,7 +58,8 @@ pub struct RelayConfig {
     pub datagram_max: usize,
     /// A member silent for so long has left.
     pub idle_max: Duration,
-    /// The most members from one source: an IPv4 address, or an IPv6 network of 64 bits.
+    /// The most members from one source: an IPv4 address, or an IPv6 network of 64 bits. An IPv6 network of 56 bits has twice as
+    /// many in all, one of 48 bits or an IPv4 network of 24 bits four times.
     pub seats_per_source: u32,
 }
 
@@ -65,8 +78,13 @@ impl Default for RelayConfig {
 /// What to do with a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Send it on to this address, as it is.
-    Forward(SocketAddr),
+    /// Send its first bytes on to this address, as they are.
+    Forward {
+        /// Where the other member is.
+        to: SocketAddr,
+        /// How many: all, but for the tag.
+        bytes: usize,
+    },
     /// Send this to the address that it came from.
     Reply(Reply),
     /// Nothing.
@@ -81,9 +99,9 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn new(answer: Answer) -> Self {
+    fn new(version: u8, answer: Answer) -> Self {
         let mut bytes = [0; RETRY_BYTES];
-        let length = answer.encode(&mut bytes);
+        let length = answer.encode(version, &mut bytes);
         Self { bytes, length }
     }
 
@@ -106,10 +124,10 @@ pub struct Relay {
     free: Vec<usize>,
     /// Who sits where. An address sits in one room.
     seats: HashMap<SocketAddr, Seat>,
-    /// How many seats each source has.
-    sources: HashMap<Source, u32>,
-    /// How many joins each source may do, by its place.
-    joins: Vec<Pace>,
+    /// How many seats each source has, and each network of sources.
+    taken: HashMap<Network, u32>,
+    /// How many joins each may do.
+    joins: Table<1>,
     sweep_at: Instant,
     stats: RelayStats,
 }
@@ -129,13 +147,20 @@ struct Room {
 #[derive(Debug)]
 struct Member {
     address: SocketAddr,
+    /// Since when it sits here, and when it was heard last.
+    since: Instant,
     heard: Instant,
     pace: Pace,
+    /// The cookie by which it tags what it sends, if it does.
+    cookie: Option<Cookie>,
 }
 
 impl Relay {
     /// A relay without rooms. The key is secret: 16 bytes from a generator fit for keys, new at each start.
     pub fn new(config: RelayConfig, key: [u8; 16], now: Instant) -> Self {
+        // Another function of the same key than what makes cookies.
+        let mut table_key = Zeroizing::new([0; 32]);
+        table_key[..16].copy_from_slice(&key);
         Self {
             config,
             cookies: Cookies::new(key, now),
@@ -143,8 +168,8 @@ impl Relay {
             rooms: Vec::new(),
             free: Vec::new(),
             seats: HashMap::new(),
-            sources: HashMap::new(),
-            joins: vec![Pace::new(now); JOIN_CELLS],
+            taken: HashMap::new(),
+            joins: Table::new(table_key, [JOINS]),
             sweep_at: now,
             stats: RelayStats::default(),
         }
@@ -153,7 +178,7 @@ impl Relay {
     /// Says what to do with a datagram that came at `now` from `from`.
     pub fn handle(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Action {
         let action = match datagram.first() {
-            Some(&first) if is_for_peers(first) => self.carry(now, from, datagram.len()),
+            Some(&first) if is_for_peers(first) => self.carry(now, from, datagram),
             Some(&JOIN) => self.join(now, from, datagram),
             _ => Err(Dropped::Foreign),
         };
@@ -201,44 +226,56 @@ impl Relay {
         self.seats.len()
     }
 
-    fn carry(&mut self, now: Instant, from: SocketAddr, length: usize) -> Result<Action, Dropped> {
-        if length > self.config.datagram_max {
+    fn carry(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Result<Action, Dropped> {
+        let (member, other) = self.member(from).ok_or(Dropped::Stranger)?;
+        let bytes = match &member.cookie {
+            None => datagram.len(),
+            // Before anything else: what is forged is no sign of life, and costs the member nothing.
+            Some(cookie) => match datagram.split_last_chunk::<TAG_BYTES>() {
+                Some((body, given)) if *given == tag(cookie, body) => body.len(),
+                _ => return Err(Dropped::Forged),
+            },
+        };
+        member.heard = now;
+        let other = other.as_ref().map(|other| other.address);
+        if bytes > self.config.datagram_max {
             return Err(Dropped::Long);
         }
-        let (member, other) = self.member(from).ok_or(Dropped::Stranger)?;
-        member.heard = now;
-        let other = other.as_ref().ok_or(Dropped::Alone)?.address;
-        self.charge(now, from, length)?;
+        let to = other.ok_or(Dropped::Alone)?;
+        self.charge(now, from, datagram.len())?;
         self.stats.forwarded += 1;
-        self.stats.forwarded_bytes += length as u64;
-        Ok(Action::Forward(other))
+        self.stats.forwarded_bytes += bytes as u64;
+        Ok(Action::Forward { to, bytes })
     }
 
     fn join(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Result<Action, Dropped> {
-        let reply = |answer| Ok(Action::Reply(Reply::new(answer)));
         // The length first: whatever the version, no answer is longer than its question.
         if datagram.len() != JOIN_BYTES {
             return Err(Dropped::Foreign);
         }
-        let (version, ticket, cookie) = parse_join(datagram).ok_or(Dropped::Foreign)?;
-        if version != VERSION {
-            return reply(Answer::Error(Reason::Version));
+        let (version, ticket, shown) = parse_join(datagram).ok_or(Dropped::Foreign)?;
+        if !matches!(version, UNTAGGED | TAGGED) {
+            return Ok(Action::Reply(Reply::new(TAGGED, Answer::Error(Reason::Version))));
         }
+        let cookie = (version == TAGGED).then_some(shown);
+        let reply = |answer| Ok(Action::Reply(Reply::new(version, answer)));
         // A member only shows that it is still here: its address was proved when it came.
         let sits = self.seats.get(&from).filter(|seat| self.rooms[seat.room].ticket == ticket);
-        if sits.is_some() {
-            self.charge(now, from, datagram.len())?;
-            let (member, other) = self.member(from).ok_or(Dropped::Stranger)?;
-            member.heard = now;
+        if sits.is_some()
+            && let Some((member, other)) = self.member(from)
+            && member.cookie == cookie
+        {
             let state = if other.is_some() { State::Together } else { State::Waiting };
-            return reply(Answer::Joined(state));
+            member.heard = now;
+            self.charge(now, from, datagram.len())?;
+            return reply(Answer::joined(state, cookie.as_ref()));
         }
-        if !self.cookies.is_valid(now, from, &ticket, &cookie) {
+        if !self.cookies.is_valid(now, from, &ticket, &shown) {
             self.stats.retries += 1;
             return reply(Answer::Retry(self.cookies.make(now, from, &ticket)));
         }
-        match self.sit(now, from, ticket) {
-            Ok(state) => reply(Answer::Joined(state)),
+        match self.sit(now, from, ticket, cookie) {
+            Ok(state) => reply(Answer::joined(state, cookie.as_ref())),
             Err(reason) => {
                 self.stats.refused += 1;
                 reply(Answer::Error(reason))
@@ -246,30 +283,89 @@ impl Relay {
         }
     }
 
-    /// Gives a seat to an address that has none in this room.
-    fn sit(&mut self, now: Instant, from: SocketAddr, ticket: Ticket) -> Result<State, Reason> {
-        let source = Source::of(from);
-        let place = self.cookies.place(source, self.joins.len());
-        if !self.joins[place].take(now, JOIN_COST, JOIN_DEPTH) {
+    /// Gives a seat to an address that has none in this room, or another cookie to one that has.
+    fn sit(&mut self, now: Instant, from: SocketAddr, ticket: Ticket, cookie: Option<Cookie>) -> Result<State, Reason> {
+        if !self.joins.take(from, 0, now) {
             return Err(Reason::Rate);
         }
-        // Whoever comes from another room leaves that one, and counts no more there.
         if let Some(&seat) = self.seats.get(&from) {
+            if self.rooms[seat.room].ticket == ticket
+                && let Some((member, other)) = self.member(from)
+            {
+                (member.cookie, member.heard) = (cookie, now);
+                return Ok(if other.is_some() { State::Together } else { State::Waiting });
+            }
+            // Whoever comes from another room leaves that one, and counts no more there.
             self.leave(seat);
         }
-        if self.sources.get(&source).is_some_and(|seats| *seats >= self.config.seats_per_source) {
-            return Err(Reason::Rate);
-        }
+        self.make_room(from, &ticket)?;
         let seat = match self.index.get(&ticket) {
             Some(&room) => Seat { room, side: self.free_side(now, room)? },
-            None => Seat { room: self.open(ticket)?, side: 0 },
+            None => Seat { room: self.open(ticket, from)?, side: 0 },
         };
-        self.rooms[seat.room].members[seat.side] = Some(Member { address: from, heard: now, pace: Pace::new(now) });
+        let member = Member { address: from, since: now, heard: now, pace: Pace::new(now), cookie };
+        self.rooms[seat.room].members[seat.side] = Some(member);
         self.seats.insert(from, seat);
-        *self.sources.entry(source).or_default() += 1;
+        for network in Network::all_of(from) {
+            *self.taken.entry(network).or_default() += 1;
+        }
         self.stats.joins += 1;
         let other = &self.rooms[seat.room].members[1 - seat.side];
         Ok(if other.is_some() { State::Together } else { State::Waiting })
+    }
+
+    /// Sees to it that the networks that an address is in have a seat for it. In one that has as many as it may, somebody who
+    /// waits alone, and comes from an address with more seats, gives way.
+    fn make_room(&mut self, from: SocketAddr, ticket: &Ticket) -> Result<(), Reason> {
+        for (n, network) in Network::all_of(from).enumerate() {
+            let most = self.config.seats_per_source.saturating_mul(network.share());
+            let is_full = self.taken.get(&network).is_some_and(|taken| *taken >= most);
+            if is_full && (n == 0 || !self.evict(from, Some(network), ticket)) {
+                return Err(Reason::Rate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Seats that an address and the networks that it is in have, each by its share: the most of these, in quarters of a
+    /// source's seat. Only of networks smaller than `within`, if that is given.
+    fn weight(&self, address: SocketAddr, more: u32, within: Option<Network>) -> u32 {
+        let smaller = Network::all_of(address).take_while(|network| Some(*network) != within);
+        let weights = smaller.map(|network| {
+            let taken = self.taken.get(&network).copied().unwrap_or_default();
+            taken.saturating_add(more).saturating_mul(QUARTERS) / network.share()
+        });
+        weights.max().unwrap_or_default()
+    }
+
+    /// Closes a room for somebody who comes: of those who wait alone, that of who comes from where most seats are taken, and among
+    /// these that of who came first; if nobody waits alone in vain, that of two who both come from where very many are. Nobody
+    /// gives way to who weighs as much. With `within`, only rooms of that network. Whether there was one.
+    fn evict(&mut self, comes: SocketAddr, within: Option<Network>, spare: &Ticket) -> bool {
+        let ours = self.weight(comes, 1, within);
+        let is_within = |address| within.is_none_or(|within| Network::all_of(address).any(|network| network == within));
+        let mut heaviest = None;
+        for at in self.index.iter().filter(|(ticket, _)| *ticket != spare).map(|(_, &at)| at) {
+            let members = || self.rooms[at].members.iter().flatten();
+            let alone = members().count() == 1;
+            // Two who talk are of the whole relay, not of one network.
+            if !members().all(|member| is_within(member.address)) || !alone && within.is_some() {
+                continue;
+            }
+            let weight = members().map(|member| self.weight(member.address, 0, within)).min().unwrap_or_default();
+            let limit = if alone { ours } else { ours.saturating_mul(HEAVY) };
+            let since = members().map(|member| member.since).max();
+            let found = (alone, weight, Reverse(since), at);
+            if weight > limit && heaviest.is_none_or(|heaviest| found > heaviest) {
+                heaviest = Some(found);
+            }
+        }
+        let Some((.., room)) = heaviest else { return false };
+        for side in 0..2 {
+            self.leave(Seat { room, side });
+        }
+        self.stats.evicted += 1;
+        true
     }
 
     /// A side of a room that is free, or whose member gives way.
@@ -289,8 +385,8 @@ impl Relay {
         Ok(side)
     }
 
-    fn open(&mut self, ticket: Ticket) -> Result<usize, Reason> {
-        if self.index.len() >= self.config.rooms {
+    fn open(&mut self, ticket: Ticket, from: SocketAddr) -> Result<usize, Reason> {
+        if self.index.len() >= self.config.rooms && !self.evict(from, None, &ticket) {
             return Err(Reason::Full);
         }
         let room = Room { ticket, members: [None, None] };
@@ -322,11 +418,12 @@ impl Relay {
 
     fn forget(&mut self, address: SocketAddr) {
         self.seats.remove(&address);
-        let source = Source::of(address);
-        if let Some(seats) = self.sources.get_mut(&source) {
-            *seats -= 1;
-            if *seats == 0 {
-                self.sources.remove(&source);
+        for network in Network::all_of(address) {
+            if let Some(seats) = self.taken.get_mut(&network) {
+                *seats -= 1;
+                if *seats == 0 {
+                    self.taken.remove(&network);
+                }
             }
         }
     }

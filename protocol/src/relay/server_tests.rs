@@ -21,13 +21,18 @@ fn relay(config: RelayConfig) -> (Relay, Instant) {
 
 fn join(ticket: Ticket, cookie: [u8; 16]) -> Vec<u8> {
     let mut datagram = Vec::new();
-    encode_join(&ticket, &cookie, &mut datagram);
+    encode_join(UNTAGGED, &ticket, &cookie, &mut datagram);
     datagram
+}
+
+/// All of a datagram goes there.
+fn forward(to: SocketAddr, datagram: &[u8]) -> Action {
+    Action::Forward { to, bytes: datagram.len() }
 }
 
 fn answer(action: Action) -> Answer {
     let Action::Reply(reply) = action else { panic!("{action:?} is no reply") };
-    Answer::parse(reply.as_bytes()).unwrap()
+    Answer::parse(reply.as_bytes()).unwrap().1
 }
 
 fn cookie(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> [u8; 16] {
@@ -46,7 +51,7 @@ fn sit(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> Ans
 /// What must hold at all times.
 fn check(relay: &Relay) {
     let mut members = 0;
-    let mut sources: HashMap<Source, u32> = HashMap::new();
+    let mut taken: HashMap<Network, u32> = HashMap::new();
     for (ticket, &at) in &relay.index {
         let room = &relay.rooms[at];
         assert_eq!(room.ticket, *ticket);
@@ -55,15 +60,17 @@ fn check(relay: &Relay) {
         for (side, member) in room.members.iter().enumerate() {
             let Some(member) = member else { continue };
             assert_eq!(relay.seats[&member.address], Seat { room: at, side });
-            *sources.entry(Source::of(member.address)).or_default() += 1;
+            for network in Network::all_of(member.address) {
+                *taken.entry(network).or_default() += 1;
+            }
             members += 1;
         }
     }
     assert_eq!(relay.seats.len(), members);
-    assert_eq!(relay.sources, sources);
+    assert_eq!(relay.taken, taken);
     assert_eq!(relay.rooms.len(), relay.index.len() + relay.free.len());
     assert!(relay.index.len() <= relay.config.rooms);
-    assert!(sources.values().all(|seats| *seats <= relay.config.seats_per_source));
+    assert!(taken.iter().all(|(network, seats)| *seats <= relay.config.seats_per_source * network.share()));
 }
 
 #[test]
@@ -71,23 +78,23 @@ fn two_members_hear_each_other_and_nobody_else() {
     let (mut relay, now) = relay(RelayConfig::default());
     let (first, second, stranger) = (address(1), address(2), address(3));
     assert_eq!(relay.poll_timeout(), None);
-    assert_eq!(sit(&mut relay, now, first, ticket(1)), Answer::Joined(State::Waiting));
+    assert_eq!(sit(&mut relay, now, first, ticket(1)), Answer::Joined(State::Waiting, None));
     assert_eq!(relay.handle(now, first, PEER), Action::Drop(Dropped::Alone));
-    assert_eq!(sit(&mut relay, now, second, ticket(1)), Answer::Joined(State::Together));
-    assert_eq!(relay.handle(now, first, PEER), Action::Forward(second));
-    assert_eq!(relay.handle(now, second, PEER), Action::Forward(first));
+    assert_eq!(sit(&mut relay, now, second, ticket(1)), Answer::Joined(State::Together, None));
+    assert_eq!(relay.handle(now, first, PEER), forward(second, PEER));
+    assert_eq!(relay.handle(now, second, PEER), forward(first, PEER));
     assert_eq!(relay.handle(now, stranger, PEER), Action::Drop(Dropped::Stranger));
     // The first learns of the second when it next asks, with whatever cookie.
-    assert_eq!(answer(relay.handle(now, first, &join(ticket(1), [9; 16]))), Answer::Joined(State::Together));
+    assert_eq!(answer(relay.handle(now, first, &join(ticket(1), [9; 16]))), Answer::Joined(State::Together, None));
     for first_byte in 0..=255 {
         let expected = match first_byte {
-            0x40..=0x45 | 0x80..=0xff => Action::Forward(second),
+            0x40..=0x45 | 0x80..=0xff => forward(second, &[first_byte]),
             _ => Action::Drop(Dropped::Foreign),
         };
         assert_eq!(relay.handle(now, first, &[first_byte]), expected, "{first_byte:#x}");
     }
     assert_eq!(relay.handle(now, first, &[]), Action::Drop(Dropped::Foreign));
-    assert_eq!(relay.handle(now, first, &[0x80; 1400]), Action::Forward(second));
+    assert_eq!(relay.handle(now, first, &[0x80; 1400]), forward(second, &[0x80; 1400]));
     assert_eq!(relay.handle(now, first, &[0x80; 1401]), Action::Drop(Dropped::Long));
     check(&relay);
 }
@@ -100,8 +107,8 @@ fn a_cookie_is_good_for_one_address_one_room_and_some_seconds() {
     let is_good = |after: u64, from, room, cookie| {
         let mut relay = Relay::new(RelayConfig::default(), KEY, now);
         let reply = relay.handle(now + Duration::from_secs(after), from, &join(room, cookie));
-        assert_eq!(relay.members(), usize::from(matches!(answer(reply), Answer::Joined(_))));
-        matches!(answer(reply), Answer::Joined(_))
+        assert_eq!(relay.members(), usize::from(matches!(answer(reply), Answer::Joined(..))));
+        matches!(answer(reply), Answer::Joined(..))
     };
     assert!(is_good(0, from, ticket(1), good));
     assert!(is_good(19, from, ticket(1), good));
@@ -124,7 +131,7 @@ fn joins_of_other_shapes_and_versions() {
     long.push(0);
     assert_eq!(relay.handle(now, address(1), &long), Action::Drop(Dropped::Foreign));
     assert_eq!(relay.handle(now, address(1), &long[..33]), Action::Drop(Dropped::Foreign));
-    long[1] = 2;
+    long[1] = 3;
     assert_eq!(answer(relay.handle(now, address(1), &long[..34])), Answer::Error(Reason::Version));
     assert_eq!(relay.stats().foreign, 2);
 }
@@ -139,10 +146,10 @@ fn a_third_gets_in_only_where_a_member_is_silent() {
     relay.handle(later, second, PEER);
     assert_eq!(sit(&mut relay, later, third, ticket(1)), Answer::Error(Reason::Taken));
     let later = later + Duration::from_millis(1);
-    assert_eq!(sit(&mut relay, later, third, ticket(1)), Answer::Joined(State::Together));
+    assert_eq!(sit(&mut relay, later, third, ticket(1)), Answer::Joined(State::Together, None));
     assert_eq!(relay.stats().moves, 1);
-    assert_eq!(relay.handle(later, second, PEER), Action::Forward(third));
-    assert_eq!(relay.handle(later, third, PEER), Action::Forward(second));
+    assert_eq!(relay.handle(later, second, PEER), forward(third, PEER));
+    assert_eq!(relay.handle(later, third, PEER), forward(second, PEER));
     assert_eq!(relay.handle(later, first, PEER), Action::Drop(Dropped::Stranger));
     check(&relay);
 }
@@ -152,9 +159,9 @@ fn who_goes_to_another_room_leaves_the_first() {
     let (mut relay, now) = relay(RelayConfig::default());
     sit(&mut relay, now, address(1), ticket(1));
     sit(&mut relay, now, address(2), ticket(1));
-    assert_eq!(sit(&mut relay, now, address(1), ticket(2)), Answer::Joined(State::Waiting));
+    assert_eq!(sit(&mut relay, now, address(1), ticket(2)), Answer::Joined(State::Waiting, None));
     assert_eq!(relay.handle(now, address(2), PEER), Action::Drop(Dropped::Alone));
-    assert_eq!(sit(&mut relay, now, address(2), ticket(2)), Answer::Joined(State::Together));
+    assert_eq!(sit(&mut relay, now, address(2), ticket(2)), Answer::Joined(State::Together, None));
     assert_eq!((relay.rooms(), relay.members()), (1, 2));
     check(&relay);
 }
@@ -163,10 +170,10 @@ fn who_goes_to_another_room_leaves_the_first() {
 fn rooms_are_limited_and_reused() {
     let (mut relay, now) = relay(RelayConfig { rooms: 3, ..RelayConfig::default() });
     for n in 0..3 {
-        assert_eq!(sit(&mut relay, now, address(n), ticket(n as u8)), Answer::Joined(State::Waiting));
+        assert_eq!(sit(&mut relay, now, address(n), ticket(n as u8)), Answer::Joined(State::Waiting, None));
     }
     assert_eq!(sit(&mut relay, now, address(9), ticket(9)), Answer::Error(Reason::Full));
-    assert_eq!(sit(&mut relay, now, address(8), ticket(0)), Answer::Joined(State::Together));
+    assert_eq!(sit(&mut relay, now, address(8), ticket(0)), Answer::Joined(State::Together, None));
     check(&relay);
     let later = now + Duration::from_secs(30);
     relay.handle(later, address(0), PEER);
@@ -176,7 +183,10 @@ fn rooms_are_limited_and_reused() {
     relay.handle_timeout(due.max(now + Duration::from_secs(60)));
     assert_eq!((relay.rooms(), relay.members(), relay.stats().expired), (2, 2, 2));
     check(&relay);
-    assert_eq!(sit(&mut relay, now + Duration::from_secs(61), address(9), ticket(9)), Answer::Joined(State::Waiting));
+    assert_eq!(
+        sit(&mut relay, now + Duration::from_secs(61), address(9), ticket(9)),
+        Answer::Joined(State::Waiting, None)
+    );
     assert_eq!(relay.rooms.len(), 3);
     relay.handle_timeout(now + Duration::from_secs(200));
     assert_eq!((relay.rooms(), relay.members(), relay.poll_timeout()), (0, 0, None));
@@ -191,14 +201,14 @@ fn a_member_sends_as_fast_as_allowed() {
     // 100 bytes with headers: 12.5 ms at 64 kbit/s. A second's worth may come at once: 80.
     let datagram = [0x80; 72];
     let carried = |relay: &mut Relay, now, count| {
-        (0..count).filter(|_| matches!(relay.handle(now, address(1), &datagram), Action::Forward(_))).count()
+        (0..count).filter(|_| matches!(relay.handle(now, address(1), &datagram), Action::Forward { .. })).count()
     };
     assert_eq!(carried(&mut relay, now, 100), 80);
     assert_eq!(relay.handle(now, address(1), &datagram), Action::Drop(Dropped::Fast));
     assert_eq!(relay.stats().fast, 21);
     // Keeping one's seat costs too.
     assert_eq!(relay.handle(now, address(1), &join(ticket(1), [0; 16])), Action::Drop(Dropped::Fast));
-    assert_eq!(relay.handle(now, address(2), &datagram), Action::Forward(address(1)));
+    assert_eq!(relay.handle(now, address(2), &datagram), forward(address(1), &datagram));
     let mut count = 0;
     for ms in 1..=10_000 {
         count += carried(&mut relay, now + Duration::from_millis(ms), 1);
@@ -209,7 +219,7 @@ fn a_member_sends_as_fast_as_allowed() {
     let mut relay = Relay::new(slow, KEY, now);
     sit(&mut relay, now, address(1), ticket(1));
     sit(&mut relay, now, address(2), ticket(1));
-    assert_eq!(relay.handle(now, address(1), &[0x80; 1400]), Action::Forward(address(2)));
+    assert_eq!(relay.handle(now, address(1), &[0x80; 1400]), forward(address(2), &[0x80; 1400]));
     assert_eq!(relay.handle(now, address(1), &[0x80]), Action::Drop(Dropped::Fast));
 }
 
@@ -218,23 +228,195 @@ fn one_source_cannot_take_all() {
     let (mut relay, now) = relay(RelayConfig { seats_per_source: 20, ..RelayConfig::default() });
     let from = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
     for n in 0..16 {
-        assert_eq!(sit(&mut relay, now, from(n), ticket(n as u8)), Answer::Joined(State::Waiting));
+        assert_eq!(sit(&mut relay, now, from(n), ticket(n as u8)), Answer::Joined(State::Waiting, None));
     }
     assert_eq!(sit(&mut relay, now, from(16), ticket(16)), Answer::Error(Reason::Rate));
-    assert_eq!(sit(&mut relay, now, address(500), ticket(99)), Answer::Joined(State::Waiting));
+    assert_eq!(sit(&mut relay, now, address(500), ticket(99)), Answer::Joined(State::Waiting, None));
     let later = now + Duration::from_secs(4);
     for n in 16..20 {
-        assert_eq!(sit(&mut relay, later, from(n), ticket(n as u8)), Answer::Joined(State::Waiting));
+        assert_eq!(sit(&mut relay, later, from(n), ticket(n as u8)), Answer::Joined(State::Waiting, None));
     }
     assert_eq!(sit(&mut relay, later, from(20), ticket(20)), Answer::Error(Reason::Rate));
     check(&relay);
+}
 
-    // One IPv6 subscriber is one source, whatever the lower half.
-    let subscriber = |n: u64| SocketAddr::from(([0x2001, 0xdb8, 0, 1, 0, 0, 0, n as u16], 9));
-    assert_eq!(Source::of(subscriber(1)), Source::of(subscriber(2)));
-    assert_ne!(Source::of(subscriber(1)), Source::of("[2001:db8:0:2::1]:9".parse().unwrap()));
-    assert_ne!(Source::of(address(1)), Source::of(address(201)));
-    assert_eq!(Source::of("[::ffff:192.0.2.1]:9".parse().unwrap()), Source::of("192.0.2.1:1".parse().unwrap()));
+/// Of a network that has as many seats as it may, those with few get one from those with many.
+#[test]
+fn neighbours_share_what_their_network_has() {
+    let config = RelayConfig { seats_per_source: 4, ..RelayConfig::default() };
+    for address in [
+        |n: u16| SocketAddr::from(([192, 0, 2, n as u8], 9)),
+        |n: u16| SocketAddr::from(([0x2001, 0xdb8, 1, n << 8, 0, 0, 0, 1], 9)),
+    ] {
+        let (mut relay, now) = relay(config);
+        let mut sits = |n: u16, port: u16, after: u64| {
+            let mut from = address(n);
+            from.set_port(port);
+            let room = Ticket::from_bytes(u128::from(100 * n + port).to_be_bytes());
+            let answer = sit(&mut relay, now + Duration::from_secs(after), from, room);
+            check(&relay);
+            (answer, relay.stats().evicted)
+        };
+        // Four sources take all 16 seats of the network, and the fifth gets three from them: then all have as many.
+        for n in 0..4 {
+            for port in 0..4 {
+                assert_eq!(sits(n, port, 0).0, Answer::Joined(State::Waiting, None));
+            }
+        }
+        for (port, evicted) in [(0, 1), (1, 2), (2, 3)] {
+            assert_eq!(sits(4, port, 1), (Answer::Joined(State::Waiting, None), evicted));
+        }
+        assert_eq!(sits(4, 3, 1), (Answer::Error(Reason::Rate), 3));
+        // Nobody gets what another one needs as much.
+        assert_eq!(sits(3, 9, 1), (Answer::Error(Reason::Rate), 3));
+    }
+}
+
+/// Pairs that come to a relay which sources of a kind have filled, each as far as it may, and go on to fill; how many of them
+/// met, and could talk to the end.
+fn served(sources: usize, source: fn(usize) -> SocketAddr, in_pairs: bool, fills: bool) -> usize {
+    let (mut relay, start) = relay(RelayConfig::default());
+    let mut room = 0_u128;
+    let mut fill = |relay: &mut Relay, now: Instant, round: usize| {
+        for n in 0..sources {
+            // Two sources each sit in a room together, or each in a room alone.
+            room += u128::from(!in_pairs || n % 2 == 0);
+            let mut from = source(n);
+            from.set_port(1000 + round as u16);
+            sit(relay, now, from, Ticket::from_bytes((1_u128 << 100 | room).to_be_bytes()));
+        }
+    };
+    for round in 0..16 {
+        fill(&mut relay, start + Duration::from_millis(10 * round as u64), round);
+    }
+    assert_eq!(relay.rooms() == 1000, fills, "{} rooms are in use", relay.rooms());
+    let honest = |pair: usize, side: u8| SocketAddr::from(([203, pair as u8, 113, side], 4000));
+    let mut met = [false; 100];
+    for second in 1..60_usize {
+        let now = start + Duration::from_secs(second as u64);
+        // As often as sources may join, more or less.
+        if second % 4 == 0 {
+            fill(&mut relay, now, 100 + second);
+        }
+        for pair in 0..met.len().min(2 * second) {
+            let room = Ticket::from_bytes((1 + pair as u128).to_be_bytes());
+            let sides = [1, 2].map(|side| honest(pair, side));
+            // The second comes two seconds after the first.
+            for (n, from) in sides.into_iter().enumerate() {
+                if second >= pair / 2 + 1 + 2 * n && !relay.seats.contains_key(&from) {
+                    sit(&mut relay, now, from, room);
+                }
+            }
+            let talks = relay.handle(now, sides[0], PEER) == forward(sides[1], PEER)
+                && relay.handle(now, sides[1], PEER) == forward(sides[0], PEER);
+            assert!(talks || !met[pair], "two who talk are parted");
+            met[pair] = talks;
+        }
+    }
+    check(&relay);
+    met.iter().filter(|met| **met).count()
+}
+
+#[test]
+fn honest_pairs_are_served_while_others_fill_the_relay() {
+    let far: fn(usize) -> SocketAddr = |n| SocketAddr::from(([10, n as u8, (n >> 8) as u8, 1], 9));
+    let neighbours: fn(usize) -> SocketAddr = |n| SocketAddr::from(([10, 1, 1, n as u8], 9));
+    let customer: fn(usize) -> SocketAddr = |n| SocketAddr::from(([0x2001, 0xdb8, 1, n as u16, 0, 0, 0, 1], 9));
+    let customers: fn(usize) -> SocketAddr = |n| SocketAddr::from(([0x2001, 0xdb8, n as u16, 0, 0, 0, 0, 1], 9));
+    for (sources, source, fills) in [
+        (16, neighbours, false),
+        (256, neighbours, false),
+        (256, customer, false),
+        (256, far, true),
+        (256, customers, true),
+    ] {
+        for in_pairs in [false, true] {
+            let served = served(sources, source, in_pairs, fills);
+            println!("{sources} sources, in pairs: {in_pairs}: {served} of 100 honest pairs");
+            assert!(served >= 95, "{served}");
+        }
+    }
+}
+
+/// A member whose datagrams are tagged, as a peer does it.
+fn sit_tagged(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> Cookie {
+    let mut datagram = Vec::new();
+    encode_join(TAGGED, &ticket, &[0; 16], &mut datagram);
+    let Answer::Retry(cookie) = answer(relay.handle(now, from, &datagram)) else { panic!("no retry") };
+    encode_join(TAGGED, &ticket, &cookie, &mut datagram);
+    let Answer::Joined(state, given) = answer_tagged(relay.handle(now, from, &datagram)) else { panic!("no seat") };
+    assert_eq!(Answer::Joined(state, given), Answer::joined(state, Some(&cookie)));
+    cookie
+}
+
+fn answer_tagged(action: Action) -> Answer {
+    let Action::Reply(reply) = action else { panic!("{action:?} is no reply") };
+    let (version, answer) = Answer::parse(reply.as_bytes()).unwrap();
+    assert_eq!(version, TAGGED);
+    answer
+}
+
+fn tagged(cookie: &Cookie, body: &[u8]) -> Vec<u8> {
+    [body, &tag::<TAG_BYTES>(cookie, body)].concat()
+}
+
+/// Whoever sends in a member's name, but has not its cookie: however much, the member loses nothing, and its seat is not kept.
+#[test]
+fn what_is_forged_counts_against_nobody() {
+    let (mut relay, start) = relay(RelayConfig::default());
+    let (first, second) = (address(1), address(300));
+    let cookie = sit_tagged(&mut relay, start, first, ticket(1));
+    let other = sit_tagged(&mut relay, start, second, ticket(1));
+    let speech = [0x80; 60];
+    let mut forged = vec![0x85; 1300];
+    for ms in 0..20_000_u32 {
+        let now = start + Duration::from_millis(ms.into());
+        forged[1..5].copy_from_slice(&ms.to_be_bytes());
+        // Once in 65536 times somebody guesses it.
+        relay.handle(now, first, &forged);
+        // A Join without the cookie is a stranger's.
+        assert!(matches!(answer(relay.handle(now, first, &join(ticket(1), [0; 16]))), Answer::Retry(_)));
+        if ms % 60 == 0 {
+            assert_eq!(relay.handle(now, first, &tagged(&cookie, &speech)), forward(second, &speech), "{ms}");
+            assert_eq!(relay.handle(now, second, &tagged(&other, &speech)), forward(first, &speech));
+        }
+    }
+    assert!(relay.stats().forged > 19_990 && relay.stats().fast == 0, "{:?}", relay.stats());
+    // The tag is of the whole datagram, and of this member.
+    let now = start + Duration::from_secs(20);
+    for wrong in [tagged(&other, &speech), tagged(&cookie, &speech)[1..].to_vec(), vec![0x80], vec![0x80, 1]] {
+        assert_eq!(relay.handle(now, first, &wrong), Action::Drop(Dropped::Forged));
+    }
+    // The longest datagram, and one longer.
+    assert_eq!(relay.handle(now, first, &tagged(&cookie, &[0x80; 1400])), forward(second, &[0x80; 1400]));
+    assert_eq!(relay.handle(now, first, &tagged(&cookie, &[0x80; 1401])), Action::Drop(Dropped::Long));
+    // A member of whom only forgeries come is silent, and gives way.
+    for second in 0..6 {
+        let now = now + Duration::from_secs(second);
+        relay.handle(now, first, &forged);
+        relay.handle(now, first, &join(ticket(1), [9; 16]));
+        relay.handle(now, address(300), &tagged(&other, &speech));
+    }
+    sit_tagged(&mut relay, now + Duration::from_secs(6), address(500), ticket(1));
+    assert_eq!(relay.stats().moves, 1);
+}
+
+/// A member that was started anew at the same address has a new cookie, and needs no other seat.
+#[test]
+fn a_member_may_change_its_cookie() {
+    let (mut relay, start) = relay(RelayConfig::default());
+    let old = sit_tagged(&mut relay, start, address(1), ticket(1));
+    sit(&mut relay, start, address(300), ticket(1));
+    let now = start + Duration::from_secs(30);
+    let new = sit_tagged(&mut relay, now, address(1), ticket(1));
+    assert_ne!(old, new);
+    assert_eq!(relay.handle(now, address(1), &tagged(&new, PEER)), forward(address(300), PEER));
+    assert_eq!(relay.handle(now, address(1), &tagged(&old, PEER)), Action::Drop(Dropped::Forged));
+    // Without tags, as before there were any.
+    assert_eq!(sit(&mut relay, now, address(1), ticket(1)), Answer::Joined(State::Together, None));
+    assert_eq!(relay.handle(now, address(1), PEER), forward(address(300), PEER));
+    assert_eq!((relay.members(), relay.stats().joins), (2, 2));
+    check(&relay);
 }
 
 #[test]
@@ -246,8 +428,8 @@ fn a_flood_leaves_no_trace() {
         assert!(matches!(answer(relay.handle(now, from, &forged)), Answer::Retry(_)));
         assert_eq!(relay.handle(now, from, PEER), Action::Drop(Dropped::Stranger));
     }
-    assert_eq!((relay.rooms(), relay.members(), relay.sources.len(), relay.rooms.capacity()), (0, 0, 0, 0));
-    assert_eq!((relay.seats.capacity(), relay.joins.len()), (0, JOIN_CELLS));
+    assert_eq!((relay.rooms(), relay.members(), relay.taken.len(), relay.rooms.capacity()), (0, 0, 0, 0));
+    assert_eq!((relay.seats.capacity(), relay.taken.capacity()), (0, 0));
     // Nor do real addresses, beyond the rooms there are.
     for n in 0..20_000_u32 {
         let (from, room) = (SocketAddr::from((n.to_be_bytes(), 7)), Ticket::from_bytes(u128::from(n).to_be_bytes()));
@@ -303,7 +485,8 @@ proptest! {
                     let from = address(from);
                     let (members, seats) = (relay.members(), relay.seats.clone());
                     match relay.handle(now, from, &datagram) {
-                        Action::Forward(to) => {
+                        Action::Forward { to, bytes } => {
+                            prop_assert_eq!(bytes, datagram.len());
                             prop_assert!(is_for_peers(datagram[0]));
                             prop_assert_eq!(seats[&from].room, seats[&to].room);
                             prop_assert_eq!(seats[&from].side, 1 - seats[&to].side);

@@ -13,6 +13,8 @@ pub enum Dropped {
     Alone,
     /// Its sender sends more than allowed.
     Fast,
+    /// It has not the tag of the member that it claims to be of.
+    Forged,
 }
 
 /// What a relay has done since its start.
@@ -42,6 +44,10 @@ pub struct RelayStats {
     pub alone: u64,
     /// Datagrams above a member's rate.
     pub fast: u64,
+    /// Datagrams without the tag of the member that they claim to be of: they count against nobody.
+    pub forged: u64,
+    /// Rooms closed for who came from sources with fewer.
+    pub evicted: u64,
 }
 
 impl RelayStats {
@@ -52,6 +58,7 @@ impl RelayStats {
             Dropped::Stranger => &mut self.strangers,
             Dropped::Alone => &mut self.alone,
             Dropped::Fast => &mut self.fast,
+            Dropped::Forged => &mut self.forged,
         } += 1;
     }
 }

@@ -6,7 +6,8 @@
 //! into the handshake (`noise`), so that a recorded initiation is of no use from another address, or later; within that time it is
 //! known again, and not answered twice.
 //!
-//! Only an initiation with a valid cookie costs a key agreement, and those are limited for each source and for all.
+//! Only an initiation with a valid cookie costs a key agreement, and those are limited: for each source, for the networks that it
+//! is in (IPv4 /24; IPv6 /64, /56 and /48), and for all.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,7 +22,7 @@ use crate::{
     session::{
         Event, Reason, Session,
         handshake::Responded,
-        limit::{Bucket, Rate, Table, mac, source},
+        limit::{Bucket, Rate, Table, mac},
         noise::{self, Draw},
         recent::Recent,
         wire::{self, COOKIE, Outer, Pattern, Unread},
@@ -31,25 +32,37 @@ use crate::{
 /// How long a cookie is the newest one. It is valid for as long again.
 const SLOT: Duration = Duration::from_secs(10);
 
+/// Replies to one source that has no cookie, by its own reckoning: many callers may be behind one address translator, and each
+/// asks up to four times a second.
+const REPLIES: Rate = Rate { burst: 64, per_minute: 60 * 32 };
+
+/// Replies to sources that have used up theirs. The source of a datagram without a cookie may be forged: so a flood in
+/// somebody's name does not keep that one out, and yet all replies together are bounded.
+const SPARE_REPLIES: Rate = Rate { burst: 1024, per_minute: 60 * 1024 };
+
 /// How long a cookie may be valid.
 const VALID: Duration = SLOT.saturating_mul(2);
 
-/// Replies to one source that has no cookie. Many callers may be behind one address translator, and each asks up to four
-/// times a second.
-const REPLIES: Rate = Rate { burst: 32, per_second: 16 };
-
 /// Handshakes with one source.
-const HANDSHAKES: Rate = Rate { burst: 8, per_second: 2 };
+const HANDSHAKES: Rate = Rate { burst: 8, per_minute: 60 * 2 };
+
+/// Handshakes with one source that count as its first: see [`KEPT`].
+const FIRST_HANDSHAKES: Rate = Rate { burst: 1, per_minute: 6 };
 
 /// Handshakes with everybody: three or four X25519 operations each, some hundred microseconds. This is about 1 % of a core.
-const ALL_HANDSHAKES: Rate = Rate { burst: 64, per_second: 32 };
+const ALL_HANDSHAKES: Rate = Rate { burst: 64, per_minute: 60 * 32 };
+
+/// Of those, so many at once are kept for sources that had none in the last ten seconds. So some hundred sources that shake
+/// hands as often as each may do not keep others out.
+const KEPT: u32 = 32;
 
 /// Handshakes with everybody while a cookie is valid.
 const MOST_RECENT: usize =
-    ALL_HANDSHAKES.burst as usize + ALL_HANDSHAKES.per_second as usize * VALID.as_secs() as usize;
+    ALL_HANDSHAKES.burst as usize + ALL_HANDSHAKES.per_minute as usize * VALID.as_secs() as usize / 60;
 
 const REPLY: usize = 0;
-const HANDSHAKE: usize = 1;
+const HANDSHAKE: usize = 0;
+const FIRST: usize = 1;
 
 /// What became of a datagram that came to the gate.
 #[derive(Debug)]
@@ -89,7 +102,10 @@ pub struct Gate {
     cookie_key: Zeroizing<[u8; 32]>,
     start: Instant,
     draw: Draw,
-    sources: Table,
+    /// Sources that anybody can claim to be, and those that have shown a cookie: the first do not push the second out.
+    claimed: Table<1>,
+    proven: Table<2>,
+    spare_replies: Bucket,
     handshakes: Bucket,
     recent: Recent,
     stats: GateStats,
@@ -107,12 +123,15 @@ impl Gate {
     pub fn new(identity: &Identity, secret: [u8; 32], start: Instant) -> Self {
         let mut draw = Draw::new(secret);
         let (cookie_key, table_key) = (draw.next(), draw.next());
+        let mut keys = Draw::new(*table_key);
         Self {
             identity: identity.clone(),
             cookie_key,
             start,
             draw,
-            sources: Table::new(table_key, [REPLIES, HANDSHAKES]),
+            claimed: Table::new(keys.next(), [REPLIES]),
+            proven: Table::new(keys.next(), [HANDSHAKES, FIRST_HANDSHAKES]),
+            spare_replies: Bucket::full(SPARE_REPLIES, start),
             handshakes: Bucket::full(ALL_HANDSHAKES, start),
             recent: Recent::new(VALID, MOST_RECENT),
             stats: GateStats::default(),
@@ -136,7 +155,7 @@ impl Gate {
         let (sender, pattern, shown, message) = match Outer::parse(datagram) {
             Ok(Outer::Initiate { sender, pattern, cookie, noise }) => (sender, pattern, cookie, noise),
             Err(Unread::OtherVersion { sender }) => {
-                if !self.sources.take(source(from), REPLY, now) {
+                if !self.may_reply(from, now) {
                     self.stats.limited += 1;
                     return Knock::Junk;
                 }
@@ -150,7 +169,7 @@ impl Gate {
         };
         let slot = self.slot(now);
         if !self.is_valid(&shown, slot, from, sender) {
-            if !self.sources.take(source(from), REPLY, now) {
+            if !self.may_reply(from, now) {
                 self.stats.limited += 1;
                 return Knock::Junk;
             }
@@ -162,7 +181,7 @@ impl Gate {
             self.stats.replayed += 1;
             return Knock::Junk;
         }
-        if !room || !self.sources.take(source(from), HANDSHAKE, now) || !self.handshakes.take(ALL_HANDSHAKES, now) {
+        if !room || !self.may_shake_hands(from, now) {
             self.stats.limited += 1;
             return Knock::Junk;
         }
@@ -196,6 +215,26 @@ impl Gate {
     /// What became of the datagrams so far.
     pub fn stats(&self) -> &GateStats {
         &self.stats
+    }
+
+    /// Whether one more reply goes to an address that is not proven.
+    fn may_reply(&mut self, from: SocketAddr, now: Instant) -> bool {
+        self.claimed.take(from, REPLY, now) || self.spare_replies.take(SPARE_REPLIES, now)
+    }
+
+    /// Whether a key agreement is computed for an address that is proven.
+    fn may_shake_hands(&mut self, from: SocketAddr, now: Instant) -> bool {
+        if !self.proven.take(from, HANDSHAKE, now) {
+            return false;
+        }
+        if self.handshakes.take_above(KEPT, ALL_HANDSHAKES, now) {
+            let _ = self.proven.take(from, FIRST, now);
+            return true;
+        }
+        // Who asks while there is nothing left loses nothing by it.
+        self.handshakes.left(ALL_HANDSHAKES, now) > 0
+            && self.proven.take(from, FIRST, now)
+            && self.handshakes.take(ALL_HANDSHAKES, now)
     }
 
     fn slot(&self, now: Instant) -> u64 {

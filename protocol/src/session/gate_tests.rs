@@ -103,43 +103,91 @@ fn other_versions_are_told_and_short_ones_are_not() {
     assert_eq!((gate.stats().versions, gate.stats().malformed), (1, 1));
 }
 
+/// How often an initiation without a cookie is answered, of `count`.
+fn asks(gate: &mut Gate, from: &str, count: usize, now: Instant) -> usize {
+    let datagram = taken(&mut dial(true, 1, now));
+    (0..count).filter(|_| matches!(gate.knock(now, from.parse().unwrap(), &datagram, 1), Knock::Reply(_))).count()
+}
+
 #[test]
-fn one_source_is_limited_and_others_are_not() {
+fn replies_are_limited_by_source_and_in_all() {
     let now = Instant::now();
     let mut gate = gate(now);
-    let asks = |gate: &mut Gate, from: &str, now| {
-        let datagram = taken(&mut dial(true, 1, now));
-        (0..200).filter(|_| matches!(gate.knock(now, from.parse().unwrap(), &datagram, 1), Knock::Reply(_))).count()
-    };
-    assert_eq!(asks(&mut gate, "192.0.2.1:1", now), 32);
-    assert_eq!(asks(&mut gate, "192.0.2.1:2", now), 0);
-    assert_eq!(asks(&mut gate, "192.0.2.2:1", now), 32);
-    assert_eq!(asks(&mut gate, "[2001:db8::1]:1", now), 32);
-    assert_eq!(asks(&mut gate, "[2001:db8::2]:1", now), 0);
-    assert_eq!(asks(&mut gate, "192.0.2.1:1", now + Duration::from_secs(1)), 16);
-    assert_eq!(gate.stats().limited, 1200 - 112);
+    // Its own 64, and then what is for all.
+    assert_eq!(asks(&mut gate, "192.0.2.1:1", 2000, now), 64 + 1024);
+    assert_eq!(asks(&mut gate, "192.0.2.1:2", 100, now), 0);
+    assert_eq!(asks(&mut gate, "198.51.100.1:1", 100, now), 64);
+    assert_eq!(asks(&mut gate, "[2001:db8::1]:1", 100, now), 64);
+    assert_eq!(asks(&mut gate, "[2001:db8::2]:1", 100, now), 0);
+    // A network of 24 bits has four times one address's.
+    let near: usize = (2..100).map(|n| asks(&mut gate, &format!("192.0.2.{n}:1"), 100, now)).sum();
+    assert_eq!(near, 3 * 64);
+    let later = now + Duration::from_secs(1);
+    assert_eq!(asks(&mut gate, "192.0.2.1:1", 2000, later), 32 + 1024);
+    assert_eq!(gate.stats().limited, 14_200 - 2 * 1088 - 2 * 64 - 192 + 32);
+}
+
+/// Somebody asks in the name of one who calls, and that one gets a cookie all the same.
+#[test]
+fn who_is_forged_is_not_kept_out() {
+    let start = Instant::now();
+    let mut gate = gate(start);
+    for ms in 0..10_000_u64 {
+        asks(&mut gate, "192.0.2.1:1", 1, start + Duration::from_millis(ms));
+    }
+    let now = start + Duration::from_secs(10);
+    assert_eq!(asks(&mut gate, "192.0.2.1:4000", 1, now), 1);
 }
 
 #[test]
 fn key_agreements_are_limited() {
     let now = Instant::now();
-    let mut gate = gate(now);
-    let mut begun = 0;
-    for host in 1..=20_u8 {
-        let from = SocketAddr::from(([192, 0, 2, host], 4000));
-        let mut begins = |n| {
-            let initiation = with_cookie(&mut gate, from, false, n, now);
+    let sessions = |gate: &mut Gate, from: SocketAddr, tries: u8, now| {
+        // Each is another: one that has come before is known.
+        let mut begins = |seed| {
+            let initiation = with_cookie(gate, from, false, seed, now);
             is_session(&gate.knock(now, from, &initiation, 1))
         };
-        let here = (1..=20).filter(|&n| begins(n)).count();
-        assert_eq!(here, if host <= 8 { 8 } else { 0 });
-        begun += here;
+        (0..tries).filter(|&n| begins(n)).count()
+    };
+    // By address, and by network: 256 networks of an IPv6 customer are as four.
+    let mut first = gate(now);
+    assert_eq!(sessions(&mut first, "192.0.2.1:4000".parse().unwrap(), 20, now), 8);
+    assert_eq!((2..=20).map(|n| sessions(&mut first, ([192, 0, 2, n], 4000).into(), 20, now)).sum::<usize>(), 24);
+    let mut second = gate(now);
+    let customer = |n: u16| SocketAddr::from(([0x2001, 0xdb8, 5, n, 0, 0, 0, 1], 4000));
+    assert_eq!((0..60).map(|n| sessions(&mut second, customer(n), 2, now)).sum::<usize>(), 16);
+    assert_eq!((60..120).map(|n| sessions(&mut second, customer(n << 8), 2, now)).sum::<usize>(), 16);
+    assert_eq!(sessions(&mut second, "[2001:db8:6::1]:4000".parse().unwrap(), 20, now), 1);
+    // All together: half are for who has had few.
+    let mut third = gate(now);
+    let far = |n: u8| SocketAddr::from(([10, 0, n, 1], 4000));
+    assert_eq!((0..36).map(|n| sessions(&mut third, far(n), 20, now)).sum::<usize>(), 64);
+    assert_eq!(sessions(&mut third, far(99), 9, now), 0);
+    assert_eq!(sessions(&mut third, far(99), 9, now + Duration::from_secs(1)), 1);
+}
+
+/// 200 sources that shake hands as often as they may: once they have had their first, whoever comes new is let in at once.
+#[test]
+fn who_comes_seldom_is_let_in_under_a_flood_of_handshakes() {
+    let start = Instant::now();
+    let mut gate = gate(start);
+    let far = |n: usize| SocketAddr::from(([10, 0, n as u8, 1], 4000));
+    let (mut honest, mut taken) = (0, 0);
+    for step in 0..500_u64 {
+        let now = start + Duration::from_millis(50 * step);
+        for n in (step as usize % 10..200).step_by(10) {
+            let initiation = with_cookie(&mut gate, far(n), false, step as u8, now);
+            taken += u32::from(is_session(&gate.knock(now, far(n), &initiation, 1)));
+        }
+        if step >= 200 && step % 20 == 0 {
+            let from = SocketAddr::from(([192, 0, (step / 20) as u8, 1], 4000));
+            let initiation = with_cookie(&mut gate, from, true, 1, now);
+            honest += u32::from(is_session(&gate.knock(now, from, &initiation, 1)));
+        }
     }
-    assert_eq!(begun, 64);
-    let from = SocketAddr::from(([192, 0, 2, 77], 4000));
-    let later = now + Duration::from_secs(1);
-    let initiation = with_cookie(&mut gate, from, true, 1, later);
-    assert!(is_session(&gate.knock(later, from, &initiation, 1)));
+    assert!(taken > 500, "the flood is real: {taken}");
+    assert_eq!(honest, 15);
 }
 
 #[test]
@@ -201,7 +249,7 @@ fn a_flood_leaves_no_trace() {
     let stats = *gate.stats();
     assert_eq!(stats.retries + stats.versions + stats.limited + stats.malformed, 100_000);
     assert!(replies > 40_000 && stats.sessions == 0, "{stats:?}");
-    const { assert!(ROWS == 1024) };
+    const { assert!(ROWS == 2048) };
     // It still serves.
     let initiation = with_cookie(&mut gate, caller_address(), true, 9, now);
     assert!(is_session(&gate.knock(now, caller_address(), &initiation, 1)));
@@ -225,6 +273,75 @@ proptest! {
             Knock::Reply(reply) => prop_assert!(reply.len() < datagram.len()),
             Knock::Session(..) => prop_assert!(false, "a session without a cookie"),
             Knock::Junk => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// One who has a cookie asks as it likes, with its own messages recorded, changed and cut, for half a minute: an answer that is
+    /// longer comes three times to each, none comes within 100 ms, and to what shows no cookie comes nothing longer.
+    #[test]
+    fn what_is_asked_again_and_again_is_answered_seldom(
+        known: bool, steps in prop::collection::vec((0..3_u8, 0..400_u64, any::<prop::sample::Index>(), 0..4_u8), 1..200),
+    ) {
+        let start = Instant::now();
+        let mut gate = gate(start);
+        let mut now = start;
+        let initiations: Vec<Vec<u8>> = (0..3).map(|seed| with_cookie(&mut gate, caller_address(), known, seed, now)).collect();
+        // Sessions, and of each question when it was answered.
+        let mut sessions: Vec<(Vec<u8>, Session)> = Vec::new();
+        let mut answered: Vec<(Vec<u8>, Vec<Instant>)> = Vec::new();
+        for (which, ms, at, change) in steps {
+            now += Duration::from_millis(ms);
+            let mut datagram = initiations[usize::from(which)].clone();
+            let at = at.index(datagram.len());
+            match change {
+                1 => datagram[at] ^= 1,
+                2 => datagram.truncate(at),
+                _ => {}
+            }
+            for (_, session) in &mut sessions {
+                let _ = session.handle_timeout(now);
+            }
+            sessions.retain(|(_, session)| !session.is_over());
+            let shown = datagram.get(5..21).is_some_and(|cookie| cookie == &initiations[usize::from(which)][5..21]);
+            let asked = sessions.iter_mut().find(|(_, session)| session.is_repeat(caller_address(), &datagram));
+            if let Some((_, session)) = asked {
+                prop_assert!(session.handle(now, caller_address(), &mut datagram.clone()).is_none());
+            } else {
+                match gate.knock(now, caller_address(), &datagram, 1) {
+                    Knock::Reply(reply) => prop_assert!(reply.len() <= datagram.len()),
+                    Knock::Session(mut session, event) => {
+                        prop_assert!(shown, "a session without proof");
+                        if event.is_some() {
+                            session.accept(&[1; 64], now).unwrap();
+                        }
+                        sessions.push((datagram, *session));
+                    }
+                    Knock::Junk => {}
+                }
+            }
+            let mut out = Vec::new();
+            for (question, session) in &mut sessions {
+                while session.poll_transmit(&mut out) {
+                    prop_assert_eq!(known, out.len() <= question.len());
+                    let at = answered.iter().position(|(asked, _)| asked == question).unwrap_or(answered.len());
+                    if at == answered.len() {
+                        answered.push((question.clone(), Vec::new()));
+                    }
+                    answered[at].1.push(now);
+                }
+            }
+        }
+        for (_, times) in answered {
+            for two in times.windows(2) {
+                prop_assert!(two[1] - two[0] >= Duration::from_millis(100));
+            }
+            if !known {
+                prop_assert!(times.len() <= 3, "{:?}", times);
+            }
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     session::{
         AcceptError, DialError, Event, MAX_ANSWER, MAX_OFFER, Reason, Session,
         noise::{self, Draw},
-        state::{ANSWER, CONFIRM, Keys, PAUSE, REFUSED, State, Timer},
-        wire::{self, COOKIE, Pattern},
+        state::{ANSWER, CONFIRM, Keys, MOST_ANSWERS, PAUSE, REFUSED, State, Timer},
+        wire::{self, COOKIE, FINISH_HEADER, Pattern},
     },
 };
 
@@ -43,6 +43,8 @@ pub(super) struct Dialing {
     draw: Draw,
     cookie_since: Option<Instant>,
     cookie: [u8; COOKIE],
+    /// How often the message with this cookie was sent.
+    sent: u8,
     noise: HandshakeState,
 }
 
@@ -133,7 +135,7 @@ impl Session {
         let mut noise = noise::initiator(identity, peer_key, &cookie, &draw.next()).map_err(unusable)?;
         let message = first_message(&mut noise, peer_key, offer, &cookie, index).map_err(unusable)?;
         let (identity, offer) = (identity.clone(), offer.to_vec());
-        let dialing = Dialing { identity, peer: peer_key, offer, draw, cookie_since: None, cookie, noise };
+        let dialing = Dialing { identity, peer: peer_key, offer, draw, cookie_since: None, cookie, sent: 0, noise };
         let state = State::Dialing(Box::new(dialing));
         let timer = Timer::repeating(now);
         Ok(Self { peer: peer_key, message, message_due: true, ..Self::with(state, timer, address, index, 0) })
@@ -171,6 +173,7 @@ impl Session {
         let mut session = Self::with(State::Responded(Box::new(responded)), timer, address, index, remote);
         wire::respond(&mut session.message, remote, second);
         session.message_due = true;
+        session.answers.give(now);
         session.taken[0] = Some(Sha256::digest(datagram).into());
         session
     }
@@ -192,11 +195,31 @@ impl Session {
             timer.next = Some((now + PAUSE, PAUSE));
         }
         (dialing.cookie, dialing.cookie_since, dialing.noise) = (cookie, Some(now), noise);
+        dialing.sent = 1;
         // A refusal was of another message, perhaps one that was damaged on the way.
         self.doubted = None;
         self.message = message;
         self.message_due = true;
         self.count_handshake(true);
+    }
+
+    /// Caller: the first message is to be sent again. That of XX is made anew once it was sent so often that the listener answers
+    /// it no more.
+    pub(super) fn ask_again(&mut self) {
+        let State::Dialing(dialing) = &mut self.state else { return };
+        // One without a cookie is answered as often as it comes, and so is one of IK. (One made anew would be another call.)
+        if dialing.cookie_since.is_none() || dialing.peer.is_some() {
+            return;
+        }
+        if dialing.sent < MOST_ANSWERS {
+            dialing.sent += 1;
+            return;
+        }
+        let (cookie, seed) = (dialing.cookie, dialing.draw.next());
+        if let Ok((noise, message)) = dialing.begin(&cookie, &seed, self.index) {
+            (dialing.sent, dialing.noise) = (1, noise);
+            self.message = message;
+        }
     }
 
     /// Caller: the second message.
@@ -247,7 +270,8 @@ impl Session {
         if self.taken[1] == Some(digest) {
             // The answer was lost.
             let answered = matches!(self.state, State::Unconfirmed | State::Refusing);
-            if answered {
+            let is_short = super::OVERHEAD + 1 + self.verdict.1.len() <= FINISH_HEADER + message.len();
+            if answered && self.verdicts.asked_again(now, is_short) {
                 self.control_due = Some(self.verdict.0);
             }
             self.count_handshake(answered);
@@ -272,6 +296,7 @@ impl Session {
         self.taken[1] = Some(digest);
         self.message.clear();
         self.message_due = false;
+        self.answers.due = None;
         self.state = State::AskedLast;
         self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
         self.count_handshake(true);
@@ -286,7 +311,7 @@ impl Session {
         if answer.len() > MAX_ANSWER {
             return Err(AcceptError::Answer(answer.len()));
         }
-        self.decide(ACCEPTED, (ANSWER, answer.to_vec()), State::Unconfirmed)?;
+        self.decide(ACCEPTED, (ANSWER, answer.to_vec()), State::Unconfirmed, now)?;
         self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
         Ok(())
     }
@@ -297,13 +322,13 @@ impl Session {
             ACCEPTED => Reason::Declined.into(),
             code => code,
         };
-        if self.decide(code, (REFUSED, vec![code]), State::Refusing).is_ok() {
+        if self.decide(code, (REFUSED, vec![code]), State::Refusing, now).is_ok() {
             self.timer = Timer::waiting(now, REFUSAL_PATIENCE);
         }
     }
 
     /// `code` is for IK, and `verdict` for XX: the same in two forms.
-    fn decide(&mut self, code: u8, verdict: (u8, Vec<u8>), then: State) -> Result<(), AcceptError> {
+    fn decide(&mut self, code: u8, verdict: (u8, Vec<u8>), then: State, now: Instant) -> Result<(), AcceptError> {
         match &mut self.state {
             State::Asked(noise) => {
                 let mut payload = self.index.to_be_bytes().to_vec();
@@ -316,8 +341,10 @@ impl Session {
                 self.message.clear();
                 wire::respond(&mut self.message, self.remote, &second);
                 self.message_due = true;
+                self.answers.give(now);
             }
             State::AskedLast => {
+                self.verdicts.give(now);
                 self.control_due = Some(verdict.0);
                 self.verdict = verdict;
             }

@@ -11,7 +11,7 @@
 //!   [`is_repeat`](Session::is_repeat) says that it has it, and else to the gate.
 //! * After *every* call of a method that takes `&mut self`, call [`poll_event`](Session::poll_event) until there is none, and
 //!   [`poll_transmit`](Session::poll_transmit) until it returns false; send what it gives to
-//!   [`address`](Session::address). Call [`handle_timeout`](Session::handle_timeout) when the time that
+//!   [`transmit_address`](Session::transmit_address). Call [`handle_timeout`](Session::handle_timeout) when the time that
 //!   [`poll_timeout`](Session::poll_timeout) names has come.
 //! * What [`seal_media`](Session::seal_media) and [`seal_control`](Session::seal_control) make goes to
 //!   [`address`](Session::address) as well.
@@ -19,8 +19,9 @@
 
 mod gate;
 mod handshake;
-mod limit;
+pub(crate) mod limit;
 mod noise;
+mod path;
 mod recent;
 mod seal;
 mod state;
@@ -31,6 +32,8 @@ mod wire;
 mod gate_tests;
 #[cfg(test)]
 mod handshake_tests;
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod seal_tests;
 #[cfg(test)]
@@ -98,7 +101,7 @@ pub enum Event<'a> {
         /// As it was given.
         body: &'a [u8],
     },
-    /// The peer sends from another address, where it is now reached.
+    /// The peer has moved: it has answered from another address, where it is now reached.
     Moved {
         /// Where it was.
         from: SocketAddr,

@@ -15,6 +15,8 @@ use crate::{
     session::{
         Event, MAX_FORGERIES, Reason, SealError, Stats,
         handshake::{Dialing, Responded},
+        noise::{Draw, expand},
+        path::{CHALLENGE_BYTES, Probe},
         seal::{OpenError, Opener, Sealer, Space},
         wire::{self, HEADER, MEDIA, Outer, Sealed, TAG},
     },
@@ -31,18 +33,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// [`COOKIE_STAYS`], so that the two forged together do not end a handshake.
 const DOUBT: Duration = Duration::from_secs(2);
 
+/// An answerer gives no answer twice within so long, however often it is asked.
+const ANSWER_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often an answer is given in all that is longer than its question, as that of XX is: a recorded question could come again and
+/// again in the name of who has gone. A caller that has asked so often begins anew.
+pub(super) const MOST_ANSWERS: u8 = 3;
+
 /// What a control packet begins with, inside: whose it is.
 pub(super) const CONFIRM: u8 = 0;
 const CONFIRMED: u8 = 1;
 pub(super) const ANSWER: u8 = 2;
 pub(super) const REFUSED: u8 = 3;
 const APPLICATION: u8 = 4;
+const CHALLENGE: u8 = 5;
+const ECHO: u8 = 6;
 
 pub(super) struct Keys {
     seal_media: Sealer,
     seal_control: Sealer,
     open_media: Opener<256>,
     open_control: Opener<32>,
+    /// Makes the challenges of paths.
+    challenges: Draw,
 }
 
 impl Keys {
@@ -50,12 +63,50 @@ impl Keys {
         let (from_caller, from_answerer) = noise.dangerously_get_raw_split();
         let (from_caller, from_answerer) = (Zeroizing::new(from_caller), Zeroizing::new(from_answerer));
         let (out, back) = if caller { (from_caller, from_answerer) } else { (from_answerer, from_caller) };
+        let mut seed = [0; 32];
+        expand(&out, b"parlo paths", &mut seed);
         Box::new(Self {
+            challenges: Draw::new(seed),
             seal_media: Sealer::new(&out, Space::Media),
             seal_control: Sealer::new(&out, Space::Control),
             open_media: Opener::new(&back, Space::Media),
             open_control: Opener::new(&back, Space::Control),
         })
+    }
+}
+
+/// How often an answerer has answered, and when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Answers {
+    given: u8,
+    last: Option<Instant>,
+    /// When to answer somebody who asked soon after the last answer.
+    pub(super) due: Option<Instant>,
+}
+
+impl Answers {
+    /// Counts an answer.
+    pub(super) fn give(&mut self, now: Instant) {
+        *self = Self { given: self.given.saturating_add(1), last: Some(now), due: None };
+    }
+
+    /// The same is asked again. Whether to answer at once: later, if it is soon after the last answer; and not at all, if the
+    /// answer is longer than the question and was given [`MOST_ANSWERS`] times.
+    pub(super) fn asked_again(&mut self, now: Instant, is_short: bool) -> bool {
+        if !is_short && self.given >= MOST_ANSWERS {
+            return false;
+        }
+        self.due = Some(self.last.map_or(now, |last| (last + ANSWER_PAUSE).max(now)));
+        self.is_due(now)
+    }
+
+    /// Whether an answer is due, which is counted then.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.due.is_some_and(|due| now >= due);
+        if due {
+            self.give(now);
+        }
+        due
     }
 }
 
@@ -117,11 +168,20 @@ pub struct Session {
     pub(super) verdict: (u8, Vec<u8>),
     /// Answerer: SHA-256 of the messages that it has taken, to know them again.
     pub(super) taken: [Option<[u8; 32]>; 2],
+    /// Answerer: how often its handshake message was sent, and its verdict of XX.
+    pub(super) answers: Answers,
+    pub(super) verdicts: Answers,
     pub(super) timer: Option<Timer>,
     /// A refusal that anyone could have sent, and when to believe it.
     pub(super) doubted: Option<(Reason, Instant)>,
     pub(super) confirmed: bool,
     pub(super) moved: Option<(SocketAddr, SocketAddr)>,
+    /// Where the peer may have moved to.
+    pub(super) probe: Option<Probe>,
+    /// A challenge of the peer's to be sent back, and where it came from.
+    pub(super) echo: Option<(SocketAddr, [u8; CHALLENGE_BYTES])>,
+    /// Where what was polled last goes.
+    pub(super) to: SocketAddr,
     pub(super) stats: Stats,
 }
 
@@ -151,10 +211,15 @@ impl Session {
             control_due: None,
             verdict: (REFUSED, Vec::new()),
             taken: [None; 2],
+            answers: Answers::default(),
+            verdicts: Answers::default(),
             timer,
             doubted: None,
             confirmed: false,
             moved: None,
+            probe: None,
+            echo: None,
+            to: address,
             stats: Stats::default(),
         }
     }
@@ -168,9 +233,10 @@ impl Session {
             }
             Ok(Outer::Initiate { .. }) => {
                 let again = self.is_repeat(from, datagram);
-                let answered =
-                    again && matches!(self.state, State::Responded(_) | State::Unconfirmed | State::Refusing);
-                self.message_due |= answered && !self.message.is_empty();
+                let answers = matches!(self.state, State::Responded(_) | State::Unconfirmed | State::Refusing);
+                let is_short = self.message.len() <= datagram.len();
+                self.message_due |=
+                    again && answers && !self.message.is_empty() && self.answers.asked_again(now, is_short);
                 self.count_handshake(again);
             }
             Ok(Outer::Retry { receiver, cookie }) if receiver == self.index && known_address => self.retry(cookie, now),
@@ -228,12 +294,7 @@ impl Session {
                 return (self.stats.forged >= MAX_FORGERIES).then(|| self.end(Event::Attacked));
             }
         };
-        if opened.newest && !same(from, self.address) {
-            // If it moves again before the user looks, what counts is from where it came at first.
-            let first = self.moved.map_or(self.address, |(first, _)| first);
-            self.moved = Some((first, from)).filter(|_| !same(first, from));
-            self.address = from;
-        }
+        self.watch_path(now, from, opened.newest, datagram.len());
         let end = datagram.len().saturating_sub(TAG);
         let body = datagram.get(HEADER..end).unwrap_or_default();
         if is_media {
@@ -263,10 +324,47 @@ impl Session {
                 self.heard();
                 return Some(Event::Control { number: opened.number, body });
             }
+            CHALLENGE => {
+                self.heard();
+                self.echo = body.try_into().ok().map(|challenge| (from, challenge));
+            }
+            ECHO => {
+                self.heard();
+                if let Some(to) = self.probe.as_ref().and_then(|probe| probe.answered(body)) {
+                    self.move_to(to);
+                }
+            }
             // A kind of later versions counts as a sign of life.
             _ => self.heard(),
         }
         self.poll_event()
+    }
+
+    /// An authentic packet came from an address. Where one newer than all before comes from elsewhere, the peer may have moved.
+    fn watch_path(&mut self, now: Instant, from: SocketAddr, newest: bool, bytes: usize) {
+        if same(from, self.address) {
+            return;
+        }
+        if newest
+            && !self.probe.as_ref().is_some_and(|probe| probe.is_of(from))
+            && let Some(keys) = &mut self.keys
+        {
+            let mut challenge = [0; CHALLENGE_BYTES];
+            challenge.copy_from_slice(&keys.challenges.next()[..CHALLENGE_BYTES]);
+            self.probe = Some(Probe::new(from, challenge, now));
+        }
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.is_of(from)) {
+            probe.came(bytes, now);
+        }
+    }
+
+    /// The peer has shown that it is at another address.
+    fn move_to(&mut self, to: SocketAddr) {
+        // If it moves again before the user looks, what counts is from where it came at first.
+        let first = self.moved.map_or(self.address, |(first, _)| first);
+        self.moved = Some((first, to)).filter(|_| !same(first, to));
+        self.address = to;
+        self.probe = None;
     }
 
     /// Something authentic came that only a peer who has the answer, or the confirmation, can send.
@@ -284,6 +382,7 @@ impl Session {
         self.message = Vec::new();
         self.message_due = false;
         self.timer = None;
+        (self.answers.due, self.verdicts.due) = (None, None);
     }
 
     /// What else happened with the datagram before.
@@ -322,14 +421,16 @@ impl Session {
         sealer.seal(sealer.next(), wire::CONTROL, self.remote, [&[kind], body], out)
     }
 
-    /// Gives the next datagram to be sent for the session's own sake, in place of what `out` held; false if there is none.
+    /// Gives the next datagram to be sent for the session's own sake, in place of what `out` held; false if there is none. It goes
+    /// to [`transmit_address`](Self::transmit_address).
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
         out.clear();
+        self.to = self.address;
         if mem::take(&mut self.message_due) {
             out.extend_from_slice(&self.message);
             return true;
         }
-        let Some(kind) = self.control_due.take() else { return false };
+        let Some(kind) = self.control_due.take() else { return self.test_path(out) };
         let body = if kind == self.verdict.0 { mem::take(&mut self.verdict.1) } else { Vec::new() };
         let sealed = self.control(kind, &body, out).is_ok();
         if kind == self.verdict.0 {
@@ -338,12 +439,31 @@ impl Session {
         sealed
     }
 
+    /// The next datagram that asks whether the peer is at an address, or answers the peer that asks so.
+    fn test_path(&mut self, out: &mut Vec<u8>) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        let echo = self.echo.take().map(|(to, bytes)| (to, ECHO, bytes));
+        let next = echo.or_else(|| self.probe.as_mut()?.take().map(|(to, bytes)| (to, CHALLENGE, bytes)));
+        let Some((to, kind, bytes)) = next else { return false };
+        self.to = to;
+        self.control(kind, &bytes, out).is_ok()
+    }
+
+    /// Where the datagram goes that [`poll_transmit`](Self::poll_transmit) gave last: to [`address`](Self::address), or to one
+    /// where the peer may be.
+    pub fn transmit_address(&self) -> SocketAddr {
+        self.to
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` if never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let repeat = self.timer.and_then(|timer| timer.next).map(|(next, _)| next);
         let end = self.timer.map(|timer| timer.end);
         let doubt = self.doubted.map(|(_, when)| when);
-        [repeat, end, doubt].into_iter().flatten().min()
+        let path = self.probe.as_ref().map(Probe::due);
+        [repeat, end, doubt, path, self.answers.due, self.verdicts.due].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`. Harmless when nothing is.
@@ -351,6 +471,11 @@ impl Session {
         if let Some((reason, _)) = self.doubted.filter(|&(_, when)| now >= when) {
             return Some(self.end(Event::Refused(reason)));
         }
+        self.message_due |= self.answers.is_due(now) && !self.message.is_empty();
+        if self.verdicts.is_due(now) && matches!(self.state, State::Unconfirmed | State::Refusing) {
+            self.control_due = Some(self.verdict.0);
+        }
+        self.probe = self.probe.take().and_then(|mut probe| probe.tick(now).then_some(probe));
         let timer = self.timer.as_mut()?;
         if now >= timer.end {
             let silent = matches!(self.state, State::Refusing);
@@ -362,7 +487,11 @@ impl Session {
         timer.next = Some((now + pause, pause));
         match self.state {
             State::Open { confirming: true } => self.control_due = Some(CONFIRM),
-            State::Dialing(_) | State::Finishing => self.message_due = true,
+            State::Dialing(_) => {
+                self.ask_again();
+                self.message_due = true;
+            }
+            State::Finishing => self.message_due = true,
             _ => {}
         }
         None
@@ -381,6 +510,8 @@ impl Session {
         self.message_due = false;
         self.control_due = None;
         (self.timer, self.doubted, self.moved, self.confirmed) = (None, None, None, false);
+        (self.probe, self.echo) = (None, None);
+        (self.answers.due, self.verdicts.due) = (None, None);
     }
 
     /// Whether an initiation is the one that this session has already, from the same address.
@@ -388,7 +519,7 @@ impl Session {
         same(from, self.address) && self.taken[0].is_some_and(|taken| taken == *Sha256::digest(datagram))
     }
 
-    /// Where to send what this session makes: where the newest authentic packet came from.
+    /// Where to send what is sealed for the peer: where it has last shown that it is.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -420,6 +551,6 @@ impl Session {
 }
 
 /// Whether two addresses are one; a socket for IPv6 tells IPv4 addresses in their mapped form (RFC 4291 section 2.5.5.2).
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }

@@ -20,6 +20,8 @@ pub(super) const COOKIE: usize = 16;
 
 /// Bytes of an initiation before the Noise message.
 pub(super) const INITIATE_HEADER: usize = 5 + COOKIE;
+/// Bytes of a third message before the Noise message.
+pub(super) const FINISH_HEADER: usize = 4;
 /// Bytes of a Retry.
 pub(super) const RETRY_BYTES: usize = 4 + COOKIE;
 /// Bytes of a Refuse.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,17 @@ def _part(graph: Finished, books: int) -> Part:
     return Part(graph, (1, -1), (-1, books))
 
 
+def _tensors(message) -> Iterator[TensorProto]:
+    """All tensors of a model, however deep: in attributes, subgraphs, functions, sparse tensors."""
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if hasattr(value, "add") else [value]:
+                yield from _tensors(inner)
+
+
 class _File:
     """One ONNX file, and a session to try it with."""
 
@@ -112,10 +124,20 @@ class _File:
         runtime = need("onnxruntime", "reading ONNX files")
         self.path = path
         try:
-            self.model = onnx.load(path)
+            data = path.read_bytes()
+            self.model = onnx.load_model_from_string(data)
+        except Exception as error:  # of many libraries
+            raise ImportFailure(f"cannot read {path}: {error}") from error
+        # before anything runs it: such a name can lead to any file of this machine
+        for tensor in _tensors(self.model):
+            if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
+                raise ImportFailure(f"the values of tensor {tensor.name!r} are not in {path}, but "
+                                    "in a file beside (ONNX external data): save it whole")
+        try:
             options = runtime.SessionOptions()
             options.log_severity_level = 3
-            self.session = runtime.InferenceSession(path, options,
+            # of the bytes that were looked at
+            self.session = runtime.InferenceSession(data, options,
                                                     providers=["CPUExecutionProvider"])
         except Exception as error:  # of many libraries
             raise ImportFailure(f"cannot read {path}: {error}") from error
