@@ -429,7 +429,7 @@ mod tests {
                 fields += 1;
             }
         }
-        assert_eq!(fields, 13 + 11 + 3 + 1 + 4 + 3, "a field that is not in config.toml, or one too many");
+        assert_eq!(fields, 13 + 12 + 3 + 1 + 4 + 3, "a field that is not in config.toml, or one too many");
     }
 
     #[test]

@@ -142,8 +142,12 @@ mod tests {
                 guest
             })
             .collect();
-        assert_eq!((places.lock().owners, places.lock().strangers.len()), (OWNERS, 10));
+        let counts = || {
+            let taken = places.lock();
+            (taken.owners, taken.strangers.len())
+        };
+        assert_eq!(counts(), (OWNERS, 10));
         all.iter().for_each(|guest| guest.leave());
-        assert_eq!((places.lock().owners, places.lock().strangers.len()), (0, 0));
+        assert_eq!(counts(), (0, 0));
     }
 }
