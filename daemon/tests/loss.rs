@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../../model/tests/support/formats.rs"]
+#[allow(dead_code, reason = "the model's tests use all of it")]
+mod formats;
 mod support;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
@@ -13,16 +16,13 @@ use parlo_tokens::{Slot, TokenFrame};
 use parlod::audio::AudioReader;
 use support::clip;
 
-/// The bundle that ships, without its entropy model.
+/// The bundle that ships, without its entropy model: in format 1, as without it the tokens have another identity.
 fn without_model(folder: &Path, bundle: &Bundle) -> Bundle {
-    let manifest = fs::read_to_string(bundle.folder().join("manifest.toml")).unwrap();
-    let (before, rest) = manifest.split_once("[entropy]").unwrap();
-    let (_, files) = rest.split_once("[files]").unwrap();
-    let files: Vec<&str> = files.lines().filter(|line| !line.contains("entropy.safetensors")).collect();
-    fs::write(folder.join("manifest.toml"), format!("{before}[files]{}\n", files.join("\n"))).unwrap();
-    for name in ["codebooks.safetensors", "encoder.onnx", "decoder.onnx"] {
-        fs::copy(bundle.folder().join(name), folder.join(name)).unwrap();
-    }
+    formats::first(bundle.folder(), folder);
+    let mut manifest = formats::manifest(folder);
+    manifest.remove("entropy").unwrap();
+    formats::table(&mut manifest, "files").remove("entropy.safetensors").unwrap();
+    formats::write(folder, &manifest);
     Bundle::open(folder).unwrap()
 }
 

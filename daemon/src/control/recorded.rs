@@ -204,7 +204,11 @@ impl Playing {
                 step_back();
             }
             // Whoever does not take a piece for so long has stopped listening, and can ask for the rest later.
-            let send = |piece| runtime.block_on(timeout(STALL, pieces.send(piece))).is_ok_and(|sent| sent.is_ok());
+            let send = |piece| {
+                // A timer is made where its runtime is.
+                let sent = runtime.block_on(async { timeout(STALL, pieces.send(piece)).await });
+                sent.is_ok_and(|sent| sent.is_ok())
+            };
             self.read(first, end, send);
         };
         let thread = std::thread::Builder::new().name("parlo-render".into()).spawn(work);
