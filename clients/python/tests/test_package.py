@@ -104,7 +104,8 @@ def test_a_damaged_bundle_is_refused(codec, tmp_path, name):
     damaged = bytearray((tmp_path / "bundle" / name).read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (tmp_path / "bundle" / name).write_bytes(damaged)
-    with pytest.raises(parlo.BundleError, match=name):
+    # Of a manifest whose harm is in a tensor's name, the graph is named that has another.
+    with pytest.raises(parlo.BundleError, match=f"{name}|by the manifest"):
         other = parlo.Codec(tmp_path / "bundle")
         # Where only a word of the description differs, it is another bundle, and a good one.
         other.decode(other.encode([0.0] * 1000, 16000))

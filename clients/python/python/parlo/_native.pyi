@@ -13,6 +13,7 @@ __all__ = [
     "Encoder",
     "FileError",
     "ParloError",
+    "Sound",
     "__version__",
     "read_audio",
     "write",
@@ -116,6 +117,7 @@ class Archive:
         self, stream: int, from_ms: int, to_ms: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]: ...
 
+@final
 class Sound:
     """A file's sound, a piece at a time."""
 
