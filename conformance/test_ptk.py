@@ -88,6 +88,11 @@ def test_the_vector_of_streams():
             StreamsFile.parse(bytes(damaged))
 
 
+def is_same(one, other):
+    """But for rounding: how many frames share a run of the decoder moves the last bit of its floats."""
+    return np.abs(one.astype(int) - other.astype(int)).max(initial=0) <= 1
+
+
 def test_a_recording_sounds_as_its_tokens_do(parlo, bundle, plain, tmp_path):
     path, file = plain
     runs = [[Run("real", count, file.depth, payload)] for count, payload in file.blocks]
@@ -100,14 +105,14 @@ def test_a_recording_sounds_as_its_tokens_do(parlo, bundle, plain, tmp_path):
         parlo.run("decode", "--bundle", bundle.folder, source, tmp_path / name)
     alone, _ = soundfile.read(tmp_path / "alone.wav", dtype="int16")
     call, _ = soundfile.read(tmp_path / "call.wav", dtype="int16")
-    assert len(call) >= len(alone) and (call[: len(alone)] == alone).all()
+    assert len(call) >= len(alone) and is_same(call[: len(alone)], alone)
     (tmp_path / "cut.ptk").write_bytes(recording.to_bytes()[: -len(recording.end()) - 5])
     arguments = "--bundle", bundle.folder, tmp_path / "cut.ptk", tmp_path / "cut.wav"
     assert "it breaks off" in parlo.refuses("decode", *arguments)
     parlo.run("decode", "--keep-going", *arguments)
     cut, _ = soundfile.read(tmp_path / "cut.wav", dtype="int16")
     # The last block is missing, which in a short file may be all there is.
-    assert len(cut) < len(call) and (cut == call[: len(cut)]).all()
+    assert len(cut) < len(call) and is_same(cut, call[: len(cut)])
 
 
 def test_packing_is_undone_for_any_sizes():

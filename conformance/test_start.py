@@ -210,8 +210,11 @@ def test_the_peer_is_told_of_a_recording(people):
     ann.until(lambda calls: last(calls)["recorded_by_peer"], "calls")
     assert "they record it" in ann.say("calls")
     assert not last(ben.ask("calls"))["recorded_by_peer"]
+    # What changes and changes back within 0.1 s is told to nobody.
+    time.sleep(0.3)
     ben.say("record", "--stop")
     ann.until(lambda calls: not last(calls)["recorded_by_peer"], "calls")
+    time.sleep(0.3)
     ben.say("hangup")
     said = calling.communicate(timeout=30)[0].decode()
     assert calling.returncode == 0 and "records this call\n" in said and "records this call no longer" in said, said
