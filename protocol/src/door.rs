@@ -115,7 +115,7 @@ struct Waiting {
     who: Waits,
 }
 
-/// The door of a listener. Without I/O: use it as a [`Call`](crate::call::Call), and ask it for who is
+/// The door of a listener. Without I/O: use it as a [`Call`], and ask it for who is
 /// [confirmed](Self::poll_confirmed) after each datagram. What is over is forgotten when everything is sent.
 #[derive(Debug)]
 pub struct Door {
