@@ -129,7 +129,8 @@ def test_a_scene_holds_nothing_but_what_is_known(codes):
 def test_without_loss_a_strategy_is_plain_decoding(receiver, codes, name):
     part = codes[:8]
     sound = STRATEGIES[name].sound(receiver, Scene.of(part, np.full(8, DEPTH)))
-    assert np.array_equal(receiver.decode(sound), receiver.codec.decode(part))
+    # Other runs of the graph, other sums: the last bits differ.
+    assert np.abs(receiver.decode(sound) - receiver.codec.decode(part)).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
