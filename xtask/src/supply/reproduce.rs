@@ -65,11 +65,14 @@ fn copy_tree(to: &Path) -> anyhow::Result<()> {
     for name in list.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (root().join(name), to.join(name));
         // Removed here, and not yet in git.
-        if !from.exists() {
-            continue;
-        }
+        let Ok(about) = from.symlink_metadata() else { continue };
         fs::create_dir_all(to.parent().context("a file without a folder")?)?;
-        fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        // Git keeps links as links, of which one leads to a folder.
+        let copied = match about.is_symlink() {
+            true => fs::read_link(&from).and_then(|target| std::os::unix::fs::symlink(target, &to)),
+            false => fs::copy(&from, &to).map(drop),
+        };
+        copied.with_context(|| format!("cannot copy {}", from.display()))?;
     }
     let vendor = to.join("vendor");
     if !vendor.exists() {
