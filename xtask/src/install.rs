@@ -70,18 +70,20 @@ pub(crate) fn remap(command: &mut Command, tree: &Path) {
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let mut folders = vec![(tree.to_owned(), "/parlo")];
     folders.extend(home.map(|home| (home, "/cargo")));
-    let list = |name: &str, between: &str, flag: &str| {
+    let list = |folders: &[(PathBuf, &str)], name: &str, between: &str, flag: &str| {
         let said = std::env::var(name).into_iter().filter(|said| !said.is_empty());
         let flags = folders.iter().map(|(from, to)| format!("{flag}={}={to}", from.display()));
         said.chain(flags).collect::<Vec<_>>().join(between)
     };
     // Flags that a person has set stay; between those of this variable lies a unit separator.
     let plain = std::env::var("RUSTFLAGS").unwrap_or_default().split_whitespace().collect::<Vec<_>>().join("\x1f");
-    let ours = list("CARGO_ENCODED_RUSTFLAGS", "\x1f", "--remap-path-prefix");
+    let ours = list(&folders, "CARGO_ENCODED_RUSTFLAGS", "\x1f", "--remap-path-prefix");
     let all = if plain.is_empty() { ours } else { format!("{plain}\x1f{ours}") };
     command.env("CARGO_ENCODED_RUSTFLAGS", all);
+    // These are cut apart at blanks: a folder with one in its name stays as it is, rather than that nothing is built.
+    folders.retain(|(from, _)| !from.to_string_lossy().contains(char::is_whitespace));
     for name in ["CFLAGS", "CXXFLAGS"] {
-        command.env(name, list(name, " ", "-ffile-prefix-map"));
+        command.env(name, list(&folders, name, " ", "-ffile-prefix-map"));
     }
 }
 
@@ -174,6 +176,22 @@ fn make_parent(file: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_with_blanks_do_not_cut_the_flags_of_c_apart() {
+        for (tree, is_there) in [("/somewhere/tree", true), ("/some where/tree", false)] {
+            let mut command = Command::new("true");
+            remap(&mut command, Path::new(tree));
+            let of = |name: &str| {
+                let set = command.get_envs().find(|(key, _)| *key == name).and_then(|(_, value)| value);
+                set.unwrap().to_str().unwrap().to_owned()
+            };
+            assert!(of("CARGO_ENCODED_RUSTFLAGS").contains(&format!("--remap-path-prefix={tree}=/parlo")));
+            for name in ["CFLAGS", "CXXFLAGS"] {
+                assert_eq!(of(name).contains("=/parlo"), is_there, "{name}: {}", of(name));
+            }
+        }
+    }
 
     #[test]
     fn units_and_entries_name_the_programs_where_they_are() {

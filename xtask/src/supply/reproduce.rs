@@ -28,7 +28,7 @@ pub(crate) struct Options {
 }
 
 /// Folders that differ in everything that could get into a program: name, length, depth.
-const FOLDERS: [&str; 2] = ["a", "another/much deeper-folder/tree"];
+const FOLDERS: [&str; 2] = ["a", "another/much-deeper-folder/tree"];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let scratch = target_dir()?.join("reproduce");
