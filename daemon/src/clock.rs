@@ -2,8 +2,40 @@
 
 use std::{
     sync::Mutex,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
+
+/// Reads of the two clocks that lie further apart are read again.
+const READS_APART: Duration = Duration::from_millis(1);
+
+/// Now, by the calendar and by the monotonic clock: what converts times of the one into times of the other.
+///
+/// A thread can be stopped between two reads, for tens of milliseconds on a busy machine, and whatever is converted with them would be
+/// as much wrong for good. So the calendar is read between two reads of the monotonic clock until these are at most a millisecond
+/// apart, eight times at most; the closest of them counts.
+pub fn wall_and_monotonic() -> (SystemTime, Instant) {
+    nearest_reads(&mut SystemTime::now, &mut Instant::now)
+}
+
+fn nearest_reads(wall: &mut dyn FnMut() -> SystemTime, monotonic: &mut dyn FnMut() -> Instant) -> (SystemTime, Instant) {
+    let mut read = || {
+        let before = monotonic();
+        let at = wall();
+        let apart = monotonic().saturating_duration_since(before);
+        (apart, at, before + apart / 2)
+    };
+    let mut best = read();
+    for _ in 1..8 {
+        if best.0 <= READS_APART {
+            break;
+        }
+        let again = read();
+        if again.0 < best.0 {
+            best = again;
+        }
+    }
+    (best.1, best.2)
+}
 
 /// Where the time comes from. File sources and sinks are paced by it.
 pub trait Clock: Send + Sync {

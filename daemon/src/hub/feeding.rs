@@ -1,11 +1,12 @@
 //! What the feeds are told of calls.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use parlo_control::FeedStart;
 use parlo_protocol::offer::Codec;
 
 use super::run::Hub;
+use crate::clock::wall_and_monotonic;
 
 impl Hub<'_> {
     /// There is a call: programs may wait for its tokens.
@@ -23,7 +24,8 @@ impl Hub<'_> {
             feeds.end(call.id);
             return;
         }
-        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (created, now) = wall_and_monotonic();
+        let created = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let bundle = self.engine.bundle_of(Some(codec));
         let manifest = bundle.manifest();
         let start = FeedStart {
@@ -37,7 +39,7 @@ impl Hub<'_> {
             sizes: bundle.layout().sizes().to_vec(),
             created_ms: u64::try_from(created.as_millis()).unwrap_or(u64::MAX),
         };
-        feeds.begin(Instant::now(), start);
+        feeds.begin(now, start);
     }
 
     /// A call is over, and its sound is closed.

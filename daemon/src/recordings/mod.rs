@@ -250,7 +250,8 @@ impl Recordings {
     /// # Errors
     /// If the file cannot be written, or the bundle's entropy model cannot be read.
     pub fn begin(&self, peer: &str, bundle: &Bundle) -> Result<Recorder, RecordingError> {
-        self.begin_at(peer, bundle, SystemTime::now(), Instant::now())
+        let (created, start) = crate::clock::wall_and_monotonic();
+        self.begin_at(peer, bundle, created, start)
     }
 
     /// The same at a time, told by both clocks.
