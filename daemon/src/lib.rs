@@ -8,7 +8,7 @@ pub mod call;
 pub mod clock;
 pub mod config;
 pub mod control;
-pub mod desk;
+pub mod media;
 pub mod feeds;
 pub mod generate;
 pub mod hub;

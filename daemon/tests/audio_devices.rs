@@ -319,7 +319,7 @@ fn child_finds_nothing() {
     }
 }
 
-/// A tone through a steered outlet, in blocks of 10 ms of the house as the desk gives them; the notices of changes, the greatest
+/// A tone through a steered outlet, in blocks of 10 ms of the house as the audio engine gives them; the notices of changes, the greatest
 /// distance of a block from the time it was due at, and all that was told of the ring.
 struct Talk {
     notices: Vec<(Instant, String)>,

@@ -22,7 +22,7 @@ use parlo_protocol::{
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
     call::{Captured, Kind, Listener, Player, Unit},
-    desk::Tell,
+    media::Tell,
     recordings::{RecordingError, Recordings, Side},
 };
 use support::spoken::Speech;

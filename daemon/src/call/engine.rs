@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    desk::{House, Voice},
+    media::{House, Voice},
     keys::{self, Contacts, KeysError, KnownPeers},
 };
 

@@ -132,7 +132,7 @@ pub enum CallError {
          somebody else has your key"
     )]
     ReplacedThere(String),
-    /// No seat is free at the desk.
+    /// The audio engine carries as many calls as it can.
     #[error("{0} calls at a time are the most; end one of them first")]
     Full(usize),
     /// A thread panicked, which is a bug of ours.

@@ -1,5 +1,5 @@
 //! What a call is made with and made of: the model and the configuration ([`Engine`]), from frames to packets ([`Outbound`]) and
-//! back ([`Inbound`]), and from what came to sound ([`Player`]). The sound of all calls is the [`desk`](crate::desk)'s, their
+//! back ([`Inbound`]), and from what came to sound ([`Player`]). The sound of all calls is the [`media`](crate::media)'s, their
 //! network side the [`hub`](crate::hub)'s.
 
 pub(crate) mod depacketizer;

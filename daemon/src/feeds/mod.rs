@@ -28,7 +28,7 @@ pub use queue::{Inlet, Outlet, Taken, queue};
 
 use crate::{
     call::{Kind, Unit},
-    desk::Tell,
+    media::Tell,
 };
 
 /// Messages that wait for one client at most: five seconds of both streams.
@@ -277,7 +277,7 @@ impl Feeds {
         }
     }
 
-    /// Takes a frame that passed the desk. Never waits for a listener.
+    /// Takes a frame that passed the audio engine. Never waits for a listener.
     pub fn take(&self, tell: &Tell) {
         if self.listeners.load(Relaxed) == 0 {
             return;

@@ -24,7 +24,7 @@ use crate::{
         depacketizer::{Depacketizer, Packet, Quota},
         outbound,
     },
-    desk::{Seat, SeatFigures, Voice},
+    media::{Seat, SeatFigures, Voice},
 };
 
 /// Packets that are kept for a call whose sound is not open yet: two seconds of packets of a frame.

@@ -8,7 +8,7 @@ use parlo_protocol::{call::CallStats, offer::Codec};
 use super::conversation::Conversation;
 use crate::{
     call::{Engine, Finished, OutboundStats, depacketizer::Depacketizer},
-    desk::{Desk, SeatFigures},
+    media::{AudioEngine, SeatFigures},
     report::{Frames, Junk, Report, Traffic},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Before {
 }
 
 /// Brings a conversation's figures up to date. To be called about once a second.
-pub(super) fn update(conversation: &mut Conversation, engine: &Engine, desk: &Desk, now: Instant) {
+pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_engine: &AudioEngine, now: Instant) {
     let (Some(call), Some(media), Some(seat)) = (&conversation.call, &conversation.media, &conversation.seat) else {
         return;
     };
@@ -79,7 +79,7 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, desk: &De
             silent,
             late: live.late.load(Relaxed),
         },
-        budget: budget(conversation, engine, desk, round_trip),
+        budget: budget(conversation, engine, audio_engine, round_trip),
         level_dbfs: level,
         encode_us_p99: live.encode_us_p99.load(Relaxed),
         decode_us_p99: live.decode_us_p99.load(Relaxed),
@@ -88,9 +88,9 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, desk: &De
 }
 
 /// Mouth to ear, by stage.
-fn budget(conversation: &Conversation, engine: &Engine, desk: &Desk, round_trip: f64) -> Budget {
+fn budget(conversation: &Conversation, engine: &Engine, audio_engine: &AudioEngine, round_trip: f64) -> Budget {
     let Some(seat) = &conversation.seat else { return Budget::default() };
-    let sound = desk.figures();
+    let sound = audio_engine.figures();
     let live = &seat.shared.live;
     let [frame_ms, delay_ms] =
         [engine.frame(conversation.codec), engine.delay(conversation.codec)].map(|time| 1000.0 * time.as_secs_f64());

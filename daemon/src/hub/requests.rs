@@ -247,7 +247,7 @@ impl Hub<'_> {
     /// Presses talk until it is let go, or lets it go.
     pub(super) fn talk(&mut self, on: bool) {
         (self.settings.talking, self.talk_until) = (on, None);
-        self.desk.adjust(&self.settings);
+        self.audio_engine.adjust(&self.settings);
         self.stale = true;
     }
 
@@ -269,14 +269,14 @@ impl Hub<'_> {
         }
         if devices {
             self.rewiring = true;
-            let (desk, done, settings) = (self.desk.clone(), self.done.clone(), self.settings.clone());
+            let (audio_engine, done, settings) = (self.audio_engine.clone(), self.done.clone(), self.settings.clone());
             self.aside.run(move || {
-                let result = desk.change(&settings);
+                let result = audio_engine.change(&settings);
                 let _ = done.send(Done::Rewired { result, reply });
             });
             return;
         }
-        self.desk.adjust(&self.settings);
+        self.audio_engine.adjust(&self.settings);
         self.publish(Instant::now());
         let _ = reply.send(Ok(Reply::Done));
     }
@@ -286,16 +286,16 @@ impl Hub<'_> {
         self.rewiring = false;
         // Whether something is still missing is found out anew.
         self.looking = None;
-        let now = self.desk.settings();
+        let now = self.audio_engine.settings();
         (self.settings.source, self.settings.sink) = (now.source, now.sink);
         // What was switched meanwhile.
-        self.desk.adjust(&self.settings);
+        self.audio_engine.adjust(&self.settings);
         self.publish(Instant::now());
         let _ = reply.send(result.map(|()| Reply::Done).map_err(|error| failed(&error)));
     }
 }
 
-fn apply(change: &AudioChange, settings: &mut crate::desk::Settings) -> Result<(), Refused> {
+fn apply(change: &AudioChange, settings: &mut crate::media::Settings) -> Result<(), Refused> {
     let place = |text: &Option<String>, field: &mut Endpoint| -> Result<(), Refused> {
         let Some(text) = text else { return Ok(()) };
         let endpoint: Endpoint = text.parse().map_err(invalid)?;

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     audio::{Absence, AudioError},
     call::{CallError, Engine, Event},
-    desk::{Desk, Settings, Tell},
+    media::{AudioEngine, Settings, Tell},
     feeds::Feeds,
     realtime,
 };
@@ -66,7 +66,7 @@ pub(crate) struct Purpose {
 /// All calls of this process, and what they share. Runs on one thread.
 pub(crate) struct Hub<'o> {
     pub(super) engine: Engine,
-    pub(super) desk: Arc<Desk>,
+    pub(super) audio_engine: Arc<AudioEngine>,
     pub(super) purpose: Purpose,
     pub(super) backend: Option<Backend>,
     pub(super) recordings: Option<Arc<crate::recordings::Recordings>>,
@@ -123,12 +123,12 @@ impl<'o> Hub<'o> {
         let wake = Arc::new(Notify::new());
         // A program for one call says what is missing; a daemon that is left running waits for it.
         let absence = if purpose.once { Absence::Refused } else { Absence::Awaited };
-        let desk = Arc::new(Desk::new(engine.house(), settings.clone(), tell, absence));
+        let audio_engine = Arc::new(AudioEngine::new(engine.house(), settings.clone(), tell, absence));
         let scribe =
-            backend.as_ref().and_then(|backend| Scribe::start(&engine, &desk, tells, backend, done.clone()).ok());
+            backend.as_ref().and_then(|backend| Scribe::start(&engine, &audio_engine, tells, backend, done.clone()).ok());
         Self {
             engine,
-            desk,
+            audio_engine,
             purpose,
             backend,
             recordings,
@@ -166,7 +166,7 @@ impl<'o> Hub<'o> {
     /// If none can be used; or if a file that is set as a device cannot; or if the hub is for one call, and the devices that it needs
     /// are not there.
     pub(crate) async fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), CallError> {
-        match self.desk.check() {
+        match self.audio_engine.check() {
             Ok(()) => {}
             // A file that cannot be read or written will not come by waiting.
             Err(error) if self.purpose.once || !error.is_of_device() => return Err(error.into()),
@@ -206,10 +206,10 @@ impl<'o> Hub<'o> {
             return;
         }
         self.looking = Some(now);
-        let (desk, done) = (Arc::clone(&self.desk), self.done.clone());
+        let (audio_engine, done) = (Arc::clone(&self.audio_engine), self.done.clone());
         self.aside.run(move || {
             // The hub may have ended meanwhile.
-            let _ = done.send(Done::Looked(desk.check()));
+            let _ = done.send(Done::Looked(audio_engine.check()));
         });
     }
 
@@ -311,7 +311,7 @@ impl<'o> Hub<'o> {
                 if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
                     call.keep_up(trunk, now, self.engine.frame(call.codec));
                 }
-                figures::update(call, &self.engine, &self.desk, now);
+                figures::update(call, &self.engine, &self.audio_engine, now);
                 if let Some(progress) = super::status::progress(call, now) {
                     (self.observer)(progress);
                 }
@@ -356,7 +356,7 @@ impl<'o> Hub<'o> {
         let calls = &self.calls;
         self.trunks
             .retain(|trunk| trunk.door.is_some() || calls.iter().any(|call| call.trunk == trunk.id && !call.is_over()));
-        let missed = self.desk.figures().deadline_misses;
+        let missed = self.audio_engine.figures().deadline_misses;
         self.stale |= missed != std::mem::replace(&mut self.missed, missed);
         if self.stale && self.published.is_none_or(|last| now.saturating_duration_since(last) >= SPACING) {
             self.stale = false;

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{handle::Backend, spectrum::Spectrum, steps::Done};
 use crate::{
     call::{Engine, Kind, Unit},
-    desk::{Desk, Tell},
+    media::{AudioEngine, Tell},
     feeds::Feeds,
     recordings::Recorder,
 };
@@ -50,7 +50,7 @@ impl Scribe {
     /// Begins to listen to `tells`.
     pub(super) fn start(
         engine: &Engine,
-        desk: &Arc<Desk>,
+        audio_engine: &Arc<AudioEngine>,
         tells: Receiver<Tell>,
         backend: &Backend,
         done: mpsc::UnboundedSender<Done>,
@@ -59,11 +59,11 @@ impl Scribe {
         let house = engine.house();
         let mut writer = Writer {
             started: engine.started(),
-            desk: Arc::clone(desk),
+            audio_engine: Arc::clone(audio_engine),
             live: backend.live.clone(),
             feeds: Arc::clone(&backend.feeds),
             done,
-            heard: desk.take_heard(),
+            heard: audio_engine.take_heard(),
             spectrum: Spectrum::new(house.sample_rate, house.frame_samples),
             block: vec![0.0; house.frame_samples],
             recorders: HashMap::new(),
@@ -109,7 +109,7 @@ impl Drop for Scribe {
 
 struct Writer {
     started: Instant,
-    desk: Arc<Desk>,
+    audio_engine: Arc<AudioEngine>,
     live: broadcast::Sender<Arc<str>>,
     feeds: Arc<Feeds>,
     done: mpsc::UnboundedSender<Done>,
@@ -132,7 +132,7 @@ impl Writer {
                     tells.try_iter().for_each(|tell| self.take(&tell));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // The desk is gone, and with it all calls: only what it still had to say is written.
+                // The audio engine is gone, and with it all calls: only what it still had to say is written.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
             }
             loop {
@@ -227,7 +227,7 @@ impl Writer {
             return;
         }
         let at_s = self.started.elapsed().as_secs_f64();
-        let live = Message::Live(Live { at_s, meters: self.desk.meters(), spectrogram, calls });
+        let live = Message::Live(Live { at_s, meters: self.audio_engine.meters(), spectrogram, calls });
         if let Ok(text) = serde_json::to_string(&live) {
             // The last listener may have gone just now.
             let _ = self.live.send(text.into());

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audio::Absence,
     call::{CallError, Engine, Event, Stop, resolve},
-    desk::{Desk, MAX_SEATS, Settings},
+    media::{AudioEngine, MAX_SEATS, Settings},
     recordings::Recordings,
 };
 
@@ -34,8 +34,8 @@ impl Service {
     pub fn handle(engine: &Engine, recordings: Arc<Recordings>) -> (Handle, Backend) {
         let settings = Settings::from_config(engine.config());
         let (nowhere, _) = crossbeam_channel::bounded(1);
-        let desk = Desk::new(engine.house(), settings.clone(), nowhere, Absence::Awaited);
-        Handle::new(status::blank(engine, &desk, &settings), recordings)
+        let audio_engine = AudioEngine::new(engine.house(), settings.clone(), nowhere, Absence::Awaited);
+        Handle::new(status::blank(engine, &audio_engine, &settings), recordings)
     }
 
     /// Runs until `stop`, SIGINT, SIGTERM or a client ends it. `backend` is the control API's, if there is one.

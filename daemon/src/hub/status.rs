@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     call::{Engine, Event},
-    desk::{Desk, Settings},
+    media::{AudioEngine, Settings},
 };
 
 impl Hub<'_> {
@@ -27,11 +27,11 @@ impl Hub<'_> {
         let status = Status {
             listening: listening.map(|address| address.to_string()),
             presence: self.presence,
-            audio: Audio { trouble: self.trouble.clone(), ..audio(&self.desk, &self.settings) },
+            audio: Audio { trouble: self.trouble.clone(), ..audio(&self.audio_engine, &self.settings) },
             calls: self.calls.iter().map(|conversation| call(conversation, now)).collect(),
             resident_mib: self.watch.as_ref().map_or(0.0, Watch::resident_mib),
             page: backend.page.map(|address| address.to_string()),
-            ..blank(&self.engine, &self.desk, &self.settings)
+            ..blank(&self.engine, &self.audio_engine, &self.settings)
         };
         backend.status.send_replace(Arc::new(status));
         self.published = Some(now);
@@ -39,7 +39,7 @@ impl Hub<'_> {
 }
 
 /// The status of a hub that has not begun.
-pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status {
+pub(crate) fn blank(engine: &Engine, audio_engine: &AudioEngine, settings: &Settings) -> Status {
     let key = engine.identity().public();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -51,7 +51,7 @@ pub(crate) fn blank(engine: &Engine, desk: &Desk, settings: &Settings) -> Status
         presence: Presence::default(),
         bundle: bundle(engine.bundle()),
         others: engine.bundles().skip(1).map(bundle).collect(),
-        audio: audio(desk, settings),
+        audio: audio(audio_engine, settings),
         calls: Vec::new(),
         resident_mib: 0.0,
     }
@@ -70,8 +70,8 @@ fn bundle(bundle: &parlo_model::Bundle) -> Bundle {
     }
 }
 
-fn audio(desk: &Desk, settings: &Settings) -> Audio {
-    let names = desk.names();
+fn audio(audio_engine: &AudioEngine, settings: &Settings) -> Audio {
+    let names = audio_engine.names();
     Audio {
         endpoints: Endpoints {
             source: settings.source.to_string(),
@@ -86,8 +86,8 @@ fn audio(desk: &Desk, settings: &Settings) -> Audio {
         output_gain_db: settings.output_gain_db,
         side_tone_db: settings.side_tone_db,
         stages: settings.stages,
-        meters: desk.meters(),
-        figures: desk.figures(),
+        meters: audio_engine.meters(),
+        figures: audio_engine.figures(),
         trouble: None,
     }
 }

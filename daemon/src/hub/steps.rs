@@ -28,7 +28,7 @@ use super::{
 use crate::{
     call::{CallError, Event, Found, Inbound, Outbound, Peer, depacketizer::Depacketizer},
     config::Endpoint,
-    desk::{Seat, SeatFigures, Voice},
+    media::{Seat, SeatFigures, Voice},
     keys::KeysError,
     recordings::{Recorder, RecordingError},
 };
@@ -77,7 +77,7 @@ impl Hub<'_> {
     pub(super) fn dial(&mut self, mut call: Conversation, relay: String, ticket: String) -> u64 {
         self.last_id += 1;
         call.id = self.last_id;
-        let (id, engine, desk, done) = (call.id, self.engine.clone(), self.desk.clone(), self.done.clone());
+        let (id, engine, audio_engine, done) = (call.id, self.engine.clone(), self.audio_engine.clone(), self.done.clone());
         let (peer, settings, wake) = (call.asked.clone(), call.settings, self.wake());
         let once = self.purpose.once;
         self.aside.run(move || {
@@ -85,7 +85,7 @@ impl Hub<'_> {
             let find = || -> Result<_, CallError> {
                 let found = engine.find(&peer, &relay, &ticket)?;
                 if once {
-                    desk.check()?;
+                    audio_engine.check()?;
                 }
                 Ok((found, Box::new(engine.voice(id, engine.usual_codec(), &settings, wake)?)))
             };
@@ -555,7 +555,7 @@ impl Hub<'_> {
         // The caller guessed the codec, and is wrong if the best that the peers share is another.
         let made = call.voice.take().filter(|_| self.engine.is_usual(codec));
         let (id, settings) = (call.id, call.settings);
-        let (engine, desk, done, wake) = (self.engine.clone(), self.desk.clone(), self.done.clone(), self.wake());
+        let (engine, audio_engine, done, wake) = (self.engine.clone(), self.audio_engine.clone(), self.done.clone(), self.wake());
         self.aside.run(move || {
             let seat = || -> Result<_, CallError> {
                 let voice = match made {
@@ -563,7 +563,7 @@ impl Hub<'_> {
                     None => engine.voice(id, codec, &settings, wake)?,
                 };
                 let inbound = Inbound::new(engine.packing(codec));
-                let seat = desk.seat(voice)?;
+                let seat = audio_engine.seat(voice)?;
                 match Depacketizer::start(inbound, seat.to_playback.clone(), Arc::clone(&seat.shared)) {
                     Ok(inbound) => Ok((Box::new(seat), inbound)),
                     Err(error) => {

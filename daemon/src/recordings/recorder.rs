@@ -21,7 +21,7 @@ use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 use super::{RecordingError, lock};
 use crate::{
     call::{Kind, Unit},
-    desk::Tell,
+    media::Tell,
 };
 
 /// Numbers of the streams, which are the places of [`STREAMS`].
@@ -209,7 +209,7 @@ impl Recorder {
         &self.name
     }
 
-    /// Takes a frame that passed the desk, of whichever call: only the recorded call's are to be given. Never waits: if the disk
+    /// Takes a frame that passed the audio engine, of whichever call: only the recorded call's are to be given. Never waits: if the disk
     /// hangs for seconds, frames are left out and marked so. Frames of Opus are not recorded.
     pub fn take(&self, tell: &Tell) {
         let (side, frame, at) = match tell {

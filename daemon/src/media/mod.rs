@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Two threads, at real-time priority where the system allows it: one takes sound in, one gives it out. They allocate
-//! nothing, lock nothing and log nothing while sound runs; what they need is made by [`Desk::seat`] and handed over by
+//! nothing, lock nothing and log nothing while sound runs; what they need is made by [`AudioEngine::seat`] and handed over by
 //! channels, and goes back the same way to be dropped elsewhere. No device is open before the first call is seated, nor after
 //! the last has left.
 //!
@@ -24,7 +24,7 @@ mod grouping;
 mod mouth;
 mod pause;
 mod playback;
-mod room;
+mod core;
 mod types;
 mod worker;
 
@@ -41,7 +41,7 @@ use crate::{
     call::CallError,
     clock::{Clock, SystemClock},
 };
-use room::{Room, lock};
+use core::{Core, lock};
 // `parlo_dsp` itself, once it has them.
 use parlo_dsp as stages;
 
@@ -50,12 +50,12 @@ pub const MAX_SEATS: usize = 8;
 
 /// The sound of all calls of one daemon. Shared by reference between threads.
 #[derive(Debug)]
-pub struct Desk {
-    room: Arc<Room>,
+pub struct AudioEngine {
+    core: Arc<Core>,
 }
 
-impl Desk {
-    /// A desk where nobody sits: no device is open, no thread runs. What is said and heard is told to `tells` with
+impl AudioEngine {
+    /// An audio engine without calls: no device is open, no thread runs. What is said and heard is told to `tells` with
     /// `try_send`; whoever does not keep up misses some.
     /// Of a device that is not there when a call begins `absence` says what becomes.
     pub fn new(house: House, settings: Settings, tells: Sender<Tell>, absence: Absence) -> Self {
@@ -71,7 +71,7 @@ impl Desk {
         devices: Box<dyn Devices>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { room: Arc::new(Room::new(house, settings, tells, devices, clock)) }
+        Self { core: Arc::new(Core::new(house, settings, tells, devices, clock)) }
     }
 
     /// Whether the devices that the settings name are there, without opening them.
@@ -79,7 +79,7 @@ impl Desk {
     /// # Errors
     /// If one is not, as opening it would say.
     pub fn check(&self) -> Result<(), AudioError> {
-        self.room.check()
+        self.core.check()
     }
 
     /// Gives a call its place: from now on it hears and is heard. The first call opens the devices, which takes a while.
@@ -88,7 +88,7 @@ impl Desk {
     /// If a device or file cannot be used, [`MAX_SEATS`] calls sit there ([`CallError::Full`]), or a thread has crashed and
     /// not all calls that it carried have left yet ([`CallError::Crashed`]).
     pub fn seat(&self, voice: Voice) -> Result<Seat, CallError> {
-        self.room.seat(voice)
+        self.core.seat(voice)
     }
 
     /// Changes the sound. Gains, switches and mute act within a block of 10 ms; other devices are opened first and then
@@ -97,39 +97,39 @@ impl Desk {
     /// # Errors
     /// If the new devices cannot be used: then everything stays as it was.
     pub fn change(&self, settings: &Settings) -> Result<(), AudioError> {
-        self.room.change(settings)
+        self.core.change(settings)
     }
 
     /// Changes gains, switches and mute, and leaves the devices as they are. Never waits.
     pub fn adjust(&self, settings: &Settings) {
-        self.room.adjust(settings);
+        self.core.adjust(settings);
     }
 
     /// As it is set.
     pub fn settings(&self) -> Settings {
-        lock(&self.room.settings).clone()
+        lock(&self.core.settings).clone()
     }
 
     /// Levels now. Never waits.
     pub fn meters(&self) -> Meters {
-        self.room.common.gauges.meters()
+        self.core.common.gauges.meters()
     }
 
     /// Counts and fill levels. Never waits. A block counts as late if its sound was lost or missing at the device, or if it
     /// took longer than its own 10 ms to make.
     pub fn figures(&self) -> SoundFigures {
-        self.room.common.gauges.figures()
+        self.core.common.gauges.figures()
     }
 
     /// What the devices in use are called.
     pub fn names(&self) -> Names {
-        self.room.common.names().clone()
+        self.core.common.names().clone()
     }
 
     /// The ring with all that is heard, mixed, at the house's rate, for a spectrogram; once. What finds no room there is left
     /// out. It holds a second, and goes on from one call to the next; only after a crash of the playback thread nothing comes
     /// any more.
     pub fn take_heard(&self) -> Option<HeapCons<f32>> {
-        lock(&self.room.heard).take()
+        lock(&self.core.heard).take()
     }
 }

@@ -1,4 +1,4 @@
-//! A desk whose microphone and loudspeaker are this test's: it feeds the one and reads the other, block by block, and time
+//! An audio engine whose microphone and loudspeaker are this test's: it feeds the one and reads the other, block by block, and time
 //! goes on with that.
 
 use std::{
@@ -18,7 +18,7 @@ use parlod::{
     call::{Captured, Kind, Unit, media::Incoming},
     clock::{Clock, ManualClock},
     config::Endpoint,
-    desk::{Desk, Devices, House, Seat, SeatFigures, Settings, Tell},
+    media::{AudioEngine, Devices, House, Seat, SeatFigures, Settings, Tell},
 };
 
 use crate::codec::CODEC;
@@ -184,9 +184,9 @@ pub(crate) struct Told {
     pub(crate) kind: Kind,
 }
 
-/// A desk on wires.
+/// An audio engine on wires.
 pub(crate) struct Rig {
-    pub(crate) desk: Desk,
+    pub(crate) audio_engine: AudioEngine,
     pub(crate) wires: Arc<Wires>,
     clock: Arc<ManualClock>,
     tells: Receiver<Tell>,
@@ -229,8 +229,8 @@ impl Rig {
         // With room for all that a test says: this channel takes no memory while sound runs.
         let (tell, tells) = bounded(1 << 14);
         let ends = Box::new(Ends(Arc::clone(&wires)));
-        let desk = Desk::with_devices(house, settings, tell, ends, Arc::clone(&clock) as Arc<dyn Clock>);
-        Self { desk, wires, clock, tells, fed: 0, primed: false, heard: Vec::new() }
+        let audio_engine = AudioEngine::with_devices(house, settings, tell, ends, Arc::clone(&clock) as Arc<dyn Clock>);
+        Self { audio_engine, wires, clock, tells, fed: 0, primed: false, heard: Vec::new() }
     }
 
     /// Samples of a block.
@@ -319,13 +319,13 @@ impl Rig {
     }
 
     /// Does something that waits for the threads, while time goes by in silence.
-    pub(crate) fn meanwhile<T: Send>(&mut self, work: impl FnOnce(&Desk) -> T + Send) -> T {
+    pub(crate) fn meanwhile<T: Send>(&mut self, work: impl FnOnce(&AudioEngine) -> T + Send) -> T {
         let silence = vec![0.0; self.block()];
         let (wires, clock) = (Arc::clone(&self.wires), Arc::clone(&self.clock));
         let (fed, heard) = (&mut self.fed, &mut self.heard);
-        let desk = &self.desk;
+        let audio_engine = &self.audio_engine;
         thread::scope(|scope| {
-            let work = scope.spawn(|| work(desk));
+            let work = scope.spawn(|| work(audio_engine));
             while !work.is_finished() {
                 clock.advance(Duration::from_millis(10));
                 if wires.feeds.0.try_send(Feed::Samples(silence.clone())).is_ok() {

@@ -12,7 +12,7 @@ use parlod::{
     audio::{Absence, AudioReader},
     call::{CallError, Captured, Unit, media::Incoming},
     config::Endpoint,
-    desk::{Desk, House, Seat},
+    media::{AudioEngine, House, Seat},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
     settings.muted = true;
     settings.stages.silence = true;
     let mut rig = Rig::new(settings.clone());
-    let seat = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
     let microphone = speech(CODEC.rate, 0, 2 * CODEC.rate as usize);
     let (muted, spoken) = microphone.split_at(CODEC.rate as usize);
     for block in muted.chunks(160) {
@@ -41,29 +41,29 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
     assert_eq!(tokens(&said[..coded]), CODEC.encode(&vec![0.0; coded * CODEC.frame]));
     assert!(said[..coded].iter().all(|frame| frame.silence.is_none()));
     assert!(said[coded..].iter().all(|frame| frame.unit.is_none() && frame.silence.is_some()));
-    assert!(rig.desk.meters().input_rms_dbfs > -50.0 && rig.desk.meters().sent_rms_dbfs == -120.0);
+    assert!(rig.audio_engine.meters().input_rms_dbfs > -50.0 && rig.audio_engine.meters().sent_rms_dbfs == -120.0);
     settings = plain();
     settings.push_to_talk = true;
-    rig.desk.change(&settings).unwrap();
+    rig.audio_engine.change(&settings).unwrap();
     for block in muted.chunks(160) {
         rig.tick(block, |_| {});
     }
-    assert_eq!(rig.desk.meters().sent_rms_dbfs, -120.0);
+    assert_eq!(rig.audio_engine.meters().sent_rms_dbfs, -120.0);
     assert!(seat.captured.try_iter().all(|frame| frame.silence.is_none()), "silence is not told any more");
     settings.talking = true;
-    rig.desk.change(&settings).unwrap();
-    assert_eq!(rig.desk.settings(), settings);
+    rig.audio_engine.change(&settings).unwrap();
+    assert_eq!(rig.audio_engine.settings(), settings);
     for block in spoken.chunks(160) {
         rig.tick(block, |_| {});
     }
-    assert!(rig.desk.meters().sent_rms_dbfs > -40.0);
+    assert!(rig.audio_engine.meters().sent_rms_dbfs > -40.0);
     rig.end([seat]);
 }
 
 #[test]
 fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     let mut rig = Rig::new(plain());
-    let first = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let first = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize / 2 + 100);
     for block in microphone.chunks(160) {
         rig.tick(block, |_| {});
@@ -74,7 +74,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     all.resize(all.len().next_multiple_of(CODEC.frame) + CODEC.delay, 0.0);
     assert_eq!(tokens(&said), CODEC.encode(&all));
     // Who comes now hears, and has nothing to say.
-    let second = rig.desk.seat(CODEC.voice(2)).unwrap();
+    let second = rig.audio_engine.seat(CODEC.voice(2)).unwrap();
     assert!(second.captured.recv_timeout(Duration::from_secs(10)).is_err_and(|error| error.is_disconnected()));
     // What came before the end is played, and then it is over.
     for (n, &frame) in CODEC.encode(&speech(CODEC.rate, 0, 3200)).iter().enumerate() {
@@ -93,7 +93,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     let figures = rig.end([first, second]);
     assert!(figures.iter().all(|figures| figures.failure.is_none()));
     // After everybody has left it begins anew.
-    let third = rig.desk.seat(CODEC.voice(3)).unwrap();
+    let third = rig.audio_engine.seat(CODEC.voice(3)).unwrap();
     for block in [[0.1; 160], [0.2; 160]] {
         rig.tick(&block, |_| {});
     }
@@ -105,7 +105,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
 #[test]
 fn a_thread_that_crashes_takes_nobody_along() {
     let mut rig = Rig::new(plain());
-    let seats = [1, 2].map(|call| rig.desk.seat(CODEC.voice(call)).unwrap());
+    let seats = [1, 2].map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap());
     rig.tick(&[0.0; 160], |_| {});
     rig.wires.sink_panics.store(true, SeqCst);
     rig.go();
@@ -118,7 +118,7 @@ fn a_thread_that_crashes_takes_nobody_along() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    assert!(matches!(rig.desk.seat(CODEC.voice(3)).map(drop), Err(CallError::Crashed(_))));
+    assert!(matches!(rig.audio_engine.seat(CODEC.voice(3)).map(drop), Err(CallError::Crashed(_))));
     let start = Instant::now();
     let figures = rig.end(seats);
     assert!(start.elapsed() < Duration::from_secs(2));
@@ -127,7 +127,7 @@ fn a_thread_that_crashes_takes_nobody_along() {
     }
     // And there is a next time.
     rig.wires.sink_panics.store(false, SeqCst);
-    let seat = rig.desk.seat(CODEC.voice(4)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(4)).unwrap();
     for _ in 0..4 {
         rig.tick(&[0.1; 160], |_| {});
     }
@@ -138,7 +138,7 @@ fn a_thread_that_crashes_takes_nobody_along() {
 #[test]
 fn an_end_that_fails_ends_all_calls_with_its_reason() {
     let mut rig = Rig::new(plain());
-    let seats = [1, 2].map(|call| rig.desk.seat(CODEC.voice(call)).unwrap());
+    let seats = [1, 2].map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap());
     rig.tick(&[0.0; 160], |_| {});
     rig.wires.sink_fails.store(true, SeqCst);
     rig.go();
@@ -147,14 +147,14 @@ fn an_end_that_fails_ends_all_calls_with_its_reason() {
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(5));
     }
-    let late = rig.desk.seat(CODEC.voice(3)).unwrap();
+    let late = rig.audio_engine.seat(CODEC.voice(3)).unwrap();
     let [first, second] = seats;
     for figures in rig.end([late, first, second]) {
         let said = figures.failure.unwrap().to_string();
         assert!(said.contains("loudspeaker") && said.contains("make room"), "{said}");
     }
     rig.wires.sink_fails.store(false, SeqCst);
-    let seat = rig.desk.seat(CODEC.voice(4)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(4)).unwrap();
     rig.send(Feed::Fail);
     assert!(seat.captured.recv_timeout(Duration::from_secs(10)).is_err_and(|error| error.is_disconnected()));
     let said = rig.end([seat]).remove(0).failure.unwrap().to_string();
@@ -165,7 +165,7 @@ fn an_end_that_fails_ends_all_calls_with_its_reason() {
 fn devices_gains_and_side_tone_change_under_a_call() {
     let mut rig = Rig::new(plain());
     let microphone: Vec<f32> = speech(CODEC.rate, 0, CODEC.rate as usize);
-    let seat = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
     let level = |rig: &mut Rig| {
         let from = rig.heard.len();
         for block in microphone.chunks(160) {
@@ -176,32 +176,32 @@ fn devices_gains_and_side_tone_change_under_a_call() {
     assert_eq!(level(&mut rig), 0.0, "nobody is heard");
     let mut settings = plain();
     settings.side_tone_db = Some(-20.0);
-    rig.desk.change(&settings).unwrap();
+    rig.audio_engine.change(&settings).unwrap();
     let own = level(&mut rig);
     assert!((own / (0.1 * rms(&microphone)) - 1.0).abs() < 0.1, "the own voice, 20 dB down: {own}");
     settings.output_gain_db = 6.0;
-    rig.desk.change(&settings).unwrap();
+    rig.audio_engine.change(&settings).unwrap();
     let louder = level(&mut rig);
     assert!((louder / own - 1.995).abs() < 0.1, "{louder} of {own}");
     settings.input_gain_db = -60.0;
     settings.side_tone_db = None;
-    rig.desk.change(&settings).unwrap();
+    rig.audio_engine.change(&settings).unwrap();
     level(&mut rig);
     assert_eq!(level(&mut rig), 0.0);
-    assert!(rig.desk.meters().input_rms_dbfs < -45.0);
+    assert!(rig.audio_engine.meters().input_rms_dbfs < -45.0);
 
     let mut missing = settings.clone();
     missing.sink = Endpoint::Device("missing".into());
     missing.input_gain_db = 0.0;
-    assert!(rig.desk.change(&missing).unwrap_err().to_string().contains("missing"));
-    assert_eq!(rig.desk.settings(), settings, "as it was");
+    assert!(rig.audio_engine.change(&missing).unwrap_err().to_string().contains("missing"));
+    assert_eq!(rig.audio_engine.settings(), settings, "as it was");
     settings.sink = Endpoint::Device("other".into());
     settings.source = Endpoint::Device("other".into());
     settings.input_gain_db = 0.0;
     // Nobody took it meanwhile. How many frames more the change lets by is for the machine to say: none, it may be.
     let mut before: Vec<Captured> = seat.captured.try_iter().collect();
     let wanted = settings.clone();
-    rig.meanwhile(move |desk| desk.change(&wanted)).unwrap();
+    rig.meanwhile(move |audio_engine| audio_engine.change(&wanted)).unwrap();
     assert_eq!((rig.wires.opened.load(SeqCst), rig.wires.closed.load(SeqCst)), (4, 1));
     before.extend(seat.captured.try_iter());
     level(&mut rig);
@@ -228,12 +228,12 @@ fn files_speak_and_are_written_in_real_time() {
     let mut settings = plain();
     (settings.source, settings.sink) = (Endpoint::File(source), Endpoint::File(sink.clone()));
     let (tell, _tells) = bounded(1);
-    let desk =
-        Desk::new(House { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell, Absence::Refused);
-    desk.check().unwrap();
+    let audio_engine =
+        AudioEngine::new(House { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell, Absence::Refused);
+    audio_engine.check().unwrap();
     // A machine that is busy with other tests stands still now and then: that is not what this is about.
     let wait = Duration::from_millis(300);
-    let seats = [1, 2].map(|call| CODEC.patient(call, wait)).map(|voice| desk.seat(voice).unwrap());
+    let seats = [1, 2].map(|call| CODEC.patient(call, wait)).map(|voice| audio_engine.seat(voice).unwrap());
     let start = Instant::now();
     // The first speaks to the second; the second to nobody.
     let mut said = Vec::new();
@@ -281,7 +281,7 @@ fn in_a_pause_nothing_is_coded_and_the_word_that_follows_has_its_beginning() {
     let mut settings = plain();
     settings.stages.silence = true;
     let mut rig = Rig::new(settings);
-    let seat = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
     let second = CODEC.rate as usize;
     let word = speech(CODEC.rate, 0, 2 * second);
     let mut microphone = vec![0.0; 2 * second];

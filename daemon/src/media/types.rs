@@ -1,4 +1,4 @@
-//! What goes to the desk and comes from it.
+//! What goes to the audio engine and comes from it.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use parlo_control::{Meters, StageSwitches};
 use parlo_tokens::Slot;
 use tokio::sync::Notify;
 
-use super::{flags::Flags, room::Room};
+use super::{flags::Flags, core::Core};
 use crate::{
     audio::device::Backend,
     call::{
@@ -105,16 +105,16 @@ pub struct Voice {
     pub wake: Arc<Notify>,
 }
 
-/// A call's place at the desk. Dropping it gives the place back as [`leave`](Self::leave) does.
+/// A call's place at the audio engine. Dropping it gives the place back as [`leave`](Self::leave) does.
 #[derive(Debug)]
 pub struct Seat {
     /// Frames that were said. Closed once the source is at its end or failed, or [`Shared::stop_capture`] was called.
     pub captured: Receiver<Captured>,
-    /// Frames that came. Full only if the desk hangs.
+    /// Frames that came. Full only if the audio engine hangs.
     pub to_playback: Sender<Incoming>,
     /// Sentences for the user.
     pub notices: Receiver<String>,
-    /// What the desk and the call tell one another besides. `shared.wake` is notified when frames are there, when a notice is
+    /// What the audio engine and the call tell one another besides. `shared.wake` is notified when frames are there, when a notice is
     /// there, and when something has ended.
     pub shared: Arc<Shared>,
     pub(super) place: Place,
@@ -154,21 +154,21 @@ impl Seat {
     }
 }
 
-/// Where in the room a seat is.
+/// A call's key in the core.
 pub(super) struct Place {
-    room: Arc<Room>,
+    core: Arc<Core>,
     key: u64,
     pub(super) flags: Arc<Flags>,
     left: bool,
 }
 
 impl Place {
-    pub(super) fn new(room: Arc<Room>, key: u64, flags: Arc<Flags>) -> Self {
-        Self { room, key, flags, left: false }
+    pub(super) fn new(core: Arc<Core>, key: u64, flags: Arc<Flags>) -> Self {
+        Self { core, key, flags, left: false }
     }
 
     fn leave(&mut self) -> SeatFigures {
-        if std::mem::replace(&mut self.left, true) { SeatFigures::default() } else { self.room.leave(self.key) }
+        if std::mem::replace(&mut self.left, true) { SeatFigures::default() } else { self.core.leave(self.key) }
     }
 }
 
@@ -218,7 +218,7 @@ pub struct Names {
     pub sink: Option<String>,
 }
 
-/// A frame that passed the desk.
+/// A frame that passed the audio engine.
 #[derive(Debug, Clone, Copy)]
 pub enum Tell {
     /// It was said.
@@ -247,7 +247,7 @@ pub enum Tell {
     },
 }
 
-/// Meters of a desk where nobody sits.
+/// Meters while there is no call.
 pub(super) const SILENT: Meters = Meters {
     input_peak_dbfs: -120.0,
     input_rms_dbfs: -120.0,

@@ -1,4 +1,4 @@
-//! Who sits at the desk, and the threads that run while somebody does.
+//! The calls that are carried, and the threads that run while there are any.
 
 use std::{
     fmt,
@@ -37,8 +37,8 @@ const NOTICES: usize = 8;
 /// Blocks of what is heard that the echo canceller may be behind.
 const FAR_BLOCKS: usize = 32;
 
-/// What is shared by the desk and its seats.
-pub(super) struct Room {
+/// What is shared by the audio engine and its seats.
+pub(super) struct Core {
     pub(super) common: Arc<Common>,
     devices: Box<dyn Devices>,
     /// Held while devices are opened and threads waited for.
@@ -50,13 +50,13 @@ pub(super) struct Room {
 
 struct State {
     next_key: u64,
-    seats: Vec<Sitting>,
+    seats: Vec<ActiveCall>,
     threads: Option<Threads>,
     heard: Option<HeapProd<f32>>,
 }
 
 /// A call that sits.
-struct Sitting {
+struct ActiveCall {
     key: u64,
     notices: Sender<String>,
     shared: Arc<Shared>,
@@ -72,7 +72,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Room {
+impl Core {
     pub(super) fn new(
         house: House,
         settings: Settings,
@@ -166,7 +166,7 @@ impl Room {
             }
             None => self.start(&mut state, mouth, ear, &notices)?,
         }
-        state.seats.push(Sitting { key, notices, shared: Arc::clone(&shared) });
+        state.seats.push(ActiveCall { key, notices, shared: Arc::clone(&shared) });
         let place = Place::new(Arc::clone(self), key, flags);
         Ok(Seat { captured: from_capture, to_playback, notices: notice, shared, place })
     }
@@ -236,7 +236,7 @@ impl Room {
             }
             Ok(None) | Err(Gone) => failure = failure.or(Some(CallError::Crashed("playback"))),
         }
-        state.seats.retain(|sitting| sitting.key != key);
+        state.seats.retain(|active| active.key != key);
         if state.seats.is_empty()
             && let Some(threads) = state.threads.take()
         {
@@ -332,15 +332,15 @@ impl Room {
 
 impl State {
     fn tell(&self, notice: &str) {
-        for sitting in &self.seats {
-            let _ = sitting.notices.try_send(notice.to_owned());
-            sitting.shared.wake.notify_one();
+        for active in &self.seats {
+            let _ = active.notices.try_send(notice.to_owned());
+            active.shared.wake.notify_one();
         }
     }
 }
 
-impl fmt::Debug for Room {
+impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room").field("house", &self.common.house).finish_non_exhaustive()
+        f.debug_struct("Core").field("house", &self.common.house).finish_non_exhaustive()
     }
 }

@@ -46,7 +46,7 @@ impl Float {
     }
 }
 
-/// Everything that both threads and the desk share.
+/// Everything that both threads and the audio engine share.
 pub(super) struct Common {
     pub(super) house: House,
     pub(super) knobs: Knobs,

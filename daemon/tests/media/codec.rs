@@ -15,7 +15,7 @@ use parlo_tokens::TokenFrame;
 use parlod::{
     audio::AudioReader,
     call::{Listener, Player, RUN_FRAMES, Speaker},
-    desk::Voice,
+    media::Voice,
 };
 
 /// The codec that ships.

@@ -6,7 +6,7 @@ use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
     call::{CallError, Captured, Place, Unit},
-    desk::{House, MAX_SEATS, Names, Seat},
+    media::{House, MAX_SEATS, Names, Seat},
 };
 
 use crate::{
@@ -20,9 +20,9 @@ use crate::{
 fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     let mut rig = Rig::new(plain());
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
-    let seat = rig.desk.seat(CODEC.voice(7)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(7)).unwrap();
     let names = Names { source: Some("wire in".to_owned()), sink: Some("wire out".to_owned()) };
-    assert_eq!(rig.desk.names(), names);
+    assert_eq!(rig.audio_engine.names(), names);
     let mut said = Vec::new();
     for block in microphone.chunks(rig.block()) {
         rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
@@ -37,16 +37,16 @@ fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     let expected = expected(&told, length);
     assert!(rms(&expected) > 0.01);
     same(&rig.heard[..length], &expected, &told);
-    let meters = rig.desk.meters();
+    let meters = rig.audio_engine.meters();
     assert!(meters.input_rms_dbfs > -50.0 && meters.output_rms_dbfs > -50.0 && meters.sent_rms_dbfs > -50.0);
     assert!(seat.level_dbfs() > -50.0 && seat.shared.live.played.load(SeqCst) > 40);
-    let sound = rig.desk.figures();
+    let sound = rig.audio_engine.figures();
     assert!(sound.blocks >= 200 && sound.realtime.is_some(), "{sound:?}");
-    let mut heard = rig.desk.take_heard().unwrap();
+    let mut heard = rig.audio_engine.take_heard().unwrap();
     let mut ring = vec![0.0; rig.heard.len()];
     let count = ringbuf::traits::Consumer::pop_slice(&mut heard, &mut ring);
     assert_eq!(ring[..count], rig.heard[..count]);
-    assert!(count > 9 * CODEC.rate as usize / 10 && rig.desk.take_heard().is_none());
+    assert!(count > 9 * CODEC.rate as usize / 10 && rig.audio_engine.take_heard().is_none());
 
     let figures = rig.end([seat]).remove(0);
     assert!(figures.failure.is_none() && figures.first_frame.is_some());
@@ -55,8 +55,8 @@ fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     assert!(played.len() >= told.len() && played[5].at - played[4].at == Duration::from_millis(20));
     assert!(figures.encode.percentiles().p50 > 0 && figures.decode.percentiles().p50 > 0);
     assert!(figures.player.jitter.played > 40);
-    assert_eq!(rig.desk.names(), Names::default());
-    assert_eq!((rig.wires.closed.load(SeqCst), rig.desk.figures().realtime), (1, None));
+    assert_eq!(rig.audio_engine.names(), Names::default());
+    assert_eq!((rig.wires.closed.load(SeqCst), rig.audio_engine.figures().realtime), (1, None));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
     let mut rig = Rig::new(plain());
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
     let coded = CODEC.encode(&microphone);
-    let seat = rig.desk.seat(CODEC.voice(7)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(7)).unwrap();
     seat.shared.wish.frames.store(3, SeqCst);
     let mut said = Vec::new();
     let mut blocks = microphone.chunks(rig.block()).zip(1_u64..);
@@ -117,7 +117,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
     };
     let microphone = speech(CODEC.rate, 5000, second);
     let mut blocks = microphone.chunks(block);
-    let first = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let first = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
     for n in 0..20 {
         rig.tick(blocks.next().unwrap(), |rig| {
             if n % 2 == 0 {
@@ -125,7 +125,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
             }
         });
     }
-    let second = rig.desk.seat(CODEC.voice(2)).unwrap();
+    let second = rig.audio_engine.seat(CODEC.voice(2)).unwrap();
     for n in 0..31 {
         rig.tick(blocks.next().unwrap(), |rig| {
             if n % 2 == 0 {
@@ -134,7 +134,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
             }
         });
     }
-    let third = rig.desk.seat(CODEC.voice(3)).unwrap();
+    let third = rig.audio_engine.seat(CODEC.voice(3)).unwrap();
     for n in 0..30 {
         rig.tick(blocks.next().unwrap(), |rig| {
             if n % 2 == 0 {
@@ -173,7 +173,7 @@ fn a_held_call_says_and_hears_nothing_and_comes_back_as_if_time_had_passed() {
     let block = rig.block();
     let peer = CODEC.encode(&speech(CODEC.rate, 0, 3 * CODEC.rate as usize));
     let microphone = speech(CODEC.rate, 5000, CODEC.rate as usize);
-    let seat = rig.desk.seat(CODEC.voice(1)).unwrap();
+    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
     let mut frames = peer.iter().enumerate();
     let mut half = false;
     let mut tick = |rig: &mut Rig, block: &[f32]| {
@@ -221,7 +221,7 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
     let speech = speech(CODEC.rate, 0, 2 * CODEC.rate as usize);
     let peer = CODEC.encode(&speech);
     let silence = vec![0.0; block];
-    let seats = [1, 2, 3].map(|call| rig.desk.seat(CODEC.voice(call)).unwrap());
+    let seats = [1, 2, 3].map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap());
     seats[0].confer(true);
     seats[1].confer(true);
     let mut said = [const { Vec::new() }; 3];
@@ -250,8 +250,8 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
 #[test]
 fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     let mut rig = Rig::new(plain());
-    let seats: Vec<Seat> = (0..MAX_SEATS as u64).map(|call| rig.desk.seat(CODEC.voice(call)).unwrap()).collect();
-    let ninth = rig.desk.seat(CODEC.voice(9)).map(drop);
+    let seats: Vec<Seat> = (0..MAX_SEATS as u64).map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap()).collect();
+    let ninth = rig.audio_engine.seat(CODEC.voice(9)).map(drop);
     assert!(matches!(ninth, Err(CallError::Full(8))), "{ninth:?}");
     for seat in &seats[..5] {
         seat.confer(true);
@@ -260,7 +260,7 @@ fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     settings.stages.silence = true;
     settings.side_tone_db = Some(-20.0);
     settings.input_gain_db = 6.0;
-    rig.desk.change(&settings).unwrap();
+    rig.audio_engine.change(&settings).unwrap();
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
     let mut counts = [0; MAX_SEATS];
     let mut run = |rig: &mut Rig, blocks: &[f32]| {
@@ -294,7 +294,7 @@ fn opus_speaks_at_its_own_rate_in_any_house() {
     let house = House { sample_rate: 24_000, frame_samples: 480 };
     let mut rig = Rig::at(house, plain());
     let microphone = speech(house.sample_rate, 0, 36_000);
-    let seat = rig.desk.seat(Codec::opus(1)).unwrap();
+    let seat = rig.audio_engine.seat(Codec::opus(1)).unwrap();
     let mut said = Vec::new();
     for block in microphone.chunks(240) {
         rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
