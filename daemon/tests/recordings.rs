@@ -22,7 +22,7 @@ use parlo_protocol::{
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
     call::{Captured, Kind, Listener, Player, Unit},
-    media::Tell,
+    media::FrameEvent,
     recordings::{RecordingError, Recordings, Side},
 };
 use support::spoken::Speech;
@@ -52,13 +52,13 @@ fn speech() -> &'static [Captured] {
     })
 }
 
-fn said(frame: Captured, begun: Instant) -> Tell {
-    Tell::Said { call: 1, frame, at: begun + FRAME }
+fn said(frame: Captured, begun: Instant) -> FrameEvent {
+    FrameEvent::Sent { call: 1, frame, at: begun + FRAME }
 }
 
-fn heard(frame: &Captured, at: Instant) -> Tell {
+fn heard(frame: &Captured, at: Instant) -> FrameEvent {
     let (kind, slot) = (Kind::Real, Slot::Frame(frame.unit.expect("it is coded")));
-    Tell::Heard { call: 1, number: Some(frame.number), kind, slot, at, level: 0.1 }
+    FrameEvent::Played { call: 1, number: Some(frame.number), kind, slot, at, level: 0.1 }
 }
 
 /// What is there of each frame at a listener: most come, some as coarse copies, some not at all, and pauses as noise.
@@ -76,7 +76,7 @@ fn received(frame: &Captured) -> Slot<Unit> {
 
 /// A call of both sides at once, and what its player made of it.
 struct Call {
-    tells: Vec<Tell>,
+    tells: Vec<FrameEvent>,
     sound: Vec<f32>,
     kinds: HashMap<Kind, usize>,
 }
@@ -108,7 +108,7 @@ fn call(start: Instant) -> Call {
             _ => Slot::Missing,
         };
         let (number, kind) = (found.number, found.kind);
-        call.tells.push(Tell::Heard { call: 1, number, kind, slot, at: now, level: 0.0 });
+        call.tells.push(FrameEvent::Played { call: 1, number, kind, slot, at: now, level: 0.0 });
     }
     call
 }
@@ -442,7 +442,7 @@ fn noise_is_kept_as_it_was_told() {
     for n in 0..60 {
         let slot = Slot::Silence(noise(if n < 20 { 40 } else { 50 }));
         let at = start + FRAME * n;
-        recorder.take(&Tell::Heard { call: 1, number: Some(n.into()), kind: Kind::Silent, slot, at, level: 0.0 });
+        recorder.take(&FrameEvent::Played { call: 1, number: Some(n.into()), kind: Kind::Silent, slot, at, level: 0.0 });
     }
     let name = recorder.name().to_owned();
     drop(recorder);

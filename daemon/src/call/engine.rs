@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    media::{House, Voice},
+    media::{StreamFormat, CallCodec},
     keys::{self, Contacts, KeysError, KnownPeers},
 };
 
@@ -167,9 +167,9 @@ impl Engine {
     }
 
     /// How sound is inside: the bundle's rate and frames.
-    pub fn house(&self) -> House {
+    pub fn stream_format(&self) -> StreamFormat {
         let audio = &self.bundle().manifest().audio;
-        House { sample_rate: audio.sample_rate, frame_samples: audio.frame_samples }
+        StreamFormat { sample_rate: audio.sample_rate, frame_samples: audio.frame_samples }
     }
 
     /// What a call may send, unless somebody says otherwise. The configuration counts frames of 20 ms; here they are the bundle's:
@@ -304,7 +304,7 @@ impl Engine {
         codec: Codec,
         settings: &CallSettings,
         wake: Arc<Notify>,
-    ) -> Result<Voice, CallError> {
+    ) -> Result<CallCodec, CallError> {
         let audio = &self.bundle_of(Some(codec)).manifest().audio;
         let (sample_rate, frame_samples, delay_samples) = match codec {
             Codec::Tokens(_) => (audio.sample_rate, audio.frame_samples, audio.delay_samples),
@@ -312,7 +312,7 @@ impl Engine {
         };
         let (speaker, player) = self.codec(codec, usize::from(settings.depth))?;
         let timeline = if self.0.timeline { TIMELINE_FRAMES } else { 0 };
-        Ok(Voice { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake })
+        Ok(CallCodec { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake })
     }
 
     fn codec(&self, codec: Codec, depth: usize) -> Result<(Speaker, Player), CallError> {

@@ -19,15 +19,15 @@ fn start(call: u64) -> FeedStart {
     }
 }
 
-fn heard(call: u64, number: u64, at: Instant) -> Tell {
+fn heard(call: u64, number: u64, at: Instant) -> FrameEvent {
     let slot = Slot::Frame(Unit::Tokens(TokenFrame::new(&[number as u16, 1023]).unwrap()));
-    Tell::Heard { call, number: Some(number), kind: Kind::Real, slot, at, level: 0.1 }
+    FrameEvent::Played { call, number: Some(number), kind: Kind::Real, slot, at, level: 0.1 }
 }
 
-fn said(call: u64, number: u64, silent: bool, at: Instant) -> Tell {
+fn said(call: u64, number: u64, silent: bool, at: Instant) -> FrameEvent {
     let silence = silent.then(|| ComfortNoise::new(60, [100; 8]));
     let unit = Unit::Tokens(TokenFrame::new(&[number as u16]).unwrap());
-    Tell::Said { call, frame: Captured { number, unit: Some(unit), silence, place: Place::Alone }, at }
+    FrameEvent::Sent { call, frame: Captured { number, unit: Some(unit), silence, place: Place::Alone }, at }
 }
 
 /// All that there is now.
@@ -97,7 +97,7 @@ fn frames_are_told_as_they_were() {
     let mut listening = feeds.listen(1, Wanted::BOTH).unwrap();
     let tokens = |codes: &[u16]| Unit::Tokens(TokenFrame::new(codes).unwrap());
     let noise = ComfortNoise::new(60, [100; 8]);
-    let tell = |number, kind, slot| Tell::Heard {
+    let tell = |number, kind, slot| FrameEvent::Played {
         call: 1,
         number,
         kind,
@@ -201,7 +201,7 @@ proptest::proptest! {
             let instant = if at < 0 { zero - away } else { zero + away };
             let mut tell = if *is_said { said(1, number as u64, false, zero) } else { heard(1, number as u64, zero) };
             match &mut tell {
-                Tell::Said { at, .. } | Tell::Heard { at, .. } => *at = instant,
+                FrameEvent::Sent { at, .. } | FrameEvent::Played { at, .. } => *at = instant,
             }
             feeds.take(&tell);
             found.extend(read(&mut listening));

@@ -1,7 +1,7 @@
 //! Live tokens of calls, for programs: each listener has a queue of its own, which drops its oldest frames when it is not read.
 //!
 //! ```text
-//! codec threads -> Tell -> scribe -> Feeds -> queue -> a WebSocket
+//! codec threads -> FrameEvent -> scribe -> Feeds -> queue -> a WebSocket
 //!                                         `-> queue -> NATS
 //! hub -> changes (a call rings, begins, is over) ^
 //! ```
@@ -28,7 +28,7 @@ pub use queue::{Inlet, Outlet, Taken, queue};
 
 use crate::{
     call::{Kind, Unit},
-    media::Tell,
+    media::FrameEvent,
 };
 
 /// Messages that wait for one client at most: five seconds of both streams.
@@ -100,8 +100,8 @@ struct Clock {
 
 impl Clock {
     /// A frame whose time is no earlier than that of the one before in its stream: a device's clock may step back.
-    fn rising(&mut self, tell: &Tell) -> Option<FeedFrame> {
-        let mut frame = self.frame(tell)?;
+    fn rising(&mut self, event: &FrameEvent) -> Option<FeedFrame> {
+        let mut frame = self.frame(event)?;
         let latest = &mut self.latest[usize::from(frame.stream == FeedStream::Heard)];
         *latest = frame.time_ms.max(*latest);
         frame.time_ms = *latest;
@@ -123,9 +123,9 @@ impl Clock {
     }
 
     /// None for what is no frame: nothing has come yet.
-    fn frame(&self, tell: &Tell) -> Option<FeedFrame> {
-        Some(match tell {
-            Tell::Said { frame, at, .. } => FeedFrame {
+    fn frame(&self, event: &FrameEvent) -> Option<FeedFrame> {
+        Some(match event {
+            FrameEvent::Sent { frame, at, .. } => FeedFrame {
                 stream: FeedStream::Said,
                 number: Some(frame.number),
                 // Told is the end of the frame.
@@ -133,7 +133,7 @@ impl Clock {
                 mark: if frame.silence.is_some() { FeedMark::Unsent } else { FeedMark::Real },
                 codes: frame.unit.as_ref().map_or_else(Vec::new, |unit| self.codes(unit)),
             },
-            Tell::Heard { number, kind, slot, at, .. } => FeedFrame {
+            FrameEvent::Played { number, kind, slot, at, .. } => FeedFrame {
                 stream: FeedStream::Heard,
                 number: *number,
                 time_ms: self.ms(*at),
@@ -278,16 +278,16 @@ impl Feeds {
     }
 
     /// Takes a frame that passed the audio engine. Never waits for a listener.
-    pub fn take(&self, tell: &Tell) {
+    pub fn take(&self, event: &FrameEvent) {
         if self.listeners.load(Relaxed) == 0 {
             return;
         }
-        let call = match *tell {
-            Tell::Said { call, .. } | Tell::Heard { call, .. } => call,
+        let call = match *event {
+            FrameEvent::Sent { call, .. } | FrameEvent::Played { call, .. } => call,
         };
         let mut state = self.lock();
         let Some(Some((_, clock))) = state.calls.get_mut(&call) else { return };
-        if let Some(frame) = clock.rising(tell) {
+        if let Some(frame) = clock.rising(event) {
             give(&state, call, frame);
         }
     }

@@ -24,7 +24,7 @@ use crate::{
         depacketizer::{Depacketizer, Packet, Quota},
         outbound,
     },
-    media::{Seat, SeatFigures, Voice},
+    media::{CallAudio, CallAudioFigures, CallCodec},
 };
 
 /// Packets that are kept for a call whose sound is not open yet: two seconds of packets of a frame.
@@ -108,8 +108,8 @@ pub(super) struct Conversation {
     /// Codebooks that it means to send at most.
     pub(super) peer_depth: u8,
     /// Its codec, made and not seated yet.
-    pub(super) voice: Option<Box<Voice>>,
-    pub(super) seat: Option<Seat>,
+    pub(super) voice: Option<Box<CallCodec>>,
+    pub(super) seat: Option<CallAudio>,
     pub(super) media: Option<Media>,
     /// Lines about what the peer does.
     pub(super) lines: LogLimit,
@@ -129,7 +129,7 @@ pub(super) struct Conversation {
     pub(super) goodbye: Option<Goodbye>,
     pub(super) end: Option<End>,
     /// What the seat's threads found, once it is given back.
-    pub(super) left: Option<Box<SeatFigures>>,
+    pub(super) left: Option<Box<CallAudioFigures>>,
     /// Whether the seat is being given back.
     pub(super) leaving: bool,
     /// Why it failed, for people.

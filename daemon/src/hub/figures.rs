@@ -8,7 +8,7 @@ use parlo_protocol::{call::CallStats, offer::Codec};
 use super::conversation::Conversation;
 use crate::{
     call::{Engine, Finished, OutboundStats, depacketizer::Depacketizer},
-    media::{AudioEngine, SeatFigures},
+    media::{AudioEngine, CallAudioFigures},
     report::{Frames, Junk, Report, Traffic},
 };
 
@@ -116,7 +116,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
     let (call, media) = (conversation.call.as_ref()?, conversation.media.as_ref()?);
     conversation.talking_since?;
     let seat = conversation.left.take().map(|figures| *figures).unwrap_or_default();
-    let SeatFigures { encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, .. } = seat;
+    let CallAudioFigures { encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, .. } = seat;
     let (outbound, stats, session) = (*media.outbound.stats(), *call.stats(), *call.session_stats());
     let bundle = engine.bundle_of(conversation.codec);
     let audio = &bundle.manifest().audio;

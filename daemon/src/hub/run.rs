@@ -31,7 +31,7 @@ use super::{
 use crate::{
     audio::{Absence, AudioError},
     call::{CallError, Engine, Event},
-    media::{AudioEngine, Settings, Tell},
+    media::{AudioEngine, Settings, FrameEvent},
     feeds::Feeds,
     realtime,
 };
@@ -52,7 +52,7 @@ const SPACING: Duration = Duration::from_millis(20);
 const LISTED: Duration = Duration::from_secs(60);
 
 /// Frames that wait for the scribe at most: eight calls' for five seconds.
-const TELLS: usize = 4096;
+const FRAME_EVENTS: usize = 4096;
 
 /// What a hub is for.
 #[derive(Debug, Clone, Copy)]
@@ -118,14 +118,14 @@ impl<'o> Hub<'o> {
         observer: &'o mut (dyn FnMut(Event) + Send),
     ) -> Self {
         let (done, dones) = mpsc::unbounded_channel();
-        let (tell, tells) = crossbeam_channel::bounded::<Tell>(TELLS);
+        let (tell, frame_events) = crossbeam_channel::bounded::<FrameEvent>(FRAME_EVENTS);
         let settings = Settings::from_config(engine.config());
         let wake = Arc::new(Notify::new());
         // A program for one call says what is missing; a daemon that is left running waits for it.
         let absence = if purpose.once { Absence::Refused } else { Absence::Awaited };
-        let audio_engine = Arc::new(AudioEngine::new(engine.house(), settings.clone(), tell, absence));
+        let audio_engine = Arc::new(AudioEngine::new(engine.stream_format(), settings.clone(), tell, absence));
         let scribe =
-            backend.as_ref().and_then(|backend| Scribe::start(&engine, &audio_engine, tells, backend, done.clone()).ok());
+            backend.as_ref().and_then(|backend| Scribe::start(&engine, &audio_engine, frame_events, backend, done.clone()).ok());
         Self {
             engine,
             audio_engine,
@@ -342,7 +342,7 @@ impl<'o> Hub<'o> {
         }
     }
 
-    /// Does what follows from whatever has just happened: sends, ends, tells.
+    /// Does what follows from whatever has just happened: sends, ends, frame_events.
     fn settle(&mut self, now: Instant) {
         for at in 0..self.calls.len() {
             self.watch_sound(at);

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{handle::Backend, spectrum::Spectrum, steps::Done};
 use crate::{
     call::{Engine, Kind, Unit},
-    media::{AudioEngine, Tell},
+    media::{AudioEngine, FrameEvent},
     feeds::Feeds,
     recordings::Recorder,
 };
@@ -47,16 +47,16 @@ pub(super) struct Scribe {
 }
 
 impl Scribe {
-    /// Begins to listen to `tells`.
+    /// Begins to listen to `frame_events`.
     pub(super) fn start(
         engine: &Engine,
         audio_engine: &Arc<AudioEngine>,
-        tells: Receiver<Tell>,
+        frame_events: Receiver<FrameEvent>,
         backend: &Backend,
         done: mpsc::UnboundedSender<Done>,
     ) -> io::Result<Self> {
         let (orders, taken) = bounded(64);
-        let house = engine.house();
+        let format = engine.stream_format();
         let mut writer = Writer {
             started: engine.started(),
             audio_engine: Arc::clone(audio_engine),
@@ -64,13 +64,13 @@ impl Scribe {
             feeds: Arc::clone(&backend.feeds),
             done,
             heard: audio_engine.take_heard(),
-            spectrum: Spectrum::new(house.sample_rate, house.frame_samples),
-            block: vec![0.0; house.frame_samples],
+            spectrum: Spectrum::new(format.sample_rate, format.frame_samples),
+            block: vec![0.0; format.frame_samples],
             recorders: HashMap::new(),
             voices: Vec::new(),
         };
         let thread =
-            std::thread::Builder::new().name("parlo-scribe".into()).spawn(move || writer.run(&tells, &taken))?;
+            std::thread::Builder::new().name("parlo-scribe".into()).spawn(move || writer.run(&frame_events, &taken))?;
         Ok(Self { orders: Some(orders), feeds: Arc::clone(&backend.feeds), thread: Some(thread) })
     }
 
@@ -121,15 +121,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, tells: &Receiver<Tell>, orders: &Receiver<Order>) {
+    fn run(&mut self, frame_events: &Receiver<FrameEvent>, orders: &Receiver<Order>) {
         let mut page = Instant::now() + PAGE;
         loop {
             let wait = page.saturating_duration_since(Instant::now());
-            match tells.recv_timeout(wait) {
+            match frame_events.recv_timeout(wait) {
                 Ok(tell) => {
                     std::thread::sleep(NAP.min(wait));
                     self.take(&tell);
-                    tells.try_iter().for_each(|tell| self.take(&tell));
+                    frame_events.try_iter().for_each(|tell| self.take(&tell));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // The audio engine is gone, and with it all calls: only what it still had to say is written.
@@ -141,7 +141,7 @@ impl Writer {
                     Ok(Order::Stop(call)) => drop(self.recorders.remove(&call)),
                     Ok(Order::Over(call)) => {
                         // Its last frames were told before the order was given.
-                        tells.try_iter().for_each(|tell| self.take(&tell));
+                        frame_events.try_iter().for_each(|tell| self.take(&tell));
                         self.feeds.end(call);
                         self.feeds.settle();
                     }
@@ -167,14 +167,14 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, tell: &Tell) {
-        let call = match *tell {
-            Tell::Said { call, .. } | Tell::Heard { call, .. } => call,
+    fn take(&mut self, event: &FrameEvent) {
+        let call = match *event {
+            FrameEvent::Sent { call, .. } | FrameEvent::Played { call, .. } => call,
         };
         if let Some(recorder) = self.recorders.get(&call) {
-            recorder.take(tell);
+            recorder.take(event);
         }
-        self.feeds.take(tell);
+        self.feeds.take(event);
         if self.live.receiver_count() == 0 {
             return;
         }
@@ -183,13 +183,13 @@ impl Writer {
             self.voices.len() - 1
         });
         let voice = &mut self.voices[at];
-        match *tell {
-            Tell::Said { frame, .. } if voice.said.len() < FRAMES => voice.said.push(SaidFrame {
+        match *event {
+            FrameEvent::Sent { frame, .. } if voice.said.len() < FRAMES => voice.said.push(SaidFrame {
                 number: frame.number,
                 silent: frame.silence.is_some(),
                 codes: frame.unit.as_ref().map(codes).unwrap_or_default(),
             }),
-            Tell::Heard { number, kind, slot, level, .. } if voice.heard.len() < FRAMES => {
+            FrameEvent::Played { number, kind, slot, level, .. } if voice.heard.len() < FRAMES => {
                 voice.level_dbfs = (20.0 * level.max(1e-6).log10()).max(-120.0);
                 let mark = match kind {
                     // Nothing has come yet: nothing to show.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audio::Absence,
     call::{CallError, Engine, Event, Stop, resolve},
-    media::{AudioEngine, MAX_SEATS, Settings},
+    media::{AudioEngine, MAX_CALLS, Settings},
     recordings::Recordings,
 };
 
@@ -34,7 +34,7 @@ impl Service {
     pub fn handle(engine: &Engine, recordings: Arc<Recordings>) -> (Handle, Backend) {
         let settings = Settings::from_config(engine.config());
         let (nowhere, _) = crossbeam_channel::bounded(1);
-        let audio_engine = AudioEngine::new(engine.house(), settings.clone(), nowhere, Absence::Awaited);
+        let audio_engine = AudioEngine::new(engine.stream_format(), settings.clone(), nowhere, Absence::Awaited);
         Handle::new(status::blank(engine, &audio_engine, &settings), recordings)
     }
 
@@ -59,7 +59,7 @@ impl Service {
             let mut observer = move |event| drop(tell.try_send(event));
             block_on(async {
                 let signals = Signals::new(stop)?;
-                let purpose = Purpose { calls: if self.once { 1 } else { MAX_SEATS }, once: self.once };
+                let purpose = Purpose { calls: if self.once { 1 } else { MAX_CALLS }, once: self.once };
                 let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, &mut observer);
                 if !addresses.is_empty() {
                     hub.listen(&addresses).await?;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     call::{CallError, Event, Found, Inbound, Outbound, Peer, depacketizer::Depacketizer},
     config::Endpoint,
-    media::{Seat, SeatFigures, Voice},
+    media::{CallAudio, CallAudioFigures, CallCodec},
     keys::KeysError,
     recordings::{Recorder, RecordingError},
 };
@@ -42,13 +42,13 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(30);
 /// What a thread that may wait has done for a call.
 pub(super) enum Done {
     /// The peer is found, and the codec made.
-    Found { id: u64, result: Result<(Found, Box<Voice>), CallError> },
+    Found { id: u64, result: Result<(Found, Box<CallCodec>), CallError> },
     /// The peer did not answer where it was called, and is to be called at its next address.
     Hop { id: u64 },
     /// The sound is open, and packets are decoded for it.
-    Seated { id: u64, result: Result<(Box<Seat>, Depacketizer), CallError> },
+    Seated { id: u64, result: Result<(Box<CallAudio>, Depacketizer), CallError> },
     /// The sound is closed.
-    Left { id: u64, figures: Box<SeatFigures> },
+    Left { id: u64, figures: Box<CallAudioFigures> },
     /// A recording has begun, or not.
     Recording { id: u64, result: Result<Recorder, RecordingError>, reply: Answer },
     /// A recording cannot go on.
@@ -165,7 +165,7 @@ impl Hub<'_> {
     }
 
     /// The peer is found: calls it, or first meets it at the relay.
-    async fn place(&mut self, at: usize, found: Found, voice: Box<Voice>) -> Result<(), CallError> {
+    async fn place(&mut self, at: usize, found: Found, voice: Box<CallCodec>) -> Result<(), CallError> {
         let Found { addresses, name, key, ticket } = found;
         let call = &mut self.calls[at];
         (call.name, call.key, call.voice, call.ticket) = (name, key, Some(voice), ticket);
@@ -581,7 +581,7 @@ impl Hub<'_> {
     }
 
     /// The sound is open: both sides may speak.
-    fn seated(&mut self, id: u64, result: Result<(Box<Seat>, Depacketizer), CallError>) {
+    fn seated(&mut self, id: u64, result: Result<(Box<CallAudio>, Depacketizer), CallError>) {
         let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::Seating);
         let (at, seat, inbound) = match (at, result) {
             (Some(at), Ok((seat, inbound))) => (at, *seat, inbound),

@@ -12,7 +12,7 @@ use ringbuf::{
 };
 
 use super::{
-    MAX_SEATS,
+    MAX_CALLS,
     devices::{Input, Read, again},
     gauges::Common,
     mouth::Mouth,
@@ -57,7 +57,7 @@ struct Strip {
     far_block: Vec<f32>,
     /// The conference: each call's block, one after another; and whether there is any.
     voices: Vec<f32>,
-    confers: [bool; MAX_SEATS],
+    confers: [bool; MAX_CALLS],
     others: Vec<f32>,
     /// What is heard, for the echo canceller.
     far: HeapCons<f32>,
@@ -66,7 +66,7 @@ struct Strip {
 
 impl CaptureSide {
     pub(super) fn new(common: Arc<Common>, input: Box<Input>, far: HeapCons<f32>, side_tone: HeapProd<f32>) -> Self {
-        let (rate, block) = (common.house.sample_rate, common.block());
+        let (rate, block) = (common.format.sample_rate, common.block());
         let (mut gain, mut mute) = (Gain::new(rate), Gain::new(rate));
         gain.set_db(common.knobs.input_gain_db.get());
         mute.mute(!common.knobs.open());
@@ -86,13 +86,13 @@ impl CaptureSide {
             speech: false,
             near: vec![0.0; block],
             far_block: vec![0.0; block],
-            voices: vec![0.0; MAX_SEATS * block],
-            confers: [false; MAX_SEATS],
+            voices: vec![0.0; MAX_CALLS * block],
+            confers: [false; MAX_CALLS],
             others: vec![0.0; block],
             far,
             side_tone,
         };
-        let seats = Vec::with_capacity(MAX_SEATS);
+        let seats = Vec::with_capacity(MAX_CALLS);
         Self { common, input: Some(input), ended: false, failure: None, strip, seats, seen: EndFigures::default() }
     }
 
@@ -267,7 +267,7 @@ impl Strip {
 
     /// Takes a block of each voice of the conference. How many there are.
     fn gather(&mut self, seats: &mut [Box<Mouth>]) -> usize {
-        self.confers = [false; MAX_SEATS];
+        self.confers = [false; MAX_CALLS];
         for ((mouth, voice), confers) in
             seats.iter_mut().zip(self.voices.chunks_exact_mut(self.block)).zip(&mut self.confers)
         {

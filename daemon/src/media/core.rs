@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, bounded};
 use ringbuf::{HeapCons, HeapProd, HeapRb, traits::Split};
 
 use super::{
-    House, MAX_SEATS, Seat, SeatFigures, Settings, Tell, Voice,
+    StreamFormat, MAX_CALLS, CallAudio, CallAudioFigures, Settings, FrameEvent, CallCodec,
     bridge::Bridge,
     capture::CaptureSide,
     devices::{Devices, Input, Output, unusable},
@@ -18,7 +18,7 @@ use super::{
     gauges::Common,
     mouth::{self, Mouth},
     playback::PlaybackSide,
-    types::Place,
+    types::CallAudioGuard,
     worker::{Gone, Worker},
 };
 use crate::{
@@ -74,17 +74,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Core {
     pub(super) fn new(
-        house: House,
+        format: StreamFormat,
         settings: Settings,
-        tells: Sender<Tell>,
+        frame_events: Sender<FrameEvent>,
         devices: Box<dyn Devices>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         // A second.
-        let (heard, look) = HeapRb::new(house.sample_rate.max(1) as usize).split();
-        let seats = Vec::with_capacity(MAX_SEATS);
+        let (heard, look) = HeapRb::new(format.sample_rate.max(1) as usize).split();
+        let seats = Vec::with_capacity(MAX_CALLS);
         Self {
-            common: Arc::new(Common::new(house, &settings, tells, clock)),
+            common: Arc::new(Common::new(format, &settings, frame_events, clock)),
             devices,
             state: Mutex::new(State { next_key: 0, seats, threads: None, heard: Some(heard) }),
             settings: Mutex::new(settings),
@@ -98,16 +98,16 @@ impl Core {
     }
 
     fn input(&self, settings: &Settings) -> Result<Box<Input>, AudioError> {
-        let house = self.common.house;
-        let source = self.devices.source(settings, house.sample_rate)?;
-        let input = Input::new(source, house, self.common.knobs.stages());
+        let format = self.common.format;
+        let source = self.devices.source(settings, format.sample_rate)?;
+        let input = Input::new(source, format, self.common.knobs.stages());
         Ok(Box::new(input.map_err(|error| unusable("input", &settings.source, &error))?))
     }
 
     fn output(&self, settings: &Settings) -> Result<Box<Output>, AudioError> {
-        let house = self.common.house;
-        let sink = self.devices.sink(settings, house.sample_rate)?;
-        let output = Output::new(sink, house, settings.sink.clone());
+        let format = self.common.format;
+        let sink = self.devices.sink(settings, format.sample_rate)?;
+        let output = Output::new(sink, format, settings.sink.clone());
         Ok(Box::new(output.map_err(|error| unusable("output", &settings.sink, &error))?))
     }
 
@@ -119,20 +119,20 @@ impl Core {
             format!(
                 "the microphone's sound is sent as it is, with echo and noise: they are taken out at 16, 32 and 48 kHz, and \
                  this model works at {} Hz",
-                self.common.house.sample_rate
+                self.common.format.sample_rate
             )
         })
     }
 
-    pub(super) fn seat(self: &Arc<Self>, voice: Voice) -> Result<Seat, CallError> {
+    pub(super) fn seat(self: &Arc<Self>, voice: CallCodec) -> Result<CallAudio, CallError> {
         let mut state = lock(&self.state);
-        if state.seats.len() >= MAX_SEATS {
-            return Err(CallError::Full(MAX_SEATS));
+        if state.seats.len() >= MAX_CALLS {
+            return Err(CallError::Full(MAX_CALLS));
         }
-        let house = self.common.house;
+        let format = self.common.format;
         let key = state.next_key;
         state.next_key += 1;
-        let Voice { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake } = voice;
+        let CallCodec { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake } = voice;
         let (shared, flags) = (Shared::new(wake), Arc::new(Flags::new()));
         let (captured, from_capture) = bounded(CHANNEL_FRAMES);
         let (to_playback, frames) = bounded(CHANNEL_FRAMES);
@@ -141,21 +141,21 @@ impl Core {
         let ends = mouth::Ends {
             captured,
             notices: notices.clone(),
-            tells: self.common.tells.clone(),
+            frame_events: self.common.frame_events.clone(),
             shared: Arc::clone(&shared),
             flags: Arc::clone(&flags),
         };
         let tongue = mouth::Tongue { speaker, sample_rate, frame_samples, delay_samples };
-        let mouth = Box::new(Mouth::new((key, call), house, tongue, ends, timeline, heard)?);
+        let mouth = Box::new(Mouth::new((key, call), format, tongue, ends, timeline, heard)?);
         let ends = ear::Ends {
             frames,
             notices: notices.clone(),
-            tells: self.common.tells.clone(),
+            frame_events: self.common.frame_events.clone(),
             shared: Arc::clone(&shared),
             flags: Arc::clone(&flags),
             voice,
         };
-        let ear = Box::new(Ear::new((key, call), house, player, (sample_rate, frame_samples), ends, timeline)?);
+        let ear = Box::new(Ear::new((key, call), format, player, (sample_rate, frame_samples), ends, timeline)?);
         match &state.threads {
             Some(threads) => {
                 threads.playback.seat(ear).map_err(|Gone| CallError::Crashed("playback"))?;
@@ -167,8 +167,8 @@ impl Core {
             None => self.start(&mut state, mouth, ear, &notices)?,
         }
         state.seats.push(ActiveCall { key, notices, shared: Arc::clone(&shared) });
-        let place = Place::new(Arc::clone(self), key, flags);
-        Ok(Seat { captured: from_capture, to_playback, notices: notice, shared, place })
+        let guard = CallAudioGuard::new(Arc::clone(self), key, flags);
+        Ok(CallAudio { captured: from_capture, to_playback, notices: notice, shared, guard })
     }
 
     /// Opens the devices and starts the threads, with the first call in them.
@@ -186,12 +186,12 @@ impl Core {
             let _ = notices.try_send(caveat);
         }
         *self.common.names() = super::Names { source: input.name(), sink: output.name() };
-        let (rate, block) = (self.common.house.sample_rate, self.common.block());
+        let (rate, block) = (self.common.format.sample_rate, self.common.block());
         let (far, to_canceller) = HeapRb::new(FAR_BLOCKS * block).split();
         let (side_tone, own) = Bridge::new(block);
         let capture = Box::new(CaptureSide::new(Arc::clone(&self.common), input, to_canceller, side_tone));
         let playback = Box::new(PlaybackSide::new(Arc::clone(&self.common), output, far, own, state.heard.take()));
-        let frame = self.common.house.frame_samples.max(1);
+        let frame = self.common.format.frame_samples.max(1);
         let capture = Worker::start("parlo-capture", capture, mouth, rate, frame)?;
         match Worker::start("parlo-playback", playback, ear, rate, frame) {
             Ok(playback) => state.threads = Some(Threads { capture, playback }),
@@ -210,9 +210,9 @@ impl Core {
         self.common.gauges.rest();
     }
 
-    pub(super) fn leave(&self, key: u64) -> SeatFigures {
+    pub(super) fn leave(&self, key: u64) -> CallAudioFigures {
         let mut state = lock(&self.state);
-        let mut figures = SeatFigures::default();
+        let mut figures = CallAudioFigures::default();
         let Some(threads) = &state.threads else { return figures };
         let gauges = &self.common.gauges;
         figures.realtime = gauges.capture.realtime() == Some(true) && gauges.playback.realtime() == Some(true);
@@ -341,6 +341,6 @@ impl State {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("house", &self.common.house).finish_non_exhaustive()
+        f.debug_struct("Core").field("format", &self.common.format).finish_non_exhaustive()
     }
 }

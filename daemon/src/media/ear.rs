@@ -11,7 +11,7 @@ use parlo_dsp::{DspError, Meter, Resampler};
 use parlo_tokens::Slot;
 use ringbuf::{HeapProd, traits::Producer};
 
-use super::{House, Tell, bridge::fade, flags::Flags, stages::Gain};
+use super::{StreamFormat, FrameEvent, bridge::fade, flags::Flags, stages::Gain};
 use crate::{
     call::{
         CallError, Heard, Kind, Player, PlayerStats, Timeline, Unit,
@@ -33,7 +33,7 @@ const STRETCH: f64 = 0.03;
 pub(super) struct Ends {
     pub(super) frames: Receiver<Incoming>,
     pub(super) notices: Sender<String>,
-    pub(super) tells: Sender<Tell>,
+    pub(super) frame_events: Sender<FrameEvent>,
     pub(super) shared: Arc<Shared>,
     pub(super) flags: Arc<Flags>,
     /// To the others of the conference.
@@ -46,7 +46,7 @@ struct Beginning {
     heard: Heard,
     slot: Slot<Unit>,
     level: f32,
-    /// House samples after the block's first.
+    /// StreamFormat samples after the block's first.
     offset: f64,
 }
 
@@ -71,10 +71,10 @@ pub(super) struct Ear {
     ends: Ends,
     resampler: Resampler,
     queue: VecDeque<f32>,
-    /// House samples of a frame, and the codec's of one of the house's.
+    /// StreamFormat samples of a frame, and the codec's of one of the engine's.
     frame: f64,
     ratio: f64,
-    /// Samples that came from the player, and house samples that came of them.
+    /// Samples that came from the player, and format samples that came of them.
     pushed: u64,
     queued: u64,
     gain: Gain,
@@ -82,7 +82,7 @@ pub(super) struct Ear {
     state: State,
     /// It was held in the block before.
     was_held: bool,
-    /// Time passed while held that is not yet a frame's, house samples.
+    /// Time passed while held that is not yet a frame's, format samples.
     passed: f64,
     beginnings: Vec<Beginning>,
     since_look: u32,
@@ -97,28 +97,28 @@ pub(super) struct Ear {
 impl Ear {
     pub(super) fn new(
         (key, call): (u64, u64),
-        house: House,
+        format: StreamFormat,
         player: Player,
         (sample_rate, frame_samples): (u32, usize),
         ends: Ends,
         timeline: usize,
     ) -> Result<Self, DspError> {
-        let ratio = f64::from(house.sample_rate) / f64::from(sample_rate.max(1));
+        let ratio = f64::from(format.sample_rate) / f64::from(sample_rate.max(1));
         let frame = frame_samples.max(1) as f64 * ratio;
-        let block = f64::from(house.sample_rate) / 100.0;
-        let room = 2.0 * (frame + STRETCH * f64::from(house.sample_rate) + block);
+        let block = f64::from(format.sample_rate) / 100.0;
+        let room = 2.0 * (frame + STRETCH * f64::from(format.sample_rate) + block);
         Ok(Self {
             key,
             call,
             player,
-            resampler: Resampler::new(sample_rate, house.sample_rate)?,
+            resampler: Resampler::new(sample_rate, format.sample_rate)?,
             queue: VecDeque::with_capacity(room as usize),
             frame,
             ratio,
             pushed: 0,
             queued: 0,
-            gain: Gain::new(house.sample_rate),
-            meter: Meter::new(house.sample_rate),
+            gain: Gain::new(format.sample_rate),
+            meter: Meter::new(format.sample_rate),
             state: State::Open,
             was_held: false,
             passed: 0.0,
@@ -219,7 +219,7 @@ impl Ear {
             });
             match heard {
                 Err(error) => {
-                    self.failure = Some(CallError::Voice(error));
+                    self.failure = Some(CallError::CallCodec(error));
                     self.finish();
                 }
                 Ok(None) => {
@@ -275,7 +275,7 @@ impl Ear {
         }
     }
 
-    /// The block was written: tells of the frames that began in it. `at` says when a sample of it is heard, by its place.
+    /// The block was written: frame_events of the frames that began in it. `at` says when a sample of it is heard, by its place.
     pub(super) fn written(&mut self, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
         for Beginning { heard: Heard { number, kind }, slot, level, offset } in self.beginnings.drain(..) {
             let known = at(offset);
@@ -283,7 +283,7 @@ impl Ear {
                 self.timeline.note(number, at);
             }
             let at = known.unwrap_or(now);
-            let _ = self.ends.tells.try_send(Tell::Heard { call: self.call, number, kind, slot, at, level });
+            let _ = self.ends.frame_events.try_send(FrameEvent::Played { call: self.call, number, kind, slot, at, level });
         }
         if self.state == State::Last && self.queue.is_empty() {
             self.finish();

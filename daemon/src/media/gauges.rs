@@ -13,7 +13,7 @@ use parlo_control::{Meters, SoundFigures};
 use parlo_dsp::Level;
 
 use super::{
-    House, Names, Settings, Tell,
+    StreamFormat, Names, Settings, FrameEvent,
     stages::{Readings, Switches},
     types::SILENT,
 };
@@ -48,20 +48,20 @@ impl Float {
 
 /// Everything that both threads and the audio engine share.
 pub(super) struct Common {
-    pub(super) house: House,
+    pub(super) format: StreamFormat,
     pub(super) knobs: Knobs,
     pub(super) gauges: Gauges,
     /// Touched by the threads only when a device changes.
     names: Mutex<Names>,
-    pub(super) tells: Sender<Tell>,
+    pub(super) frame_events: Sender<FrameEvent>,
     /// What play-out goes by.
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Common {
-    pub(super) fn new(house: House, settings: &Settings, tells: Sender<Tell>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(format: StreamFormat, settings: &Settings, frame_events: Sender<FrameEvent>, clock: Arc<dyn Clock>) -> Self {
         let names = Mutex::default();
-        Self { house, knobs: Knobs::new(settings), gauges: Gauges::new(), names, tells, clock }
+        Self { format, knobs: Knobs::new(settings), gauges: Gauges::new(), names, frame_events, clock }
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, Names> {
@@ -71,7 +71,7 @@ impl Common {
 
     /// Samples of a block of 10 ms.
     pub(super) fn block(&self) -> usize {
-        (self.house.sample_rate as usize / 100).max(1)
+        (self.format.sample_rate as usize / 100).max(1)
     }
 }
 

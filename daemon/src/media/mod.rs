@@ -34,7 +34,7 @@ use crossbeam_channel::Sender;
 pub use devices::Devices;
 use parlo_control::{Meters, SoundFigures};
 use ringbuf::HeapCons;
-pub use types::{House, Names, Seat, SeatFigures, Settings, Tell, Voice};
+pub use types::{StreamFormat, Names, CallAudio, CallAudioFigures, Settings, FrameEvent, CallCodec};
 
 use crate::{
     audio::{Absence, AudioError},
@@ -46,7 +46,7 @@ use core::{Core, lock};
 use parlo_dsp as stages;
 
 /// The most calls at a time.
-pub const MAX_SEATS: usize = 8;
+pub const MAX_CALLS: usize = 8;
 
 /// The sound of all calls of one daemon. Shared by reference between threads.
 #[derive(Debug)]
@@ -55,23 +55,23 @@ pub struct AudioEngine {
 }
 
 impl AudioEngine {
-    /// An audio engine without calls: no device is open, no thread runs. What is said and heard is told to `tells` with
+    /// An audio engine without calls: no device is open, no thread runs. What is said and heard is told to `frame_events` with
     /// `try_send`; whoever does not keep up misses some.
     /// Of a device that is not there when a call begins `absence` says what becomes.
-    pub fn new(house: House, settings: Settings, tells: Sender<Tell>, absence: Absence) -> Self {
-        Self::with_devices(house, settings, tells, Box::new(devices::System(absence)), Arc::new(SystemClock))
+    pub fn new(format: StreamFormat, settings: Settings, frame_events: Sender<FrameEvent>, absence: Absence) -> Self {
+        Self::with_devices(format, settings, frame_events, Box::new(devices::System(absence)), Arc::new(SystemClock))
     }
 
     /// The same with other devices than the machine's, and another clock for play-out to go by: that of the moments in what
-    /// goes to [`Seat::to_playback`].
+    /// goes to [`CallAudio::to_playback`].
     pub fn with_devices(
-        house: House,
+        format: StreamFormat,
         settings: Settings,
-        tells: Sender<Tell>,
+        frame_events: Sender<FrameEvent>,
         devices: Box<dyn Devices>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { core: Arc::new(Core::new(house, settings, tells, devices, clock)) }
+        Self { core: Arc::new(Core::new(format, settings, frame_events, devices, clock)) }
     }
 
     /// Whether the devices that the settings name are there, without opening them.
@@ -85,9 +85,9 @@ impl AudioEngine {
     /// Gives a call its place: from now on it hears and is heard. The first call opens the devices, which takes a while.
     ///
     /// # Errors
-    /// If a device or file cannot be used, [`MAX_SEATS`] calls sit there ([`CallError::Full`]), or a thread has crashed and
+    /// If a device or file cannot be used, [`MAX_CALLS`] calls sit there ([`CallError::Full`]), or a thread has crashed and
     /// not all calls that it carried have left yet ([`CallError::Crashed`]).
-    pub fn seat(&self, voice: Voice) -> Result<Seat, CallError> {
+    pub fn seat(&self, voice: CallCodec) -> Result<CallAudio, CallError> {
         self.core.seat(voice)
     }
 
@@ -126,7 +126,7 @@ impl AudioEngine {
         self.core.common.names().clone()
     }
 
-    /// The ring with all that is heard, mixed, at the house's rate, for a spectrogram; once. What finds no room there is left
+    /// The ring with all that is heard, mixed, at the engine's rate, for a spectrogram; once. What finds no room there is left
     /// out. It holds a second, and goes on from one call to the next; only after a crash of the playback thread nothing comes
     /// any more.
     pub fn take_heard(&self) -> Option<HeapCons<f32>> {

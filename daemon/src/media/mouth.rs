@@ -10,7 +10,7 @@ use parlo_dsp::{DspError, Resampler};
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 use super::{
-    House, Tell,
+    StreamFormat, FrameEvent,
     bridge::Bridge,
     flags::Flags,
     grouping::{Due, Grouping},
@@ -29,7 +29,7 @@ const LOOK: u64 = 50;
 pub(super) struct Ends {
     pub(super) captured: Sender<Captured>,
     pub(super) notices: Sender<String>,
-    pub(super) tells: Sender<Tell>,
+    pub(super) frame_events: Sender<FrameEvent>,
     pub(super) shared: Arc<Shared>,
     pub(super) flags: Arc<Flags>,
 }
@@ -53,13 +53,13 @@ pub(super) struct Mouth {
     mixed: Vec<f32>,
 }
 
-/// Cuts blocks at the house's rate into frames at the codec's.
+/// Cuts blocks at the engine's rate into frames at the codec's.
 struct Framer {
     resampler: Resampler,
     frame: Vec<f32>,
     filled: usize,
-    house_rate: u32,
-    /// House samples taken.
+    device_rate: u32,
+    /// StreamFormat samples taken.
     taken: u64,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Coder {
     since_look: u64,
     captured: Option<Sender<Captured>>,
     notices: Sender<String>,
-    tells: Sender<Tell>,
+    frame_events: Sender<FrameEvent>,
     shared: Arc<Shared>,
     pub(super) flags: Arc<Flags>,
     pub(super) encode: Durations,
@@ -108,21 +108,21 @@ pub(super) struct Coder {
 impl Mouth {
     pub(super) fn new(
         (key, call): (u64, u64),
-        house: House,
+        format: StreamFormat,
         tongue: Tongue,
         ends: Ends,
         timeline: usize,
         voice: Bridge,
     ) -> Result<Self, DspError> {
         let Tongue { speaker, sample_rate, frame_samples, delay_samples } = tongue;
-        let Ends { captured, notices, tells, shared, flags } = ends;
+        let Ends { captured, notices, frame_events, shared, flags } = ends;
         Ok(Self {
             key,
             framer: Framer {
-                resampler: Resampler::new(house.sample_rate, sample_rate)?,
+                resampler: Resampler::new(format.sample_rate, sample_rate)?,
                 frame: vec![0.0; frame_samples.max(1)],
                 filled: 0,
-                house_rate: house.sample_rate,
+                device_rate: format.sample_rate,
                 taken: 0,
             },
             coder: Coder {
@@ -142,7 +142,7 @@ impl Mouth {
                 since_look: 0,
                 captured: Some(captured),
                 notices,
-                tells,
+                frame_events,
                 shared,
                 flags,
                 encode: Durations::default(),
@@ -152,8 +152,8 @@ impl Mouth {
                 failure: None,
             },
             voice,
-            limiter: Limiter::new(house.sample_rate),
-            mixed: vec![0.0; (house.sample_rate as usize / 100).max(1)],
+            limiter: Limiter::new(format.sample_rate),
+            mixed: vec![0.0; (format.sample_rate as usize / 100).max(1)],
         })
     }
 
@@ -185,7 +185,7 @@ impl Mouth {
 impl Framer {
     fn push(&mut self, sound: &[f32], mut each: impl FnMut(&[f32], f64)) {
         self.taken += sound.len() as u64;
-        let taken = self.taken as f64 / f64::from(self.house_rate);
+        let taken = self.taken as f64 / f64::from(self.device_rate);
         let Self { resampler, frame, filled, .. } = self;
         resampler.push(sound, |samples| cut(samples, frame, filled, |frame| each(frame, taken)));
     }
@@ -267,7 +267,7 @@ impl Coder {
             let Some((frame, silent)) = self.pause.get(place) else { break };
             let Some(Silent { number, noise, at }) = silent else {
                 if let Err(error) = self.speaker.hear(frame) {
-                    self.fail(CallError::Voice(error));
+                    self.fail(CallError::CallCodec(error));
                 }
                 continue;
             };
@@ -305,7 +305,7 @@ impl Coder {
             return;
         }
         if let Err(error) = self.say(if due == Due::Packet { last } else { Place::Within }) {
-            self.fail(CallError::Voice(error));
+            self.fail(CallError::CallCodec(error));
         }
         self.waiting.clear();
         self.notes.clear();
@@ -345,7 +345,7 @@ impl Coder {
             if let Err(TrySendError::Full(_)) = captured.try_send(said) {
                 self.overrun += 1;
             }
-            let _ = self.tells.try_send(Tell::Said { call: self.call, frame: Captured { silence, ..said }, at });
+            let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame: Captured { silence, ..said }, at });
         }
         self.since_look += self.notes.len() as u64;
         if self.since_look >= LOOK {
@@ -370,7 +370,7 @@ impl Coder {
     fn tell_silent(&self, silent: Silent) {
         let Silent { number, noise, at } = silent;
         let frame = Captured { number, unit: None, silence: Some(noise), place: Place::Alone };
-        let _ = self.tells.try_send(Tell::Said { call: self.call, frame, at });
+        let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame, at });
     }
 
     /// The pause at hand is over, and no word has followed: what was not yet told of it is.

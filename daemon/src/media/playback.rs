@@ -9,7 +9,7 @@ use parlo_dsp::Meter;
 use ringbuf::{HeapProd, traits::Producer};
 
 use super::{
-    MAX_SEATS,
+    MAX_CALLS,
     bridge::Bridge,
     capture::{BLOCK, add},
     devices::{Output, Written, again},
@@ -66,7 +66,7 @@ impl PlaybackSide {
         side_tone: Bridge,
         heard: Option<HeapProd<f32>>,
     ) -> Self {
-        let (rate, block) = (common.house.sample_rate, common.block());
+        let (rate, block) = (common.format.sample_rate, common.block());
         let mut gain = Gain::new(rate);
         gain.set_db(common.knobs.output_gain_db.get());
         // It comes to where it is set before there is any sound.
@@ -74,7 +74,7 @@ impl PlaybackSide {
         Self {
             output: Some(output),
             failure: None,
-            seats: Vec::with_capacity(MAX_SEATS),
+            seats: Vec::with_capacity(MAX_CALLS),
             size: block,
             mix: vec![0.0; block],
             one: vec![0.0; block],

@@ -18,9 +18,9 @@ use crate::{
     report::Durations,
 };
 
-/// How sound is inside the house: the bundle's rate, mono.
+/// How sound is inside the engine: the bundle's rate, mono.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct House {
+pub struct StreamFormat {
     /// Samples per second.
     pub sample_rate: u32,
     /// Samples of a frame.
@@ -86,14 +86,14 @@ impl Default for Settings {
 
 /// A call that wants a seat: its codec, made beforehand.
 #[derive(Debug)]
-pub struct Voice {
-    /// The call's number, for [`Tell`].
+pub struct CallCodec {
+    /// The call's number, for [`FrameEvent`].
     pub call: u64,
     /// From samples to frames.
     pub speaker: Speaker,
     /// From frames to samples.
     pub player: Player,
-    /// The codec's rate: the house's, or Opus' own.
+    /// The codec's rate: the engine's, or Opus' own.
     pub sample_rate: u32,
     /// Samples of a frame at that rate.
     pub frame_samples: usize,
@@ -107,7 +107,7 @@ pub struct Voice {
 
 /// A call's place at the audio engine. Dropping it gives the place back as [`leave`](Self::leave) does.
 #[derive(Debug)]
-pub struct Seat {
+pub struct CallAudio {
     /// Frames that were said. Closed once the source is at its end or failed, or [`Shared::stop_capture`] was called.
     pub captured: Receiver<Captured>,
     /// Frames that came. Full only if the audio engine hangs.
@@ -117,76 +117,76 @@ pub struct Seat {
     /// What the audio engine and the call tell one another besides. `shared.wake` is notified when frames are there, when a notice is
     /// there, and when something has ended.
     pub shared: Arc<Shared>,
-    pub(super) place: Place,
+    pub(super) guard: CallAudioGuard,
 }
 
-impl Seat {
+impl CallAudio {
     /// Holds the call, or takes it up again: nothing is said (`captured` brings nothing), nothing is heard, frame numbers go on.
     pub fn hold(&self, held: bool) {
-        self.place.flags.hold(held);
+        self.guard.flags.hold(held);
     }
 
     /// Takes the call into the conference, or out: those in it hear one another.
     pub fn confer(&self, conference: bool) {
-        self.place.flags.confer(conference);
+        self.guard.flags.confer(conference);
     }
 
     /// How loud it is heard, dB, -60 to 12.
     pub fn set_volume(&self, db: f32) {
-        self.place.flags.volume_db.set(if db.is_nan() { 0.0 } else { db.clamp(-60.0, 12.0) });
+        self.guard.flags.volume_db.set(if db.is_nan() { 0.0 } else { db.clamp(-60.0, 12.0) });
     }
 
     /// How loud the peer's voice is heard, volume counted: RMS over 300 ms, dBFS, -120 at least.
     pub fn level_dbfs(&self) -> f32 {
-        self.place.flags.level_dbfs.get()
+        self.guard.flags.level_dbfs.get()
     }
 
     /// Whether everything that came has been played, after [`Shared::drain`]; or playing has failed.
     pub fn playback_finished(&self) -> bool {
-        self.place.flags.finished()
+        self.guard.flags.finished()
     }
 
     /// Gives the seat back. The last one closes the devices (a sound file is written to its end). Waits for the threads, up to some
     /// tenths of a second: not to be called where that matters.
-    pub fn leave(self) -> SeatFigures {
+    pub fn leave(self) -> CallAudioFigures {
         let mut seat = self;
-        seat.place.leave()
+        seat.guard.leave()
     }
 }
 
 /// A call's key in the core.
-pub(super) struct Place {
+pub(super) struct CallAudioGuard {
     core: Arc<Core>,
     key: u64,
     pub(super) flags: Arc<Flags>,
     left: bool,
 }
 
-impl Place {
+impl CallAudioGuard {
     pub(super) fn new(core: Arc<Core>, key: u64, flags: Arc<Flags>) -> Self {
         Self { core, key, flags, left: false }
     }
 
-    fn leave(&mut self) -> SeatFigures {
-        if std::mem::replace(&mut self.left, true) { SeatFigures::default() } else { self.core.leave(self.key) }
+    fn leave(&mut self) -> CallAudioFigures {
+        if std::mem::replace(&mut self.left, true) { CallAudioFigures::default() } else { self.core.leave(self.key) }
     }
 }
 
-impl Drop for Place {
+impl Drop for CallAudioGuard {
     fn drop(&mut self) {
         drop(self.leave());
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for CallAudioGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("key", &self.key).field("flags", &self.flags).finish_non_exhaustive()
+        f.debug_struct("CallAudioGuard").field("key", &self.key).field("flags", &self.flags).finish_non_exhaustive()
     }
 }
 
 /// What a call's sound was like.
 #[derive(Debug, Default)]
-pub struct SeatFigures {
+pub struct CallAudioFigures {
     /// Time to encode each frame.
     pub encode: Durations,
     /// Time to decode each frame.
@@ -220,9 +220,9 @@ pub struct Names {
 
 /// A frame that passed the audio engine.
 #[derive(Debug, Clone, Copy)]
-pub enum Tell {
-    /// It was said.
-    Said {
+pub enum FrameEvent {
+    /// It was encoded, and is on its way to the peer.
+    Sent {
         /// In which call.
         call: u64,
         /// The frame.
@@ -230,8 +230,8 @@ pub enum Tell {
         /// When its last sample was captured.
         at: Instant,
     },
-    /// It was heard. Not told while nothing has come yet ([`Kind::Waiting`]), nor while the call is held.
-    Heard {
+    /// It was played. Not told while nothing has come yet ([`Kind::Waiting`]), nor while the call is held.
+    Played {
         /// In which call.
         call: u64,
         /// Its number; none if play-out held.

@@ -44,7 +44,7 @@ pub(super) trait Side: Send + 'static {
 }
 
 enum Order<S: Side> {
-    Seat(Box<S::Half>),
+    CallAudio(Box<S::Half>),
     Leave(u64),
     Replace(Box<S::Device>),
     Stop,
@@ -72,7 +72,7 @@ impl<S: Side> Worker<S> {
         let (orders, ordered) = bounded(ORDERS);
         let (tell, done) = bounded(ORDERS);
         // Before the thread runs: no sound passes before its first call is there.
-        let _ = orders.send(Order::Seat(half));
+        let _ = orders.send(Order::CallAudio(half));
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let mut side = side;
             side.begin(realtime::promote(rate, block).is_ok());
@@ -85,7 +85,7 @@ impl<S: Side> Worker<S> {
 
     /// Gives a call its place.
     pub(super) fn seat(&self, half: Box<S::Half>) -> Result<(), Gone> {
-        self.orders.try_send(Order::Seat(half)).map_err(|_| Gone)
+        self.orders.try_send(Order::CallAudio(half)).map_err(|_| Gone)
     }
 
     /// Takes a call away, and waits for what it was. None if it is not there.
@@ -155,7 +155,7 @@ fn run<S: Side>(side: &mut S, orders: &Receiver<Order<S>>, done: &Sender<Done<S>
 fn obey<S: Side>(side: &mut S, order: Order<S>, done: &Sender<Done<S>>) -> bool {
     // There is room: whoever orders waits for each.
     match order {
-        Order::Seat(half) => side.seat(half),
+        Order::CallAudio(half) => side.seat(half),
         Order::Leave(key) => drop(done.try_send(Done::Left(key, side.leave(key)))),
         Order::Replace(device) => drop(done.try_send(Done::Replaced(side.replace(device)))),
         Order::Stop => return false,

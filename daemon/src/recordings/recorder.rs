@@ -21,7 +21,7 @@ use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 use super::{RecordingError, lock};
 use crate::{
     call::{Kind, Unit},
-    media::Tell,
+    media::FrameEvent,
 };
 
 /// Numbers of the streams, which are the places of [`STREAMS`].
@@ -211,9 +211,9 @@ impl Recorder {
 
     /// Takes a frame that passed the audio engine, of whichever call: only the recorded call's are to be given. Never waits: if the disk
     /// hangs for seconds, frames are left out and marked so. Frames of Opus are not recorded.
-    pub fn take(&self, tell: &Tell) {
-        let (side, frame, at) = match tell {
-            Tell::Said { frame, at, .. } => {
+    pub fn take(&self, event: &FrameEvent) {
+        let (side, frame, at) = match event {
+            FrameEvent::Sent { frame, at, .. } => {
                 // Told is the end of the frame.
                 let at = at.checked_sub(self.frame).unwrap_or(*at);
                 let frame = match (frame.unit, frame.silence) {
@@ -224,7 +224,7 @@ impl Recorder {
                 };
                 (SAID, frame, at)
             }
-            Tell::Heard { kind, slot, at, .. } => {
+            FrameEvent::Played { kind, slot, at, .. } => {
                 let (tokens, noise) = match slot {
                     Slot::Frame(Unit::Opus(_)) | Slot::Coarse(Unit::Opus(_)) => return,
                     Slot::Frame(Unit::Tokens(tokens)) | Slot::Coarse(Unit::Tokens(tokens)) => (Some(*tokens), None),

@@ -14,10 +14,10 @@ fn shipped() -> Bundle {
     Bundle::open(&parlo_model::locate_bundle(None).unwrap()).unwrap()
 }
 
-fn said(number: u64, start: Instant) -> Tell {
+fn said(number: u64, start: Instant) -> FrameEvent {
     let unit = Unit::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
     let at = start + FRAME * (number as u32 + 1);
-    Tell::Said { call: 3, frame: Captured { number, unit: Some(unit), silence: None, place: Place::Alone }, at }
+    FrameEvent::Sent { call: 3, frame: Captured { number, unit: Some(unit), silence: None, place: Place::Alone }, at }
 }
 
 /// Time, mark and count of all runs.
@@ -84,7 +84,7 @@ fn codes_that_are_none_are_left_out() {
     let start = Instant::now();
     let recorder = recordings.begin_at("codes", &shipped(), SystemTime::now(), start).unwrap();
     let slot = Slot::Frame(Unit::Tokens(TokenFrame::new(&[u16::MAX; 2]).unwrap()));
-    recorder.take(&Tell::Heard { call: 3, number: Some(1), kind: Kind::Real, slot, at: start, level: 0.0 });
+    recorder.take(&FrameEvent::Played { call: 3, number: Some(1), kind: Kind::Real, slot, at: start, level: 0.0 });
     let path = recordings.tokens(recorder.name()).unwrap();
     drop(recorder);
     assert!(!recordings.list()[0].broken_off);
@@ -121,10 +121,10 @@ proptest::proptest! {
             let unit = Unit::Tokens(TokenFrame::new(&[told[side] as u16 % 200, 7, 9]).unwrap());
             recorder.take(&if heard {
                 let slot = Slot::Frame(unit);
-                Tell::Heard { call: 3, number: Some(told[side]), kind: Kind::Real, slot, at: instant, level: 0.0 }
+                FrameEvent::Played { call: 3, number: Some(told[side]), kind: Kind::Real, slot, at: instant, level: 0.0 }
             } else {
                 let frame = Captured { number: told[side], unit: Some(unit), silence: None, place: Place::Alone };
-                Tell::Said { call: 3, frame, at: instant + FRAME }
+                FrameEvent::Sent { call: 3, frame, at: instant + FRAME }
             });
             told[side] += 1;
             // So that none is left out.

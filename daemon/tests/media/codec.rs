@@ -15,7 +15,7 @@ use parlo_tokens::TokenFrame;
 use parlod::{
     audio::AudioReader,
     call::{Listener, Player, RUN_FRAMES, Speaker},
-    media::Voice,
+    media::CallCodec,
 };
 
 /// The codec that ships.
@@ -68,15 +68,15 @@ impl Codec {
     }
 
     /// A call that wants a seat.
-    pub(crate) fn voice(&self, call: u64) -> Voice {
+    pub(crate) fn voice(&self, call: u64) -> CallCodec {
         self.patient(call, Duration::from_millis(40))
     }
 
     /// The same, whose jitter buffer waits for so long at least.
-    pub(crate) fn patient(&self, call: u64, wait: Duration) -> Voice {
+    pub(crate) fn patient(&self, call: u64, wait: Duration) -> CallCodec {
         let jitter =
             JitterConfig { frame: Duration::from_millis(20), start: wait, least: wait, ..JitterConfig::default() };
-        Voice {
+        CallCodec {
             call,
             speaker: Speaker::Tokens(Box::new(self.encoder())),
             player: Player::new(Listener::Tokens(Box::new(self.decoder())), jitter, self.rate, self.frame),
@@ -89,11 +89,11 @@ impl Codec {
     }
 
     /// The same in Opus.
-    pub(crate) fn opus(call: u64) -> Voice {
+    pub(crate) fn opus(call: u64) -> CallCodec {
         let jitter = JitterConfig { frame: Duration::from_millis(20), ..JitterConfig::default() };
         let (rate, frame) = (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES);
         let listener = Listener::Opus(Box::new(OpusDecoder::new().unwrap()));
-        Voice {
+        CallCodec {
             call,
             speaker: Speaker::Opus(Box::new(OpusEncoder::new(24_000, Protection::None).unwrap()), 8),
             player: Player::new(listener, jitter, rate, frame),

@@ -12,7 +12,7 @@ use parlod::{
     audio::{Absence, AudioReader},
     call::{CallError, Captured, Unit, media::Incoming},
     config::Endpoint,
-    media::{AudioEngine, House, Seat},
+    media::{AudioEngine, StreamFormat, CallAudio},
 };
 
 use crate::{
@@ -143,7 +143,7 @@ fn an_end_that_fails_ends_all_calls_with_its_reason() {
     rig.wires.sink_fails.store(true, SeqCst);
     rig.go();
     let until = Instant::now() + Duration::from_secs(10);
-    while !seats.iter().all(Seat::playback_finished) {
+    while !seats.iter().all(CallAudio::playback_finished) {
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -229,7 +229,7 @@ fn files_speak_and_are_written_in_real_time() {
     (settings.source, settings.sink) = (Endpoint::File(source), Endpoint::File(sink.clone()));
     let (tell, _tells) = bounded(1);
     let audio_engine =
-        AudioEngine::new(House { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell, Absence::Refused);
+        AudioEngine::new(StreamFormat { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell, Absence::Refused);
     audio_engine.check().unwrap();
     // A machine that is busy with other tests stands still now and then: that is not what this is about.
     let wait = Duration::from_millis(300);
@@ -252,7 +252,7 @@ fn files_speak_and_are_written_in_real_time() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(!sink.exists(), "no half file under the final name");
-    let figures = seats.map(Seat::leave);
+    let figures = seats.map(CallAudio::leave);
     assert!(figures.iter().all(|figures| figures.failure.is_none()));
     let mut all = microphone;
     all.resize(all.len() + CODEC.delay, 0.0);

@@ -18,7 +18,7 @@ use parlod::{
     call::{Captured, Kind, Unit, media::Incoming},
     clock::{Clock, ManualClock},
     config::Endpoint,
-    media::{AudioEngine, Devices, House, Seat, SeatFigures, Settings, Tell},
+    media::{AudioEngine, Devices, StreamFormat, CallAudio, CallAudioFigures, Settings, FrameEvent},
 };
 
 use crate::codec::CODEC;
@@ -189,7 +189,7 @@ pub(crate) struct Rig {
     pub(crate) audio_engine: AudioEngine,
     pub(crate) wires: Arc<Wires>,
     clock: Arc<ManualClock>,
-    tells: Receiver<Tell>,
+    frame_events: Receiver<FrameEvent>,
     fed: u64,
     primed: bool,
     /// Everything that the loudspeaker got.
@@ -205,13 +205,13 @@ pub(crate) fn plain() -> Settings {
 
 impl Rig {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self::at(House { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings)
+        Self::at(StreamFormat { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings)
     }
 
-    pub(crate) fn at(house: House, settings: Settings) -> Self {
+    pub(crate) fn at(format: StreamFormat, settings: Settings) -> Self {
         let start = Instant::now();
         let wires = Arc::new(Wires {
-            rate: house.sample_rate,
+            rate: format.sample_rate,
             feeds: bounded(1),
             delivered: AtomicU64::new(0),
             done: AtomicU64::new(0),
@@ -227,10 +227,10 @@ impl Rig {
         });
         let clock = Arc::new(ManualClock::new(start));
         // With room for all that a test says: this channel takes no memory while sound runs.
-        let (tell, tells) = bounded(1 << 14);
+        let (tell, frame_events) = bounded(1 << 14);
         let ends = Box::new(Ends(Arc::clone(&wires)));
-        let audio_engine = AudioEngine::with_devices(house, settings, tell, ends, Arc::clone(&clock) as Arc<dyn Clock>);
-        Self { audio_engine, wires, clock, tells, fed: 0, primed: false, heard: Vec::new() }
+        let audio_engine = AudioEngine::with_devices(format, settings, tell, ends, Arc::clone(&clock) as Arc<dyn Clock>);
+        Self { audio_engine, wires, clock, frame_events, fed: 0, primed: false, heard: Vec::new() }
     }
 
     /// Samples of a block.
@@ -288,7 +288,7 @@ impl Rig {
     }
 
     /// Passes everything that was said in `from` on to `to`.
-    pub(crate) fn pass(&self, from: &Seat, to: &Seat) -> Vec<Captured> {
+    pub(crate) fn pass(&self, from: &CallAudio, to: &CallAudio) -> Vec<Captured> {
         let said: Vec<Captured> = from.captured.try_iter().collect();
         for frame in &said {
             // What nobody speaks in is not coded.
@@ -300,17 +300,17 @@ impl Rig {
     }
 
     /// A frame comes from the network.
-    pub(crate) fn say(&self, to: &Seat, number: u64, unit: Unit) {
+    pub(crate) fn say(&self, to: &CallAudio, number: u64, unit: Unit) {
         to.to_playback.send(Incoming { number, slot: Slot::Frame(unit), arrived: self.now() }).unwrap();
     }
 
     /// What was told of since the last time: of what was heard, with where it lies in all that was heard.
     pub(crate) fn told(&self) -> Vec<Told> {
-        self.tells
+        self.frame_events
             .try_iter()
             .filter_map(|tell| match tell {
-                Tell::Said { .. } => None,
-                Tell::Heard { call, number, slot, at, level, kind } => {
+                FrameEvent::Sent { .. } => None,
+                FrameEvent::Played { call, number, slot, at, level, kind } => {
                     let sample = (at - self.wires.start).as_secs_f64() * f64::from(self.wires.rate);
                     Some(Told { call, number, slot, sample: sample.round() as usize, level, kind })
                 }
@@ -349,14 +349,14 @@ impl Rig {
     }
 
     /// One of several calls leaves.
-    pub(crate) fn leave(&mut self, seat: Seat) -> SeatFigures {
+    pub(crate) fn leave(&mut self, seat: CallAudio) -> CallAudioFigures {
         self.meanwhile(|_| seat.leave())
     }
 
     /// The last calls leave, and everything ends.
-    pub(crate) fn end(&mut self, seats: impl IntoIterator<Item = Seat>) -> Vec<SeatFigures> {
+    pub(crate) fn end(&mut self, seats: impl IntoIterator<Item = CallAudio>) -> Vec<CallAudioFigures> {
         self.wires.free.store(true, SeqCst);
-        let figures = seats.into_iter().map(Seat::leave).collect();
+        let figures = seats.into_iter().map(CallAudio::leave).collect();
         self.wires.free.store(false, SeqCst);
         let (go, out, feeds) = (&self.wires.go.1, &self.wires.out.1, &self.wires.feeds.1);
         let _: (Vec<_>, Vec<_>, Vec<_>) =

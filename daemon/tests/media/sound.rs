@@ -6,7 +6,7 @@ use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
     call::{CallError, Captured, Place, Unit},
-    media::{House, MAX_SEATS, Names, Seat},
+    media::{StreamFormat, MAX_CALLS, Names, CallAudio},
 };
 
 use crate::{
@@ -109,7 +109,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
     let peers = [speech(CODEC.rate, 0, second), speech(CODEC.rate, 9000, second), speech(CODEC.rate, 20_000, second)]
         .map(|speech| CODEC.encode(&speech.iter().map(|sample| 0.5 * sample).collect::<Vec<_>>()));
     let mut spoken = [0; 3];
-    let mut speak = |rig: &Rig, who: usize, seat: &Seat| {
+    let mut speak = |rig: &Rig, who: usize, seat: &CallAudio| {
         if let Some(&frame) = peers[who].get(spoken[who]) {
             rig.say(seat, spoken[who] as u64, Unit::Tokens(frame));
             spoken[who] += 1;
@@ -250,7 +250,7 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
 #[test]
 fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     let mut rig = Rig::new(plain());
-    let seats: Vec<Seat> = (0..MAX_SEATS as u64).map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap()).collect();
+    let seats: Vec<CallAudio> = (0..MAX_CALLS as u64).map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap()).collect();
     let ninth = rig.audio_engine.seat(CODEC.voice(9)).map(drop);
     assert!(matches!(ninth, Err(CallError::Full(8))), "{ninth:?}");
     for seat in &seats[..5] {
@@ -262,13 +262,13 @@ fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     settings.input_gain_db = 6.0;
     rig.audio_engine.change(&settings).unwrap();
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
-    let mut counts = [0; MAX_SEATS];
+    let mut counts = [0; MAX_CALLS];
     let mut run = |rig: &mut Rig, blocks: &[f32]| {
         for block in blocks.chunks(160) {
             rig.tick(block, |rig| {
                 // Each speaks to the next.
                 for (n, seat) in seats.iter().enumerate() {
-                    counts[n] += rig.pass(seat, &seats[(n + 1) % MAX_SEATS]).len();
+                    counts[n] += rig.pass(seat, &seats[(n + 1) % MAX_CALLS]).len();
                 }
             });
         }
@@ -291,9 +291,9 @@ fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
 
 #[test]
 fn opus_speaks_at_its_own_rate_in_any_house() {
-    let house = House { sample_rate: 24_000, frame_samples: 480 };
-    let mut rig = Rig::at(house, plain());
-    let microphone = speech(house.sample_rate, 0, 36_000);
+    let format = StreamFormat { sample_rate: 24_000, frame_samples: 480 };
+    let mut rig = Rig::at(format, plain());
+    let microphone = speech(format.sample_rate, 0, 36_000);
     let seat = rig.audio_engine.seat(Codec::opus(1)).unwrap();
     let mut said = Vec::new();
     for block in microphone.chunks(240) {
@@ -302,7 +302,7 @@ fn opus_speaks_at_its_own_rate_in_any_house() {
     assert!((73..=75).contains(&said.len()) && matches!(said[0].unit, Some(Unit::Opus(_))));
     let told: Vec<usize> = rig.told().iter().filter(|told| told.number.is_some()).map(|told| told.sample).collect();
     assert!(told.windows(2).all(|pair| pair[1] - pair[0] == 480), "a frame every 20 ms: {told:?}");
-    let alignment = align(&microphone, &rig.heard, house.sample_rate, 0.5).unwrap();
+    let alignment = align(&microphone, &rig.heard, format.sample_rate, 0.5).unwrap();
     assert!(alignment.correlation > 0.7, "{alignment:?}");
     let figures = rig.end([seat]).remove(0);
     assert!(figures.failure.is_none() && figures.player.jitter.lost == 0);
