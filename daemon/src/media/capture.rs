@@ -15,7 +15,7 @@ use super::{
     MAX_CALLS,
     devices::{Input, Read, again},
     gauges::Common,
-    mouth::Mouth,
+    call_sender::CallSender,
     stages::{Gain, Limiter, Readings, Stages},
     worker::Side,
 };
@@ -35,7 +35,7 @@ pub(super) struct CaptureSide {
     failure: Option<AudioError>,
     strip: Strip,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
-    pub(super) seats: Vec<Box<Mouth>>,
+    pub(super) seats: Vec<Box<CallSender>>,
     /// Counts of the device, as last seen.
     seen: EndFigures,
 }
@@ -97,8 +97,8 @@ impl CaptureSide {
     }
 
     fn fail(&mut self, error: AudioError) {
-        for mouth in &mut self.seats {
-            mouth.coder.fail(CallError::Audio(again(&error)));
+        for sender in &mut self.seats {
+            sender.pipeline.fail(CallError::Audio(again(&error)));
         }
         self.failure = Some(error);
     }
@@ -124,7 +124,7 @@ impl CaptureSide {
 }
 
 impl Side for CaptureSide {
-    type Half = Mouth;
+    type Half = CallSender;
     type Device = Input;
 
     fn begin(&mut self, realtime: bool) {
@@ -134,20 +134,20 @@ impl Side for CaptureSide {
         }
     }
 
-    fn seat(&mut self, mut half: Box<Mouth>) {
+    fn seat(&mut self, mut half: Box<CallSender>) {
         if let Some(error) = &self.failure {
-            half.coder.fail(CallError::Audio(again(error)));
+            half.pipeline.fail(CallError::Audio(again(error)));
         } else if self.ended {
-            half.coder.close();
+            half.pipeline.close();
         }
         self.seats.push(half);
     }
 
-    fn leave(&mut self, key: u64) -> Option<Box<Mouth>> {
-        let place = self.seats.iter().position(|mouth| mouth.key == key)?;
-        let mut mouth = self.seats.swap_remove(place);
-        mouth.coder.rest();
-        Some(mouth)
+    fn leave(&mut self, key: u64) -> Option<Box<CallSender>> {
+        let place = self.seats.iter().position(|sender| sender.key == key)?;
+        let mut sender = self.seats.swap_remove(place);
+        sender.pipeline.flush();
+        Some(sender)
     }
 
     fn replace(&mut self, mut device: Box<Input>) -> Option<Box<Input>> {
@@ -185,16 +185,16 @@ impl Side for CaptureSide {
                     last = at;
                     strip.process(block, at, stages, common, seats);
                 });
-                for mouth in seats {
-                    mouth.finish(last, common.knobs.silence());
+                for sender in seats {
+                    sender.finish(last, common.knobs.silence());
                 }
                 self.ended = true;
                 return false;
             }
             Read::Changed(notice) => {
                 common.names().source = input.name();
-                for mouth in seats {
-                    mouth.coder.notice(&notice);
+                for sender in seats {
+                    sender.pipeline.notice(&notice);
                 }
             }
         }
@@ -214,7 +214,7 @@ impl Strip {
         at: Instant,
         stages: &mut Option<Stages>,
         common: &Common,
-        seats: &mut [Box<Mouth>],
+        seats: &mut [Box<CallSender>],
     ) {
         let knobs = &common.knobs;
         self.near.copy_from_slice(block);
@@ -249,7 +249,7 @@ impl Strip {
         self.side_tone.push_slice(&self.near);
         let confer = self.gather(seats);
         let detect = knobs.silence();
-        for (n, mouth) in seats.iter_mut().enumerate() {
+        for (n, sender) in seats.iter_mut().enumerate() {
             let others = if confer > 1 && self.confers[n] {
                 self.others.fill(0.0);
                 for (_, voice) in
@@ -261,21 +261,21 @@ impl Strip {
             } else {
                 None
             };
-            mouth.hear(&self.near, others, at, detect);
+            sender.push_block(&self.near, others, at, detect);
         }
     }
 
     /// Takes a block of each voice of the conference. How many there are.
-    fn gather(&mut self, seats: &mut [Box<Mouth>]) -> usize {
+    fn gather(&mut self, seats: &mut [Box<CallSender>]) -> usize {
         self.confers = [false; MAX_CALLS];
-        for ((mouth, voice), confers) in
+        for ((sender, voice), confers) in
             seats.iter_mut().zip(self.voices.chunks_exact_mut(self.block)).zip(&mut self.confers)
         {
-            *confers = mouth.coder.flags.confers();
+            *confers = sender.pipeline.flags.confers();
             if *confers {
-                mouth.voice.pull(voice);
+                sender.voice.pull(voice);
             } else {
-                mouth.voice.clear();
+                sender.voice.clear();
             }
         }
         self.confers.iter().filter(|&&confers| confers).count()

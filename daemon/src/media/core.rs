@@ -13,10 +13,10 @@ use super::{
     bridge::Bridge,
     capture::CaptureSide,
     devices::{Devices, Input, Output, unusable},
-    ear::{self, Ear},
+    call_receiver::{self, CallReceiver},
     flags::Flags,
     gauges::Common,
-    mouth::{self, Mouth},
+    call_sender::{self, CallSender},
     playback::PlaybackSide,
     types::CallAudioGuard,
     worker::{Gone, Worker},
@@ -138,16 +138,16 @@ impl Core {
         let (to_playback, frames) = bounded(CHANNEL_FRAMES);
         let (notices, notice) = bounded(NOTICES);
         let (voice, heard) = Bridge::new(self.common.block());
-        let ends = mouth::Ends {
+        let ends = call_sender::Ends {
             captured,
             notices: notices.clone(),
             frame_events: self.common.frame_events.clone(),
             shared: Arc::clone(&shared),
             flags: Arc::clone(&flags),
         };
-        let tongue = mouth::Tongue { speaker, sample_rate, frame_samples, delay_samples };
-        let mouth = Box::new(Mouth::new((key, call), format, tongue, ends, timeline, heard)?);
-        let ends = ear::Ends {
+        let codec = call_sender::CodecParams { speaker, sample_rate, frame_samples, delay_samples };
+        let sender = Box::new(CallSender::new((key, call), format, codec, ends, timeline, heard)?);
+        let ends = call_receiver::Ends {
             frames,
             notices: notices.clone(),
             frame_events: self.common.frame_events.clone(),
@@ -155,16 +155,16 @@ impl Core {
             flags: Arc::clone(&flags),
             voice,
         };
-        let ear = Box::new(Ear::new((key, call), format, player, (sample_rate, frame_samples), ends, timeline)?);
+        let receiver = Box::new(CallReceiver::new((key, call), format, player, (sample_rate, frame_samples), ends, timeline)?);
         match &state.threads {
             Some(threads) => {
-                threads.playback.seat(ear).map_err(|Gone| CallError::Crashed("playback"))?;
-                if threads.capture.seat(mouth).is_err() {
+                threads.playback.seat(receiver).map_err(|Gone| CallError::Crashed("playback"))?;
+                if threads.capture.seat(sender).is_err() {
                     let _ = threads.playback.leave(key);
                     return Err(CallError::Crashed("capture"));
                 }
             }
-            None => self.start(&mut state, mouth, ear, &notices)?,
+            None => self.start(&mut state, sender, receiver, &notices)?,
         }
         state.seats.push(ActiveCall { key, notices, shared: Arc::clone(&shared) });
         let guard = CallAudioGuard::new(Arc::clone(self), key, flags);
@@ -175,8 +175,8 @@ impl Core {
     fn start(
         &self,
         state: &mut State,
-        mouth: Box<Mouth>,
-        ear: Box<Ear>,
+        sender: Box<CallSender>,
+        receiver: Box<CallReceiver>,
         notices: &Sender<String>,
     ) -> Result<(), CallError> {
         let settings = lock(&self.settings).clone();
@@ -192,8 +192,8 @@ impl Core {
         let capture = Box::new(CaptureSide::new(Arc::clone(&self.common), input, to_canceller, side_tone));
         let playback = Box::new(PlaybackSide::new(Arc::clone(&self.common), output, far, own, state.heard.take()));
         let frame = self.common.format.frame_samples.max(1);
-        let capture = Worker::start("parlo-capture", capture, mouth, rate, frame)?;
-        match Worker::start("parlo-playback", playback, ear, rate, frame) {
+        let capture = Worker::start("parlo-capture", capture, sender, rate, frame)?;
+        match Worker::start("parlo-playback", playback, receiver, rate, frame) {
             Ok(playback) => state.threads = Some(Threads { capture, playback }),
             Err(error) => {
                 let _ = capture.stop();
@@ -218,21 +218,21 @@ impl Core {
         figures.realtime = gauges.capture.realtime() == Some(true) && gauges.playback.realtime() == Some(true);
         let mut failure;
         match threads.capture.leave(key) {
-            Ok(Some(mut mouth)) => {
-                let coder = &mut mouth.coder;
-                figures.encode = std::mem::take(&mut coder.encode);
-                figures.captured = std::mem::take(&mut coder.timeline);
-                (figures.first_frame, figures.overrun) = (coder.first_frame, coder.overrun);
-                failure = coder.failure.take();
+            Ok(Some(mut sender)) => {
+                let pipeline = &mut sender.pipeline;
+                figures.encode = std::mem::take(&mut pipeline.encode);
+                figures.captured = std::mem::take(&mut pipeline.timeline);
+                (figures.first_frame, figures.overrun) = (pipeline.first_frame, pipeline.overrun);
+                failure = pipeline.failure.take();
             }
             Ok(None) | Err(Gone) => failure = Some(CallError::Crashed("capture")),
         }
         match threads.playback.leave(key) {
-            Ok(Some(mut ear)) => {
-                figures.decode = std::mem::take(&mut ear.decode);
-                figures.played = std::mem::take(&mut ear.timeline);
-                (figures.player, figures.underruns) = (ear.player.stats(), ear.underruns);
-                failure = failure.or_else(|| ear.failure.take());
+            Ok(Some(mut receiver)) => {
+                figures.decode = std::mem::take(&mut receiver.decode);
+                figures.played = std::mem::take(&mut receiver.timeline);
+                (figures.player, figures.underruns) = (receiver.player.stats(), receiver.underruns);
+                failure = failure.or_else(|| receiver.failure.take());
             }
             Ok(None) | Err(Gone) => failure = failure.or(Some(CallError::Crashed("playback"))),
         }

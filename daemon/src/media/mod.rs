@@ -17,11 +17,11 @@
 mod bridge;
 mod capture;
 mod devices;
-mod ear;
+mod call_receiver;
 mod flags;
 mod gauges;
 mod grouping;
-mod mouth;
+mod call_sender;
 mod pause;
 mod playback;
 mod core;

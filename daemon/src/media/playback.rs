@@ -13,7 +13,7 @@ use super::{
     bridge::Bridge,
     capture::{BLOCK, add},
     devices::{Output, Written, again},
-    ear::Ear,
+    call_receiver::CallReceiver,
     gauges::Common,
     stages::{Gain, Limiter},
     worker::Side,
@@ -35,7 +35,7 @@ pub(super) struct PlaybackSide {
     pub(super) output: Option<Box<Output>>,
     failure: Option<AudioError>,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
-    pub(super) seats: Vec<Box<Ear>>,
+    pub(super) seats: Vec<Box<CallReceiver>>,
     /// Samples of the block at hand; of the buffers, so many are in use.
     size: usize,
     mix: Vec<f32>,
@@ -94,8 +94,8 @@ impl PlaybackSide {
     }
 
     fn fail(&mut self, error: AudioError) {
-        for ear in &mut self.seats {
-            ear.fail(CallError::Audio(again(&error)));
+        for receiver in &mut self.seats {
+            receiver.fail(CallError::Audio(again(&error)));
         }
         self.failure = Some(error);
     }
@@ -107,16 +107,16 @@ impl PlaybackSide {
     fn render(&mut self, now: Instant) {
         let whole = self.common.block();
         self.size = match self.seats.as_slice() {
-            [ear] if (1..whole).contains(&ear.left_over()) => ear.left_over(),
+            [receiver] if (1..whole).contains(&receiver.left_over()) => receiver.left_over(),
             _ => whole,
         };
         let (mix, one) = (&mut self.mix[..self.size], &mut self.one[..self.size]);
         mix.fill(0.0);
         let (mut voices, mut louder) = (0, false);
-        for ear in &mut self.seats {
-            if ear.render(now, one) {
+        for receiver in &mut self.seats {
+            if receiver.render(now, one) {
                 voices += 1;
-                louder |= ear.is_louder();
+                louder |= receiver.is_louder();
                 add(mix, one);
             }
         }
@@ -148,14 +148,14 @@ impl PlaybackSide {
 }
 
 impl Side for PlaybackSide {
-    type Half = Ear;
+    type Half = CallReceiver;
     type Device = Output;
 
     fn begin(&mut self, realtime: bool) {
         self.common.gauges.playback.set_realtime(Some(realtime));
     }
 
-    fn seat(&mut self, mut half: Box<Ear>) {
+    fn seat(&mut self, mut half: Box<CallReceiver>) {
         half.underruns_before = self.all_underruns;
         if let Some(error) = &self.failure {
             half.fail(CallError::Audio(again(error)));
@@ -163,11 +163,11 @@ impl Side for PlaybackSide {
         self.seats.push(half);
     }
 
-    fn leave(&mut self, key: u64) -> Option<Box<Ear>> {
-        let place = self.seats.iter().position(|ear| ear.key == key)?;
-        let mut ear = self.seats.swap_remove(place);
-        ear.underruns = self.all_underruns - ear.underruns_before;
-        Some(ear)
+    fn leave(&mut self, key: u64) -> Option<Box<CallReceiver>> {
+        let place = self.seats.iter().position(|receiver| receiver.key == key)?;
+        let mut receiver = self.seats.swap_remove(place);
+        receiver.underruns = self.all_underruns - receiver.underruns_before;
+        Some(receiver)
     }
 
     fn replace(&mut self, device: Box<Output>) -> Option<Box<Output>> {
@@ -193,13 +193,13 @@ impl Side for PlaybackSide {
             }
             Written::Changed(notice) => {
                 self.common.names().sink = output.name();
-                for ear in &self.seats {
-                    ear.notice(&notice);
+                for receiver in &self.seats {
+                    receiver.notice(&notice);
                 }
             }
         }
-        for ear in &mut self.seats {
-            ear.written(now, |offset| output.heard_at(offset));
+        for receiver in &mut self.seats {
+            receiver.report_played(now, |offset| output.heard_at(offset));
         }
         let underruns = output.underruns();
         let dry = underruns.saturating_sub(self.underruns);

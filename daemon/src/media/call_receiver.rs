@@ -1,4 +1,4 @@
-//! What of a call the playback thread has: from frames that came to blocks of sound.
+//! A call's part of the playback thread: from frames that came to blocks of sound.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ const LOOK: u32 = 100;
 /// What a stretched frame may be longer than others, seconds, and then some.
 const STRETCH: f64 = 0.03;
 
-/// Where an ear's frames and sentences go.
+/// Where an receiver's frames and sentences go.
 pub(super) struct Ends {
     pub(super) frames: Receiver<Incoming>,
     pub(super) notices: Sender<String>,
@@ -63,8 +63,8 @@ enum State {
     Over,
 }
 
-/// A call's hearing half.
-pub(super) struct Ear {
+/// The receiving half of a call.
+pub(super) struct CallReceiver {
     pub(super) key: u64,
     call: u64,
     pub(super) player: Player,
@@ -94,7 +94,7 @@ pub(super) struct Ear {
     pub(super) failure: Option<CallError>,
 }
 
-impl Ear {
+impl CallReceiver {
     pub(super) fn new(
         (key, call): (u64, u64),
         format: StreamFormat,
@@ -157,7 +157,7 @@ impl Ear {
         let silent = held && self.was_held;
         if silent {
             block.fill(0.0);
-            self.pass(now, block.len());
+            self.skip_held(now, block.len());
         } else {
             self.fill(now, block.len());
             let count = block.len().min(self.queue.len());
@@ -254,7 +254,7 @@ impl Ear {
     }
 
     /// Lets a held call's time pass.
-    fn pass(&mut self, now: Instant, block: usize) {
+    fn skip_held(&mut self, now: Instant, block: usize) {
         self.passed += block as f64;
         while self.passed >= self.frame {
             self.passed -= self.frame;
@@ -276,7 +276,7 @@ impl Ear {
     }
 
     /// The block was written: frame_events of the frames that began in it. `at` says when a sample of it is heard, by its place.
-    pub(super) fn written(&mut self, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
+    pub(super) fn report_played(&mut self, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
         for Beginning { heard: Heard { number, kind }, slot, level, offset } in self.beginnings.drain(..) {
             let known = at(offset);
             if let (Some(number), Some(at)) = (number, known) {
@@ -314,7 +314,7 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for CallReceiver {
     fn drop(&mut self) {
         // Also when the thread panics: nobody is left waiting for the rest to be played.
         self.finish();

@@ -1,4 +1,4 @@
-//! What of a call the capture thread has: from the microphone's blocks to frames.
+//! A call's part of the capture thread: from the microphone's blocks to frames.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// Frames from one look at the percentiles to the next: a second of the usual ones.
-const LOOK: u64 = 50;
+const P99_REFRESH_FRAMES: u64 = 50;
 
-/// Where a mouth's frames and sentences go.
+/// Where a sender's frames and sentences go.
 pub(super) struct Ends {
     pub(super) captured: Sender<Captured>,
     pub(super) notices: Sender<String>,
@@ -34,19 +34,19 @@ pub(super) struct Ends {
     pub(super) flags: Arc<Flags>,
 }
 
-/// The codec that it speaks.
-pub(super) struct Tongue {
+/// The codec that it sends with.
+pub(super) struct CodecParams {
     pub(super) speaker: Speaker,
     pub(super) sample_rate: u32,
     pub(super) frame_samples: usize,
     pub(super) delay_samples: usize,
 }
 
-/// A call's speaking half.
-pub(super) struct Mouth {
+/// The sending half of a call.
+pub(super) struct CallSender {
     pub(super) key: u64,
     framer: Framer,
-    pub(super) coder: Coder,
+    pub(super) pipeline: SendPipeline,
     /// The call's own voice, for the others of its conference.
     pub(super) voice: Bridge,
     limiter: Limiter,
@@ -74,7 +74,7 @@ struct Waiting {
 }
 
 /// From frames to codes.
-pub(super) struct Coder {
+pub(super) struct SendPipeline {
     call: u64,
     speaker: Speaker,
     pauses: Pauses,
@@ -105,16 +105,16 @@ pub(super) struct Coder {
     pub(super) failure: Option<CallError>,
 }
 
-impl Mouth {
+impl CallSender {
     pub(super) fn new(
         (key, call): (u64, u64),
         format: StreamFormat,
-        tongue: Tongue,
+        codec: CodecParams,
         ends: Ends,
         timeline: usize,
         voice: Bridge,
     ) -> Result<Self, DspError> {
-        let Tongue { speaker, sample_rate, frame_samples, delay_samples } = tongue;
+        let CodecParams { speaker, sample_rate, frame_samples, delay_samples } = codec;
         let Ends { captured, notices, frame_events, shared, flags } = ends;
         Ok(Self {
             key,
@@ -125,7 +125,7 @@ impl Mouth {
                 device_rate: format.sample_rate,
                 taken: 0,
             },
-            coder: Coder {
+            pipeline: SendPipeline {
                 call,
                 speaker,
                 pauses: Pauses::new(sample_rate, frame_samples.max(1)),
@@ -157,10 +157,10 @@ impl Mouth {
         })
     }
 
-    /// Takes a block of the microphone, and, in a conference, of what the others say together; `at` is when its last sample was
+    /// Takes a block of the microphone, and, in a conference, of what the others encode_pending together; `at` is when its last sample was
     /// captured.
-    pub(super) fn hear(&mut self, microphone: &[f32], others: Option<&[f32]>, at: Instant, detect: bool) {
-        let Self { framer, coder, limiter, mixed, .. } = self;
+    pub(super) fn push_block(&mut self, microphone: &[f32], others: Option<&[f32]>, at: Instant, detect: bool) {
+        let Self { framer, pipeline, limiter, mixed, .. } = self;
         let sound = match others {
             Some(others) if others.len() == microphone.len() && mixed.len() == microphone.len() => {
                 for ((mixed, own), others) in mixed.iter_mut().zip(microphone).zip(others) {
@@ -171,14 +171,14 @@ impl Mouth {
             }
             _ => microphone,
         };
-        framer.push(sound, |frame, taken| coder.frame(frame, at, Some(taken), detect));
+        framer.push(sound, |frame, taken| pipeline.frame(frame, at, Some(taken), detect));
     }
 
     /// The source is at its end: codes what is left, and so much silence that the decoder renders all of it.
     pub(super) fn finish(&mut self, at: Instant, detect: bool) {
-        let Self { framer, coder, .. } = self;
-        framer.finish(|frame| coder.frame(frame, at, None, detect));
-        coder.finish(at);
+        let Self { framer, pipeline, .. } = self;
+        framer.finish(|frame| pipeline.frame(frame, at, None, detect));
+        pipeline.finish(at);
     }
 }
 
@@ -215,29 +215,29 @@ fn cut(mut samples: &[f32], frame: &mut [f32], filled: &mut usize, mut each: imp
     }
 }
 
-impl Coder {
+impl SendPipeline {
     /// Takes a frame, and codes those that wait once they are due. `at` is when the sample was captured that came `taken` seconds
     /// after the call was seated; none if that is the frame's last.
     fn frame(&mut self, frame: &[f32], at: Instant, taken: Option<f64>, detect: bool) {
         if self.captured.is_some() && self.shared.capture_stopped() {
-            self.rest();
+            self.flush();
             self.close();
         }
         if self.captured.is_none() {
             return;
         }
         if self.flags.held() {
-            self.rest();
-            self.forget();
+            self.flush();
+            self.drop_preroll();
             self.number += 1;
             return;
         }
         let silence = self.pauses.silence(frame).filter(|_| detect);
         let at = self.captured_at(frame.len(), at, taken);
         match silence {
-            Some(noise) => self.keep(frame, noise, at),
+            Some(noise) => self.push_silence(frame, noise, at),
             None => {
-                self.catch_up();
+                self.encode_preroll();
                 self.timeline.note(self.number, at);
                 self.add(frame, Waiting { number: self.number, silence: None, at });
                 self.number += 1;
@@ -246,8 +246,8 @@ impl Coder {
     }
 
     /// Nobody speaks: the frame is described, and coded only if a word follows.
-    fn keep(&mut self, frame: &[f32], noise: ComfortNoise, at: Instant) {
-        self.rest();
+    fn push_silence(&mut self, frame: &[f32], noise: ComfortNoise, at: Instant) {
+        self.flush();
         let number = self.number;
         self.send(Captured { number, unit: None, silence: Some(noise), place: Place::Alone });
         self.shared.wake.notify_one();
@@ -262,7 +262,7 @@ impl Coder {
     }
 
     /// A word begins: the encoder hears the end of the pause, and what of that belongs to the word waits with it.
-    fn catch_up(&mut self) {
+    fn encode_preroll(&mut self) {
         for place in 0..self.pause.kept() {
             let Some((frame, silent)) = self.pause.get(place) else { break };
             let Some(Silent { number, noise, at }) = silent else {
@@ -293,7 +293,7 @@ impl Coder {
     }
 
     /// Codes and sends what waits, though it is not due.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.captured.is_some() && !self.notes.is_empty() {
             self.grouping.end();
             self.code(Due::Packet, Place::Last);
@@ -304,7 +304,7 @@ impl Coder {
         if due == Due::Later {
             return;
         }
-        if let Err(error) = self.say(if due == Due::Packet { last } else { Place::Within }) {
+        if let Err(error) = self.encode_pending(if due == Due::Packet { last } else { Place::Within }) {
             self.fail(CallError::CallCodec(error));
         }
         self.waiting.clear();
@@ -318,7 +318,7 @@ impl Coder {
     }
 
     /// Codes the frames that wait; `last` is the place of the last of them.
-    fn say(&mut self, last: Place) -> Result<(), VoiceError> {
+    fn encode_pending(&mut self, last: Place) -> Result<(), VoiceError> {
         let Some(captured) = &self.captured else { return Ok(()) };
         let start = Instant::now();
         let depth = self.shared.wish.depth.load(Relaxed);
@@ -348,7 +348,7 @@ impl Coder {
             let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame: Captured { silence, ..said }, at });
         }
         self.since_look += self.notes.len() as u64;
-        if self.since_look >= LOOK {
+        if self.since_look >= P99_REFRESH_FRAMES {
             self.since_look = 0;
             self.shared.live.encode_us_p99.store(self.encode.percentiles().p99, Relaxed);
         }
@@ -374,7 +374,7 @@ impl Coder {
     }
 
     /// The pause at hand is over, and no word has followed: what was not yet told of it is.
-    fn forget(&mut self) {
+    fn drop_preroll(&mut self) {
         for place in 0..self.pause.kept() {
             if let Some((_, Some(silent))) = self.pause.get(place) {
                 self.tell_silent(silent);
@@ -385,13 +385,13 @@ impl Coder {
 
     fn finish(&mut self, at: Instant) {
         let silence = std::mem::take(&mut self.silence);
-        self.forget();
+        self.drop_preroll();
         for _ in 0..self.delay_samples.div_ceil(silence.len().max(1)) {
             if self.captured.is_none() {
                 return;
             }
             if self.flags.held() {
-                self.rest();
+                self.flush();
                 self.number += 1;
             } else {
                 self.timeline.note(self.number, at);
@@ -399,7 +399,7 @@ impl Coder {
                 self.number += 1;
             }
         }
-        self.rest();
+        self.flush();
         self.close();
     }
 
@@ -424,7 +424,7 @@ impl Coder {
     }
 }
 
-impl Drop for Coder {
+impl Drop for SendPipeline {
     fn drop(&mut self) {
         // Also when the thread panics: the network side is not left waiting.
         self.close();
