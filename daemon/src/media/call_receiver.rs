@@ -11,7 +11,7 @@ use parlo_dsp::{DspError, Meter, Resampler};
 use parlo_tokens::Slot;
 use ringbuf::{HeapProd, traits::Producer};
 
-use super::{StreamFormat, FrameEvent, bridge::fade, flags::Flags, stages::Gain};
+use super::{StreamFormat, FrameEvent, block_ring::fade, call_controls::CallControls, stages::Gain};
 use crate::{
     call::{
         CallError, Heard, Kind, Player, PlayerStats, Timeline, Unit,
@@ -35,7 +35,7 @@ pub(super) struct Ends {
     pub(super) notices: Sender<String>,
     pub(super) frame_events: Sender<FrameEvent>,
     pub(super) shared: Arc<Shared>,
-    pub(super) flags: Arc<Flags>,
+    pub(super) flags: Arc<CallControls>,
     /// To the others of the conference.
     pub(super) voice: HeapProd<f32>,
 }
@@ -63,7 +63,7 @@ enum State {
     Over,
 }
 
-/// The receiving half of a call.
+/// The receiving call of a call.
 pub(super) struct CallReceiver {
     pub(super) key: u64,
     call: u64,

@@ -11,10 +11,10 @@ use parlo_tokens::{ComfortNoise, TokenFrame};
 
 use super::{
     StreamFormat, FrameEvent,
-    bridge::Bridge,
-    flags::Flags,
-    grouping::{Due, Grouping},
-    pause::{Pause, Silent},
+    block_ring::BlockRing,
+    call_controls::CallControls,
+    run_batcher::{Due, RunBatcher},
+    preroll::{Preroll, Silent},
     stages::Limiter,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) struct Ends {
     pub(super) notices: Sender<String>,
     pub(super) frame_events: Sender<FrameEvent>,
     pub(super) shared: Arc<Shared>,
-    pub(super) flags: Arc<Flags>,
+    pub(super) flags: Arc<CallControls>,
 }
 
 /// The codec that it sends with.
@@ -42,13 +42,13 @@ pub(super) struct CodecParams {
     pub(super) delay_samples: usize,
 }
 
-/// The sending half of a call.
+/// The sending call of a call.
 pub(super) struct CallSender {
     pub(super) key: u64,
     framer: Framer,
     pub(super) pipeline: SendPipeline,
     /// The call's own voice, for the others of its conference.
-    pub(super) voice: Bridge,
+    pub(super) voice: BlockRing,
     limiter: Limiter,
     mixed: Vec<f32>,
 }
@@ -83,9 +83,9 @@ pub(super) struct SendPipeline {
     delay_samples: usize,
     /// Number of the next frame.
     number: u64,
-    grouping: Grouping,
+    batcher: RunBatcher,
     /// The last frames of the pause at hand, which were not coded.
-    pause: Pause,
+    preroll: Preroll,
     /// Samples of the frames that wait to be coded, and what is known of each.
     waiting: Vec<f32>,
     notes: Vec<Waiting>,
@@ -97,7 +97,7 @@ pub(super) struct SendPipeline {
     notices: Sender<String>,
     frame_events: Sender<FrameEvent>,
     shared: Arc<Shared>,
-    pub(super) flags: Arc<Flags>,
+    pub(super) flags: Arc<CallControls>,
     pub(super) encode: Durations,
     pub(super) timeline: Timeline,
     pub(super) first_frame: Option<Instant>,
@@ -112,7 +112,7 @@ impl CallSender {
         codec: CodecParams,
         ends: Ends,
         timeline: usize,
-        voice: Bridge,
+        voice: BlockRing,
     ) -> Result<Self, DspError> {
         let CodecParams { speaker, sample_rate, frame_samples, delay_samples } = codec;
         let Ends { captured, notices, frame_events, shared, flags } = ends;
@@ -133,8 +133,8 @@ impl CallSender {
                 sample_rate,
                 delay_samples,
                 number: 0,
-                grouping: Grouping::default(),
-                pause: Pause::new(sample_rate, frame_samples.max(1)),
+                batcher: RunBatcher::default(),
+                preroll: Preroll::new(sample_rate, frame_samples.max(1)),
                 waiting: Vec::with_capacity(RUN_FRAMES * frame_samples.max(1)),
                 notes: Vec::with_capacity(RUN_FRAMES),
                 tokens: Vec::with_capacity(RUN_FRAMES),
@@ -251,9 +251,9 @@ impl SendPipeline {
         let number = self.number;
         self.send(Captured { number, unit: None, silence: Some(noise), place: Place::Alone });
         self.shared.wake.notify_one();
-        let noise = self.pause.described(number, noise);
+        let noise = self.preroll.described(number, noise);
         // Whether it goes with a word is known when it is out of the word's reach.
-        if let Some(past) = self.pause.push(Silent { number, noise, at }, frame) {
+        if let Some(past) = self.preroll.push(Silent { number, noise, at }, frame) {
             self.tell_silent(past);
         }
         self.first_frame.get_or_insert_with(Instant::now);
@@ -263,8 +263,8 @@ impl SendPipeline {
 
     /// A word begins: the encoder hears the end of the pause, and what of that belongs to the word waits with it.
     fn encode_preroll(&mut self) {
-        for place in 0..self.pause.kept() {
-            let Some((frame, silent)) = self.pause.get(place) else { break };
+        for place in 0..self.preroll.kept() {
+            let Some((frame, silent)) = self.preroll.get(place) else { break };
             let Some(Silent { number, noise, at }) = silent else {
                 if let Err(error) = self.speaker.hear(frame) {
                     self.fail(CallError::CallCodec(error));
@@ -274,7 +274,7 @@ impl SendPipeline {
             self.waiting.extend_from_slice(frame);
             self.queue(Waiting { number, silence: Some(noise), at });
         }
-        self.pause.clear();
+        self.preroll.clear();
     }
 
     /// Has a frame wait with the others.
@@ -287,7 +287,7 @@ impl SendPipeline {
     fn queue(&mut self, waiting: Waiting) {
         self.notes.push(waiting);
         let frames = self.shared.wish.frames.load(Relaxed);
-        let due = self.grouping.next(frames.into());
+        let due = self.batcher.next(frames.into());
         // Without a plan, packets are the network's own business.
         self.code(due, if frames == 0 { Place::Alone } else { Place::Last });
     }
@@ -295,7 +295,7 @@ impl SendPipeline {
     /// Codes and sends what waits, though it is not due.
     pub(super) fn flush(&mut self) {
         if self.captured.is_some() && !self.notes.is_empty() {
-            self.grouping.end();
+            self.batcher.end();
             self.code(Due::Packet, Place::Last);
         }
     }
@@ -375,12 +375,12 @@ impl SendPipeline {
 
     /// The pause at hand is over, and no word has followed: what was not yet told of it is.
     fn drop_preroll(&mut self) {
-        for place in 0..self.pause.kept() {
-            if let Some((_, Some(silent))) = self.pause.get(place) {
+        for place in 0..self.preroll.kept() {
+            if let Some((_, Some(silent))) = self.preroll.get(place) {
                 self.tell_silent(silent);
             }
         }
-        self.pause.clear();
+        self.preroll.clear();
     }
 
     fn finish(&mut self, at: Instant) {

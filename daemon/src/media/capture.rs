@@ -14,10 +14,10 @@ use ringbuf::{
 use super::{
     MAX_CALLS,
     devices::{Input, Read, again},
-    gauges::Common,
+    metrics::EngineShared,
     call_sender::CallSender,
     stages::{Gain, Limiter, Readings, Stages},
-    worker::Side,
+    worker::AudioThread,
 };
 use crate::{
     audio::{AudioError, EndFigures},
@@ -28,12 +28,12 @@ use crate::{
 pub(super) const BLOCK: Duration = Duration::from_millis(10);
 
 /// From the source to every call.
-pub(super) struct CaptureSide {
-    common: Arc<Common>,
+pub(super) struct CaptureThread {
+    common: Arc<EngineShared>,
     pub(super) input: Option<Box<Input>>,
     ended: bool,
     failure: Option<AudioError>,
-    strip: Strip,
+    chain: CaptureChain,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
     pub(super) seats: Vec<Box<CallSender>>,
     /// Counts of the device, as last seen.
@@ -41,7 +41,7 @@ pub(super) struct CaptureSide {
 }
 
 /// What the microphone's sound passes before the calls.
-struct Strip {
+struct CaptureChain {
     block: usize,
     gain: Gain,
     mute: Gain,
@@ -64,16 +64,16 @@ struct Strip {
     side_tone: HeapProd<f32>,
 }
 
-impl CaptureSide {
-    pub(super) fn new(common: Arc<Common>, input: Box<Input>, far: HeapCons<f32>, side_tone: HeapProd<f32>) -> Self {
+impl CaptureThread {
+    pub(super) fn new(common: Arc<EngineShared>, input: Box<Input>, far: HeapCons<f32>, side_tone: HeapProd<f32>) -> Self {
         let (rate, block) = (common.format.sample_rate, common.block());
         let (mut gain, mut mute) = (Gain::new(rate), Gain::new(rate));
-        gain.set_db(common.knobs.input_gain_db.get());
-        mute.mute(!common.knobs.open());
+        gain.set_db(common.controls.input_gain_db.get());
+        mute.mute(!common.controls.open());
         // They come to where they are set before there is any sound: of a muted microphone nothing at all is sent.
         gain.process(&mut vec![0.0; 20 * block]);
         mute.process(&mut vec![0.0; 20 * block]);
-        let strip = Strip {
+        let chain = CaptureChain {
             block,
             gain,
             mute,
@@ -93,7 +93,7 @@ impl CaptureSide {
             side_tone,
         };
         let seats = Vec::with_capacity(MAX_CALLS);
-        Self { common, input: Some(input), ended: false, failure: None, strip, seats, seen: EndFigures::default() }
+        Self { common, input: Some(input), ended: false, failure: None, chain, seats, seen: EndFigures::default() }
     }
 
     fn fail(&mut self, error: AudioError) {
@@ -107,40 +107,40 @@ impl CaptureSide {
     fn measure(&mut self, blocks: u32, spent: Duration) {
         let Some(input) = &self.input else { return };
         let figures = input.figures();
-        let gauges = &self.common.gauges;
-        gauges.capture.xruns.fetch_add(figures.xruns.saturating_sub(self.seen.xruns), Relaxed);
-        gauges.system_late(figures.system_late.saturating_sub(self.seen.system_late));
+        let metrics = &self.common.metrics;
+        metrics.capture.xruns.fetch_add(figures.xruns.saturating_sub(self.seen.xruns), Relaxed);
+        metrics.system_late(figures.system_late.saturating_sub(self.seen.system_late));
         let waited = figures.owner_late > self.seen.owner_late;
         self.seen = figures;
         let stages = input.stages.as_ref().map_or(Duration::ZERO, Stages::delay);
-        gauges.capture.set(&figures, input.delay() + stages);
+        metrics.capture.set(&figures, input.delay() + stages);
         let late = waited || spent > BLOCK * blocks;
         for n in 0..blocks {
-            gauges.block(late && n == 0);
+            metrics.block(late && n == 0);
         }
         let readings = input.stages.as_ref().map_or(Readings::default(), Stages::readings);
-        gauges.set_input(self.strip.input.level(), self.strip.sent.level(), readings, self.strip.speech);
+        metrics.set_input(self.chain.input.level(), self.chain.sent.level(), readings, self.chain.speech);
     }
 }
 
-impl Side for CaptureSide {
-    type Half = CallSender;
+impl AudioThread for CaptureThread {
+    type PerCall = CallSender;
     type Device = Input;
 
     fn begin(&mut self, realtime: bool) {
-        self.common.gauges.capture.set_realtime(Some(realtime));
+        self.common.metrics.capture.set_realtime(Some(realtime));
         if let Some(input) = &mut self.input {
             input.begin();
         }
     }
 
-    fn seat(&mut self, mut half: Box<CallSender>) {
+    fn seat(&mut self, mut call: Box<CallSender>) {
         if let Some(error) = &self.failure {
-            half.pipeline.fail(CallError::Audio(again(error)));
+            call.pipeline.fail(CallError::Audio(again(error)));
         } else if self.ended {
-            half.pipeline.close();
+            call.pipeline.close();
         }
-        self.seats.push(half);
+        self.seats.push(call);
     }
 
     fn leave(&mut self, key: u64) -> Option<Box<CallSender>> {
@@ -152,7 +152,7 @@ impl Side for CaptureSide {
 
     fn replace(&mut self, mut device: Box<Input>) -> Option<Box<Input>> {
         device.begin();
-        self.strip.far.clear();
+        self.chain.far.clear();
         (self.ended, self.failure) = (false, None);
         self.seen = device.figures();
         self.input.replace(device)
@@ -172,21 +172,21 @@ impl Side for CaptureSide {
         };
         let start = Instant::now();
         let mut blocks = 0;
-        let (strip, seats, common) = (&mut self.strip, &mut self.seats, &self.common);
+        let (chain, seats, common) = (&mut self.chain, &mut self.seats, &self.common);
         match read {
             Read::Nothing => {}
             Read::Samples => input.blocks(|block, at, stages| {
-                strip.process(block, at, stages, common, seats);
+                chain.process(block, at, stages, common, seats);
                 blocks += 1;
             }),
             Read::End => {
                 let mut last = start;
                 input.finish(|block, at, stages| {
                     last = at;
-                    strip.process(block, at, stages, common, seats);
+                    chain.process(block, at, stages, common, seats);
                 });
                 for sender in seats {
-                    sender.finish(last, common.knobs.silence());
+                    sender.finish(last, common.controls.silence());
                 }
                 self.ended = true;
                 return false;
@@ -207,18 +207,18 @@ impl Side for CaptureSide {
     fn end(&mut self) {}
 }
 
-impl Strip {
+impl CaptureChain {
     fn process(
         &mut self,
         block: &[f32],
         at: Instant,
         stages: &mut Option<Stages>,
-        common: &Common,
+        common: &EngineShared,
         seats: &mut [Box<CallSender>],
     ) {
-        let knobs = &common.knobs;
+        let controls = &common.controls;
         self.near.copy_from_slice(block);
-        let gain = knobs.input_gain_db.get();
+        let gain = controls.input_gain_db.get();
         self.gain.set_db(gain);
         self.gain.process(&mut self.near);
         // Only what was made louder is limited: what comes as it is goes as it is.
@@ -228,7 +228,7 @@ impl Strip {
         }
         self.input.push(&self.near);
         if let Some(stages) = stages {
-            stages.set(knobs.stages());
+            stages.set(controls.stages());
             while self.far.occupied_len() >= self.block {
                 self.far.pop_slice(&mut self.far_block);
                 stages.far(&self.far_block);
@@ -238,7 +238,7 @@ impl Strip {
             self.far.clear();
         }
         // After the stages: the echo canceller goes on learning, and what is sent is silence indeed, not its comfort noise.
-        self.mute.mute(!knobs.open());
+        self.mute.mute(!controls.open());
         self.mute.process(&mut self.near);
         self.sent.push(&self.near);
         self.looked.extend_from_slice(&self.near);
@@ -248,7 +248,7 @@ impl Strip {
         }
         self.side_tone.push_slice(&self.near);
         let confer = self.gather(seats);
-        let detect = knobs.silence();
+        let detect = controls.silence();
         for (n, sender) in seats.iter_mut().enumerate() {
             let others = if confer > 1 && self.confers[n] {
                 self.others.fill(0.0);

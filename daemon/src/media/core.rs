@@ -10,14 +10,14 @@ use ringbuf::{HeapCons, HeapProd, HeapRb, traits::Split};
 
 use super::{
     StreamFormat, MAX_CALLS, CallAudio, CallAudioFigures, Settings, FrameEvent, CallCodec,
-    bridge::Bridge,
-    capture::CaptureSide,
+    block_ring::BlockRing,
+    capture::CaptureThread,
     devices::{Devices, Input, Output, unusable},
     call_receiver::{self, CallReceiver},
-    flags::Flags,
-    gauges::Common,
+    call_controls::CallControls,
+    metrics::EngineShared,
     call_sender::{self, CallSender},
-    playback::PlaybackSide,
+    playback::PlaybackThread,
     types::CallAudioGuard,
     worker::{Gone, Worker},
 };
@@ -39,7 +39,7 @@ const FAR_BLOCKS: usize = 32;
 
 /// What is shared by the audio engine and its seats.
 pub(super) struct Core {
-    pub(super) common: Arc<Common>,
+    pub(super) common: Arc<EngineShared>,
     devices: Box<dyn Devices>,
     /// Held while devices are opened and threads waited for.
     state: Mutex<State>,
@@ -63,12 +63,12 @@ struct ActiveCall {
 }
 
 struct Threads {
-    capture: Worker<CaptureSide>,
-    playback: Worker<PlaybackSide>,
+    capture: Worker<CaptureThread>,
+    playback: Worker<PlaybackThread>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half done where it could panic.
+    // Nothing is left call done where it could panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -84,7 +84,7 @@ impl Core {
         let (heard, look) = HeapRb::new(format.sample_rate.max(1) as usize).split();
         let seats = Vec::with_capacity(MAX_CALLS);
         Self {
-            common: Arc::new(Common::new(format, &settings, frame_events, clock)),
+            common: Arc::new(EngineShared::new(format, &settings, frame_events, clock)),
             devices,
             state: Mutex::new(State { next_key: 0, seats, threads: None, heard: Some(heard) }),
             settings: Mutex::new(settings),
@@ -100,7 +100,7 @@ impl Core {
     fn input(&self, settings: &Settings) -> Result<Box<Input>, AudioError> {
         let format = self.common.format;
         let source = self.devices.source(settings, format.sample_rate)?;
-        let input = Input::new(source, format, self.common.knobs.stages());
+        let input = Input::new(source, format, self.common.controls.stages());
         Ok(Box::new(input.map_err(|error| unusable("input", &settings.source, &error))?))
     }
 
@@ -133,11 +133,11 @@ impl Core {
         let key = state.next_key;
         state.next_key += 1;
         let CallCodec { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake } = voice;
-        let (shared, flags) = (Shared::new(wake), Arc::new(Flags::new()));
+        let (shared, flags) = (Shared::new(wake), Arc::new(CallControls::new()));
         let (captured, from_capture) = bounded(CHANNEL_FRAMES);
         let (to_playback, frames) = bounded(CHANNEL_FRAMES);
         let (notices, notice) = bounded(NOTICES);
-        let (voice, heard) = Bridge::new(self.common.block());
+        let (voice, heard) = BlockRing::new(self.common.block());
         let ends = call_sender::Ends {
             captured,
             notices: notices.clone(),
@@ -188,9 +188,9 @@ impl Core {
         *self.common.names() = super::Names { source: input.name(), sink: output.name() };
         let (rate, block) = (self.common.format.sample_rate, self.common.block());
         let (far, to_canceller) = HeapRb::new(FAR_BLOCKS * block).split();
-        let (side_tone, own) = Bridge::new(block);
-        let capture = Box::new(CaptureSide::new(Arc::clone(&self.common), input, to_canceller, side_tone));
-        let playback = Box::new(PlaybackSide::new(Arc::clone(&self.common), output, far, own, state.heard.take()));
+        let (side_tone, own) = BlockRing::new(block);
+        let capture = Box::new(CaptureThread::new(Arc::clone(&self.common), input, to_canceller, side_tone));
+        let playback = Box::new(PlaybackThread::new(Arc::clone(&self.common), output, far, own, state.heard.take()));
         let frame = self.common.format.frame_samples.max(1);
         let capture = Worker::start("parlo-capture", capture, sender, rate, frame)?;
         match Worker::start("parlo-playback", playback, receiver, rate, frame) {
@@ -207,15 +207,15 @@ impl Core {
     /// Nobody sits here any more.
     fn rest(&self) {
         *self.common.names() = super::Names::default();
-        self.common.gauges.rest();
+        self.common.metrics.rest();
     }
 
     pub(super) fn leave(&self, key: u64) -> CallAudioFigures {
         let mut state = lock(&self.state);
         let mut figures = CallAudioFigures::default();
         let Some(threads) = &state.threads else { return figures };
-        let gauges = &self.common.gauges;
-        figures.realtime = gauges.capture.realtime() == Some(true) && gauges.playback.realtime() == Some(true);
+        let metrics = &self.common.metrics;
+        figures.realtime = metrics.capture.realtime() == Some(true) && metrics.playback.realtime() == Some(true);
         let mut failure;
         match threads.capture.leave(key) {
             Ok(Some(mut sender)) => {
@@ -321,11 +321,11 @@ impl Core {
         let mut now = lock(&self.settings);
         let (source, sink, backend) = (now.source.clone(), now.sink.clone(), now.backend);
         *now = Settings { source, sink, backend, ..settings.clone() };
-        self.common.knobs.set(&now);
+        self.common.controls.set(&now);
     }
 
     fn set(&self, settings: &Settings) {
-        self.common.knobs.set(settings);
+        self.common.controls.set(settings);
         *lock(&self.settings) = settings.clone();
     }
 }

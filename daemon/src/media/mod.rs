@@ -14,15 +14,15 @@
 //! and one for the side tone. Mute comes after the stages: the echo canceller goes on learning, and what is sent is silence.
 //! A voice alone that nothing makes louder passes bit by bit, in and out; all else passes a limiter.
 
-mod bridge;
+mod block_ring;
 mod capture;
 mod devices;
 mod call_receiver;
-mod flags;
-mod gauges;
-mod grouping;
+mod call_controls;
+mod metrics;
+mod run_batcher;
 mod call_sender;
-mod pause;
+mod preroll;
 mod playback;
 mod core;
 mod types;
@@ -112,13 +112,13 @@ impl AudioEngine {
 
     /// Levels now. Never waits.
     pub fn meters(&self) -> Meters {
-        self.core.common.gauges.meters()
+        self.core.common.metrics.meters()
     }
 
     /// Counts and fill levels. Never waits. A block counts as late if its sound was lost or missing at the device, or if it
     /// took longer than its own 10 ms to make.
     pub fn figures(&self) -> SoundFigures {
-        self.core.common.gauges.figures()
+        self.core.common.metrics.figures()
     }
 
     /// What the devices in use are called.

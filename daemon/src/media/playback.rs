@@ -10,13 +10,13 @@ use ringbuf::{HeapProd, traits::Producer};
 
 use super::{
     MAX_CALLS,
-    bridge::Bridge,
+    block_ring::BlockRing,
     capture::{BLOCK, add},
     devices::{Output, Written, again},
     call_receiver::CallReceiver,
-    gauges::Common,
+    metrics::EngineShared,
     stages::{Gain, Limiter},
-    worker::Side,
+    worker::AudioThread,
 };
 use crate::{
     audio::{AudioError, EndFigures},
@@ -30,8 +30,8 @@ const NOTHING_DB: f32 = -90.0;
 const LIMITED: u32 = 100;
 
 /// From every call to the sink.
-pub(super) struct PlaybackSide {
-    common: Arc<Common>,
+pub(super) struct PlaybackThread {
+    common: Arc<EngineShared>,
     pub(super) output: Option<Box<Output>>,
     failure: Option<AudioError>,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
@@ -45,7 +45,7 @@ pub(super) struct PlaybackSide {
     /// Blocks that it stays on for.
     limited: u32,
     meter: Meter,
-    side_tone: Bridge,
+    side_tone: BlockRing,
     side_gain: Gain,
     /// To the echo canceller.
     far: HeapProd<f32>,
@@ -58,17 +58,17 @@ pub(super) struct PlaybackSide {
     all_underruns: u64,
 }
 
-impl PlaybackSide {
+impl PlaybackThread {
     pub(super) fn new(
-        common: Arc<Common>,
+        common: Arc<EngineShared>,
         output: Box<Output>,
         far: HeapProd<f32>,
-        side_tone: Bridge,
+        side_tone: BlockRing,
         heard: Option<HeapProd<f32>>,
     ) -> Self {
         let (rate, block) = (common.format.sample_rate, common.block());
         let mut gain = Gain::new(rate);
-        gain.set_db(common.knobs.output_gain_db.get());
+        gain.set_db(common.controls.output_gain_db.get());
         // It comes to where it is set before there is any sound.
         gain.process(&mut vec![0.0; 20 * block]);
         Self {
@@ -120,7 +120,7 @@ impl PlaybackSide {
                 add(mix, one);
             }
         }
-        if let Some(db) = self.common.knobs.side_tone_db() {
+        if let Some(db) = self.common.controls.side_tone_db() {
             if self.side_tone.pull(one) {
                 self.side_gain.set_db(db.max(NOTHING_DB));
                 self.side_gain.process(one);
@@ -130,7 +130,7 @@ impl PlaybackSide {
         } else {
             self.side_tone.clear();
         }
-        let gain = self.common.knobs.output_gain_db.get();
+        let gain = self.common.controls.output_gain_db.get();
         self.gain.set_db(gain);
         self.gain.process(mix);
         // One voice that is not made louder goes as the codec made it.
@@ -147,20 +147,20 @@ impl PlaybackSide {
     }
 }
 
-impl Side for PlaybackSide {
-    type Half = CallReceiver;
+impl AudioThread for PlaybackThread {
+    type PerCall = CallReceiver;
     type Device = Output;
 
     fn begin(&mut self, realtime: bool) {
-        self.common.gauges.playback.set_realtime(Some(realtime));
+        self.common.metrics.playback.set_realtime(Some(realtime));
     }
 
-    fn seat(&mut self, mut half: Box<CallReceiver>) {
-        half.underruns_before = self.all_underruns;
+    fn seat(&mut self, mut call: Box<CallReceiver>) {
+        call.underruns_before = self.all_underruns;
         if let Some(error) = &self.failure {
-            half.fail(CallError::Audio(again(error)));
+            call.fail(CallError::Audio(again(error)));
         }
-        self.seats.push(half);
+        self.seats.push(call);
     }
 
     fn leave(&mut self, key: u64) -> Option<Box<CallReceiver>> {
@@ -205,15 +205,15 @@ impl Side for PlaybackSide {
         let dry = underruns.saturating_sub(self.underruns);
         self.underruns = underruns;
         self.all_underruns += dry;
-        let gauges = &self.common.gauges;
-        gauges.playback.xruns.fetch_add(dry, Relaxed);
+        let metrics = &self.common.metrics;
+        metrics.playback.xruns.fetch_add(dry, Relaxed);
         let figures = output.figures();
-        gauges.playback.set(&figures, output.delay());
-        gauges.system_late(figures.system_late.saturating_sub(self.seen.system_late));
+        metrics.playback.set(&figures, output.delay());
+        metrics.system_late(figures.system_late.saturating_sub(self.seen.system_late));
         let overdue = figures.owner_late > self.seen.owner_late;
         self.seen = figures;
-        gauges.block(overdue || spent > BLOCK);
-        gauges.set_output(self.meter.level());
+        metrics.block(overdue || spent > BLOCK);
+        metrics.set_output(self.meter.level());
         true
     }
 
@@ -227,7 +227,7 @@ impl Side for PlaybackSide {
     }
 }
 
-impl PlaybackSide {
+impl PlaybackThread {
     /// Why the sink failed, if it did.
     pub(super) fn failure(&mut self) -> Option<AudioError> {
         self.failure.take()

@@ -7,7 +7,7 @@ use parlo_control::{Meters, StageSwitches};
 use parlo_tokens::Slot;
 use tokio::sync::Notify;
 
-use super::{flags::Flags, core::Core};
+use super::{call_controls::CallControls, core::Core};
 use crate::{
     audio::device::Backend,
     call::{
@@ -158,12 +158,12 @@ impl CallAudio {
 pub(super) struct CallAudioGuard {
     core: Arc<Core>,
     key: u64,
-    pub(super) flags: Arc<Flags>,
+    pub(super) flags: Arc<CallControls>,
     left: bool,
 }
 
 impl CallAudioGuard {
-    pub(super) fn new(core: Arc<Core>, key: u64, flags: Arc<Flags>) -> Self {
+    pub(super) fn new(core: Arc<Core>, key: u64, flags: Arc<CallControls>) -> Self {
         Self { core, key, flags, left: false }
     }
 

@@ -18,9 +18,9 @@ const ORDERS: usize = 32;
 const OBEDIENCE: Duration = Duration::from_secs(5);
 
 /// One direction of sound: what its thread does. Nothing here may allocate, lock or log, unless it says so.
-pub(super) trait Side: Send + 'static {
+pub(super) trait AudioThread: Send + 'static {
     /// A call's part of it.
-    type Half: Send;
+    type PerCall: Send;
     /// Where sound comes from or goes.
     type Device: Send;
 
@@ -28,10 +28,10 @@ pub(super) trait Side: Send + 'static {
     fn begin(&mut self, realtime: bool);
 
     /// Takes a call in.
-    fn seat(&mut self, half: Box<Self::Half>);
+    fn seat(&mut self, call: Box<Self::PerCall>);
 
     /// Lets a call go.
-    fn leave(&mut self, key: u64) -> Option<Box<Self::Half>>;
+    fn leave(&mut self, key: u64) -> Option<Box<Self::PerCall>>;
 
     /// Takes a device over, and gives the old one back, if there was one.
     fn replace(&mut self, device: Box<Self::Device>) -> Option<Box<Self::Device>>;
@@ -43,15 +43,15 @@ pub(super) trait Side: Send + 'static {
     fn end(&mut self);
 }
 
-enum Order<S: Side> {
-    CallAudio(Box<S::Half>),
+enum Order<S: AudioThread> {
+    CallAudio(Box<S::PerCall>),
     Leave(u64),
     Replace(Box<S::Device>),
     Stop,
 }
 
-enum Done<S: Side> {
-    Left(u64, Option<Box<S::Half>>),
+enum Done<S: AudioThread> {
+    Left(u64, Option<Box<S::PerCall>>),
     Replaced(Option<Box<S::Device>>),
 }
 
@@ -59,20 +59,20 @@ enum Done<S: Side> {
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// A thread that runs a [`Side`]; what it runs is dropped on the thread that ends it.
-pub(super) struct Worker<S: Side> {
+/// A thread that runs a [`AudioThread`]; what it runs is dropped on the thread that ends it.
+pub(super) struct Worker<S: AudioThread> {
     orders: Sender<Order<S>>,
     done: Receiver<Done<S>>,
     thread: JoinHandle<Box<S>>,
 }
 
-impl<S: Side> Worker<S> {
+impl<S: AudioThread> Worker<S> {
     /// Starts the thread, with one call in it. `block`: samples between two looks at the clock, for the priority.
-    pub(super) fn start(name: &str, side: Box<S>, half: Box<S::Half>, rate: u32, block: usize) -> io::Result<Self> {
+    pub(super) fn start(name: &str, side: Box<S>, call: Box<S::PerCall>, rate: u32, block: usize) -> io::Result<Self> {
         let (orders, ordered) = bounded(ORDERS);
         let (tell, done) = bounded(ORDERS);
         // Before the thread runs: no sound passes before its first call is there.
-        let _ = orders.send(Order::CallAudio(half));
+        let _ = orders.send(Order::CallAudio(call));
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let mut side = side;
             side.begin(realtime::promote(rate, block).is_ok());
@@ -84,15 +84,15 @@ impl<S: Side> Worker<S> {
     }
 
     /// Gives a call its place.
-    pub(super) fn seat(&self, half: Box<S::Half>) -> Result<(), Gone> {
-        self.orders.try_send(Order::CallAudio(half)).map_err(|_| Gone)
+    pub(super) fn seat(&self, call: Box<S::PerCall>) -> Result<(), Gone> {
+        self.orders.try_send(Order::CallAudio(call)).map_err(|_| Gone)
     }
 
     /// Takes a call away, and waits for what it was. None if it is not there.
-    pub(super) fn leave(&self, key: u64) -> Result<Option<Box<S::Half>>, Gone> {
+    pub(super) fn leave(&self, key: u64) -> Result<Option<Box<S::PerCall>>, Gone> {
         self.orders.try_send(Order::Leave(key)).map_err(|_| Gone)?;
         self.wait(|done| match done {
-            Done::Left(left, half) if left == key => Some(half),
+            Done::Left(left, call) if left == key => Some(call),
             _ => None,
         })
     }
@@ -124,7 +124,7 @@ impl<S: Side> Worker<S> {
     }
 }
 
-fn run<S: Side>(side: &mut S, orders: &Receiver<Order<S>>, done: &Sender<Done<S>>) {
+fn run<S: AudioThread>(side: &mut S, orders: &Receiver<Order<S>>, done: &Sender<Done<S>>) {
     loop {
         loop {
             match orders.try_recv() {
@@ -152,10 +152,10 @@ fn run<S: Side>(side: &mut S, orders: &Receiver<Order<S>>, done: &Sender<Done<S>
 }
 
 /// Does as told. Whether to go on.
-fn obey<S: Side>(side: &mut S, order: Order<S>, done: &Sender<Done<S>>) -> bool {
+fn obey<S: AudioThread>(side: &mut S, order: Order<S>, done: &Sender<Done<S>>) -> bool {
     // There is room: whoever orders waits for each.
     match order {
-        Order::CallAudio(half) => side.seat(half),
+        Order::CallAudio(call) => side.seat(call),
         Order::Leave(key) => drop(done.try_send(Done::Left(key, side.leave(key)))),
         Order::Replace(device) => drop(done.try_send(Done::Replaced(side.replace(device)))),
         Order::Stop => return false,

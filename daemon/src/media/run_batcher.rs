@@ -16,14 +16,14 @@ pub(super) enum Due {
 /// Follows how frames of speech become packets, so as to code those of one in as few runs as possible, when the last of them is
 /// there: none is sent before anyway. In silence nothing is coded; its first frame ends what waits.
 #[derive(Debug, Default)]
-pub(super) struct Grouping {
+pub(super) struct RunBatcher {
     /// Frames that are not coded.
     waiting: usize,
     /// Frames in the packet at hand.
     packed: usize,
 }
 
-impl Grouping {
+impl RunBatcher {
     /// The next frame of speech is there. `frames`: how many a packet holds.
     pub(super) fn next(&mut self, frames: usize) -> Due {
         self.waiting += 1;
@@ -54,8 +54,8 @@ mod tests {
 
     /// What becomes of so many frames: `-` is later, `r` a run and `P` a packet.
     fn dues(count: usize, frames: usize) -> String {
-        let mut grouping = Grouping::default();
-        let due = |_| match grouping.next(frames) {
+        let mut batcher = RunBatcher::default();
+        let due = |_| match batcher.next(frames) {
             Due::Later => '-',
             Due::Run => 'r',
             Due::Packet => 'P',
@@ -74,9 +74,9 @@ mod tests {
 
     #[test]
     fn a_packet_that_ended_out_of_turn_is_not_waited_for() {
-        let mut grouping = Grouping::default();
-        assert_eq!([grouping.next(3), grouping.next(3)], [Due::Later; 2]);
-        grouping.end();
-        assert_eq!([(); 3].map(|()| grouping.next(3)), [Due::Later, Due::Later, Due::Packet]);
+        let mut batcher = RunBatcher::default();
+        assert_eq!([batcher.next(3), batcher.next(3)], [Due::Later; 2]);
+        batcher.end();
+        assert_eq!([(); 3].map(|()| batcher.next(3)), [Due::Later, Due::Later, Due::Packet]);
     }
 }

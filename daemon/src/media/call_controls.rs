@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::gauges::Float;
+use super::metrics::Float;
 
 /// A call's switches and measurements.
 #[derive(Debug)]
-pub(super) struct Flags {
+pub(super) struct CallControls {
     held: AtomicBool,
     conference: AtomicBool,
     finished: AtomicBool,
@@ -16,7 +16,7 @@ pub(super) struct Flags {
     pub(super) level_dbfs: Float,
 }
 
-impl Flags {
+impl CallControls {
     pub(super) fn new() -> Self {
         Self {
             held: AtomicBool::new(false),

@@ -16,15 +16,15 @@ const MOST: usize = 6;
 
 /// The reading end of a ring between two threads that go at the same pace, but not at the same time. Where nothing is there in
 /// time there is silence; where too much is there some is left out; neither clicks.
-pub(super) struct Bridge {
+pub(super) struct BlockRing {
     ring: HeapCons<f32>,
     flowing: bool,
     /// What would have come next, while some is left out.
     before: Vec<f32>,
 }
 
-impl Bridge {
-    /// A bridge for blocks of so many samples, and its writing end.
+impl BlockRing {
+    /// A ring for blocks of so many samples, and its writing end.
     pub(super) fn new(block: usize) -> (HeapProd<f32>, Self) {
         let (write, ring) = HeapRb::new(CAPACITY * block).split();
         (write, Self { ring, flowing: false, before: vec![0.0; block] })
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out_after_a_block_and_gaps_do_not_click() {
-        let (mut write, mut bridge) = Bridge::new(10);
+        let (mut write, mut bridge) = BlockRing::new(10);
         let mut out = [9.0; 10];
         write.push_slice(&[1.0; 10]);
         assert!(!bridge.pull(&mut out) && out == [0.0; 10], "it waits for one more");
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_left_out_at_once_and_smoothly() {
-        let (mut write, mut bridge) = Bridge::new(10);
+        let (mut write, mut bridge) = BlockRing::new(10);
         let mut out = [0.0; 10];
         let ramp: Vec<f32> = (0..100).map(|n| n as f32).collect();
         write.push_slice(&ramp);

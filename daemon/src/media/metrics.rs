@@ -47,10 +47,10 @@ impl Float {
 }
 
 /// Everything that both threads and the audio engine share.
-pub(super) struct Common {
+pub(super) struct EngineShared {
     pub(super) format: StreamFormat,
-    pub(super) knobs: Knobs,
-    pub(super) gauges: Gauges,
+    pub(super) controls: Controls,
+    pub(super) metrics: Metrics,
     /// Touched by the threads only when a device changes.
     names: Mutex<Names>,
     pub(super) frame_events: Sender<FrameEvent>,
@@ -58,10 +58,10 @@ pub(super) struct Common {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-impl Common {
+impl EngineShared {
     pub(super) fn new(format: StreamFormat, settings: &Settings, frame_events: Sender<FrameEvent>, clock: Arc<dyn Clock>) -> Self {
         let names = Mutex::default();
-        Self { format, knobs: Knobs::new(settings), gauges: Gauges::new(), names, frame_events, clock }
+        Self { format, controls: Controls::new(settings), metrics: Metrics::new(), names, frame_events, clock }
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, Names> {
@@ -77,7 +77,7 @@ impl Common {
 
 /// How sound is set, as far as it acts within a block.
 #[derive(Debug)]
-pub(super) struct Knobs {
+pub(super) struct Controls {
     open: AtomicBool,
     pub(super) input_gain_db: Float,
     pub(super) output_gain_db: Float,
@@ -85,17 +85,17 @@ pub(super) struct Knobs {
     switches: AtomicU8,
 }
 
-impl Knobs {
+impl Controls {
     fn new(settings: &Settings) -> Self {
-        let knobs = Self {
+        let controls = Self {
             open: AtomicBool::new(false),
             input_gain_db: Float::new(0.0),
             output_gain_db: Float::new(0.0),
             side_tone_db: Float::new(f32::NAN),
             switches: AtomicU8::new(0),
         };
-        knobs.set(settings);
-        knobs
+        controls.set(settings);
+        controls
     }
 
     pub(super) fn set(&self, settings: &Settings) {
@@ -134,7 +134,7 @@ impl Knobs {
 
 /// One end of sound, as measured.
 #[derive(Debug)]
-pub(super) struct EndGauges {
+pub(super) struct EndMetrics {
     realtime: AtomicU8,
     pub(super) xruns: AtomicU64,
     ring_us: AtomicU64,
@@ -142,7 +142,7 @@ pub(super) struct EndGauges {
     drift_ppm: Float,
 }
 
-impl EndGauges {
+impl EndMetrics {
     fn new() -> Self {
         Self {
             realtime: AtomicU8::new(0),
@@ -178,20 +178,20 @@ impl EndGauges {
 
 /// What the threads measure.
 #[derive(Debug)]
-pub(super) struct Gauges {
+pub(super) struct Metrics {
     input: [Float; 2],
     sent_rms: Float,
     output: [Float; 2],
     readings: [Float; 3],
     speech: AtomicBool,
-    pub(super) capture: EndGauges,
-    pub(super) playback: EndGauges,
+    pub(super) capture: EndMetrics,
+    pub(super) playback: EndMetrics,
     misses: AtomicU64,
     system_late: AtomicU64,
     blocks: AtomicU64,
 }
 
-impl Gauges {
+impl Metrics {
     fn new() -> Self {
         let floor = || Float::new(SILENT.input_peak_dbfs);
         let none = || Float::new(f32::NAN);
@@ -201,8 +201,8 @@ impl Gauges {
             output: [floor(), floor()],
             readings: [none(), none(), none()],
             speech: AtomicBool::new(false),
-            capture: EndGauges::new(),
-            playback: EndGauges::new(),
+            capture: EndMetrics::new(),
+            playback: EndMetrics::new(),
             misses: AtomicU64::new(0),
             system_late: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
@@ -279,7 +279,7 @@ impl Gauges {
     }
 }
 
-fn set(gauges: &[Float; 2], level: Level) {
-    gauges[0].set(level.peak_dbfs);
-    gauges[1].set(level.rms_dbfs);
+fn set(metrics: &[Float; 2], level: Level) {
+    metrics[0].set(level.peak_dbfs);
+    metrics[1].set(level.rms_dbfs);
 }

@@ -25,7 +25,7 @@ pub(super) struct Silent {
 
 /// So many frames as an encoder has to hear when a word begins. Allocates nothing once made.
 #[derive(Debug)]
-pub(super) struct Pause {
+pub(super) struct Preroll {
     frame: usize,
     /// [`DESCRIBE`] in frames.
     describe: u64,
@@ -38,7 +38,7 @@ pub(super) struct Pause {
     noise: Option<(ComfortNoise, u64)>,
 }
 
-impl Pause {
+impl Preroll {
     /// For frames of so many samples.
     pub(super) fn new(sample_rate: u32, frame: usize) -> Self {
         let length = frame.max(1) as f64 / f64::from(sample_rate.max(1));
@@ -106,14 +106,14 @@ mod tests {
     #[test]
     fn the_last_frames_are_kept_and_the_older_given_back_in_order() {
         // Of 20 ms.
-        let mut pause = Pause::new(100, 2);
+        let mut preroll = Preroll::new(100, 2);
         let silent = |number| Silent { number, noise: ComfortNoise::SILENCE, at: Instant::now() };
-        assert!(pause.get(0).is_none());
+        assert!(preroll.get(0).is_none());
         let mut old = Vec::new();
         for number in 0..9_u64 {
-            old.extend(pause.push(silent(number), &[number as f32; 2]).map(|silent| silent.number));
-            let kept: Vec<(f32, Option<u64>)> = (0..pause.kept())
-                .filter_map(|place| pause.get(place))
+            old.extend(preroll.push(silent(number), &[number as f32; 2]).map(|silent| silent.number));
+            let kept: Vec<(f32, Option<u64>)> = (0..preroll.kept())
+                .filter_map(|place| preroll.get(place))
                 .map(|(frame, silent)| (frame[1], silent.map(|silent| silent.number)))
                 .collect();
             let first = (number + 1).saturating_sub(3 + 2);
@@ -122,9 +122,9 @@ mod tests {
             assert_eq!(kept, expected);
         }
         assert_eq!(old, [0, 1, 2, 3, 4, 5, 6]);
-        pause.clear();
-        assert!(pause.kept() == 0 && pause.get(0).is_none());
-        assert!(pause.push(silent(20), &[1.0; 2]).is_none(), "what was cleared is not given back");
+        preroll.clear();
+        assert!(preroll.kept() == 0 && preroll.get(0).is_none());
+        assert!(preroll.push(silent(20), &[1.0; 2]).is_none(), "what was cleared is not given back");
     }
 
     #[test]
@@ -132,17 +132,17 @@ mod tests {
         for (rate, frame, kept, with_word, described) in
             [(16_000, 320, 5, 2, 20), (24_000, 1_920, 2, 1, 5), (44_100, 512, 10, 4, 35), (16_000, 160, 10, 4, 40)]
         {
-            let mut pause = Pause::new(rate, frame);
+            let mut preroll = Preroll::new(rate, frame);
             let noise = |level| ComfortNoise::new(level, [100; 8]);
             let sound = vec![0.0; frame];
             for number in 0..20 {
-                pause.push(Silent { number, noise: noise(60), at: Instant::now() }, &sound);
+                preroll.push(Silent { number, noise: noise(60), at: Instant::now() }, &sound);
             }
-            let known = (0..pause.kept()).filter(|&place| pause.get(place).is_some_and(|(_, silent)| silent.is_some()));
-            assert_eq!((pause.kept(), known.count()), (kept, with_word), "{frame} samples at {rate} Hz");
+            let known = (0..preroll.kept()).filter(|&place| preroll.get(place).is_some_and(|(_, silent)| silent.is_some()));
+            assert_eq!((preroll.kept(), known.count()), (kept, with_word), "{frame} samples at {rate} Hz");
             let anew = (1..).find(|&number| {
-                pause.described(0, noise(60));
-                pause.described(number, noise(70)) == noise(70)
+                preroll.described(0, noise(60));
+                preroll.described(number, noise(70)) == noise(70)
             });
             assert_eq!(anew, Some(described), "{frame} samples at {rate} Hz");
         }
