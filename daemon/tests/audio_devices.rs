@@ -16,7 +16,7 @@ use std::{
 
 use parlo_dsp::{Intake, Outlet};
 use parlod::audio::{
-    AudioError, Captured, Format, Played, Sink, Source,
+    AudioError, ReadOutcome, Format, WriteOutcome, Sink, Source,
     device::{Backend, DeviceChoice, DeviceSink, DeviceSource, Direction, check, list},
 };
 use support::{pulse::Pulse, purity, tone};
@@ -39,14 +39,14 @@ fn listen(source: &mut dyn Source, time: Duration) -> (Vec<f32>, Vec<(Instant, S
     while start.elapsed() < time {
         let asked = Instant::now();
         match source.read(&mut buffer).unwrap() {
-            Captured::Samples { samples, at } => {
+            ReadOutcome::Samples { samples, at } => {
                 assert_eq!(samples % usize::from(source.format().channels), 0);
                 assert!(at <= Instant::now());
                 heard.extend(buffer[..samples].iter().step_by(usize::from(source.format().channels)));
             }
-            Captured::Nothing => {}
-            Captured::Changed { notice, .. } => notices.push((Instant::now(), notice)),
-            Captured::End => panic!("a microphone has no end"),
+            ReadOutcome::Nothing => {}
+            ReadOutcome::Changed { notice, .. } => notices.push((Instant::now(), notice)),
+            ReadOutcome::End => panic!("a microphone has no end"),
         }
         assert!(asked.elapsed() < Duration::from_millis(500), "a read returns in time: {:?}", asked.elapsed());
     }
@@ -62,9 +62,9 @@ fn speak(sink: &mut dyn Sink, hz: f64, time: Duration) -> Vec<(Instant, String)>
         let mono: Vec<f32> = tone(hz, format.rate, n + block)[n..].to_vec();
         let samples: Vec<f32> = mono.iter().flat_map(|&s| vec![s; usize::from(format.channels)]).collect();
         match sink.write(&samples).unwrap() {
-            Played::At(at) => assert!(at + Duration::from_millis(50) >= Instant::now()),
-            Played::Away => {}
-            Played::Changed { notice, .. } => notices.push((Instant::now(), notice)),
+            WriteOutcome::At(at) => assert!(at + Duration::from_millis(50) >= Instant::now()),
+            WriteOutcome::Away => {}
+            WriteOutcome::Changed { notice, .. } => notices.push((Instant::now(), notice)),
         }
         n = (n + block) % format.rate as usize;
     }
@@ -118,7 +118,7 @@ fn child_captures() {
     thread::sleep(Duration::from_millis(700));
     source.begin();
     let mut buffer = vec![0.0; 96_000];
-    let Captured::Samples { samples, .. } = source.read(&mut buffer).unwrap() else { panic!("sound flows") };
+    let ReadOutcome::Samples { samples, .. } = source.read(&mut buffer).unwrap() else { panic!("sound flows") };
     assert!(samples < 9_600, "{samples} samples are older than the call");
 
     let unknown = DeviceChoice::Named("mic.moniter".into());
@@ -341,7 +341,7 @@ fn talk(sink: &mut dyn Sink, hz: f64, time: Duration) -> Talk {
         out.set_ratio_ppm(sink.steer_ppm());
         let mut changed = false;
         out.push(&block, |samples| {
-            if let (false, Played::Changed { notice, .. }) = (changed, sink.write(samples).unwrap()) {
+            if let (false, WriteOutcome::Changed { notice, .. }) = (changed, sink.write(samples).unwrap()) {
                 talk.notices.push((Instant::now(), notice));
                 changed = true;
             }
@@ -393,7 +393,7 @@ fn child_converts() {
         let (mut heard, start, mut buffer) = (Vec::new(), Instant::now(), vec![0.0; 9600]);
         source.begin();
         while start.elapsed() < Duration::from_millis(2500) {
-            if let Captured::Samples { samples, .. } = source.read(&mut buffer).unwrap() {
+            if let ReadOutcome::Samples { samples, .. } = source.read(&mut buffer).unwrap() {
                 intake.set_ratio_ppm(source.steer_ppm());
                 intake.push(&buffer[..samples], |frame| heard.extend_from_slice(frame));
             }

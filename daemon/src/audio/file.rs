@@ -8,7 +8,7 @@ use std::{
 
 use parlo_audio_io::{AudioWriter, Channel, MonoReader, output};
 
-use super::{AudioError, AudioReader, Captured, Format, Played, Sink, Source};
+use super::{AudioError, AudioReader, ReadOutcome, Format, WriteOutcome, Sink, Source};
 use crate::clock::Clock;
 
 /// Samples become available in steps of so much time, as a sound card's periods.
@@ -65,7 +65,7 @@ impl Source for FileSource {
         Format { rate: self.reader.rate(), channels: 1 }
     }
 
-    fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError> {
+    fn read(&mut self, buffer: &mut [f32]) -> Result<ReadOutcome, AudioError> {
         let format = self.format();
         let pace = *self.pace.get_or_insert(Pace { start: self.clock.now(), rate: format.rate.max(1) });
         let period = (PERIOD.as_secs_f64() * f64::from(format.rate)).ceil().max(1.0) as usize;
@@ -74,7 +74,7 @@ impl Source for FileSource {
             self.waiting.clear();
             while self.waiting.is_empty() {
                 if !self.reader.read(&mut self.waiting)? && self.waiting.is_empty() {
-                    return Ok(Captured::End);
+                    return Ok(ReadOutcome::End);
                 }
             }
         }
@@ -85,7 +85,7 @@ impl Source for FileSource {
         // A sample is there when it is over.
         let at = pace.at(self.given);
         self.clock.sleep_until(at);
-        Ok(Captured::Samples { samples, at })
+        Ok(ReadOutcome::Samples { samples, at })
     }
 }
 
@@ -110,14 +110,14 @@ impl Source for SilentSource {
         self.format
     }
 
-    fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError> {
+    fn read(&mut self, buffer: &mut [f32]) -> Result<ReadOutcome, AudioError> {
         let period = (PERIOD.as_secs_f64() * f64::from(self.format.rate)).ceil().max(1.0) as usize;
         let samples = buffer.len().min(period);
         buffer[..samples].fill(0.0);
         self.given += samples as u64;
         let at = self.pace.at(self.given);
         self.clock.sleep_until(at);
-        Ok(Captured::Samples { samples, at })
+        Ok(ReadOutcome::Samples { samples, at })
     }
 }
 
@@ -179,7 +179,7 @@ impl Sink for FileSink {
         self.writer.format()
     }
 
-    fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError> {
+    fn write(&mut self, samples: &[f32]) -> Result<WriteOutcome, AudioError> {
         let (mut silence, at) = self.playing.wait(samples.len() as u64, self.writer.format().rate);
         while silence > 0 {
             let now = usize::try_from(silence).unwrap_or(usize::MAX).min(self.silence.len());
@@ -187,7 +187,7 @@ impl Sink for FileSink {
             silence -= now as u64;
         }
         self.writer.write(samples)?;
-        Ok(Played::At(at))
+        Ok(WriteOutcome::At(at))
     }
 
     fn underruns(&self) -> u64 {
@@ -217,8 +217,8 @@ impl Sink for SilentSink {
         self.format
     }
 
-    fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError> {
-        Ok(Played::At(self.playing.wait(samples.len() as u64, self.format.rate).1))
+    fn write(&mut self, samples: &[f32]) -> Result<WriteOutcome, AudioError> {
+        Ok(WriteOutcome::At(self.playing.wait(samples.len() as u64, self.format.rate).1))
     }
 
     fn underruns(&self) -> u64 {
@@ -243,7 +243,7 @@ mod tests {
         let mut buffer = [1.0; 1000];
         let (mut frames, mut last) = (0, start);
         while frames < 3600 * 44_100 {
-            let Ok(Captured::Samples { samples, at }) = source.read(&mut buffer) else { panic!("it never ends") };
+            let Ok(ReadOutcome::Samples { samples, at }) = source.read(&mut buffer) else { panic!("it never ends") };
             assert_eq!((samples, at), (441, clock.now()));
             (frames, last) = (frames + samples, at);
         }
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(clock.now() - start, Duration::from_millis(200));
         assert_eq!(sink.underruns(), 0);
         clock.advance(Duration::from_millis(120));
-        let Played::At(at) = sink.write(&[0.25; 160]).unwrap() else { panic!("files do not go away") };
+        let WriteOutcome::At(at) = sink.write(&[0.25; 160]).unwrap() else { panic!("files do not go away") };
         assert_eq!((sink.underruns(), at - start), (1, Duration::from_millis(320)));
         assert!(!path.exists(), "no half file under the final name");
         sink.finish().unwrap();

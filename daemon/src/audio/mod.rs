@@ -21,7 +21,7 @@ use crate::{
 
 /// What a call to [`Source::read`] brought.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Captured {
+pub enum ReadOutcome {
     /// `samples` values (a multiple of the channel count, at least one frame) were written to the front of the buffer.
     Samples {
         /// Values written.
@@ -44,7 +44,7 @@ pub enum Captured {
 
 /// What a call to [`Sink::write`] did.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Played {
+pub enum WriteOutcome {
     /// Everything was taken; the first sample will be heard at `at`, as near as the sink can tell.
     At(Instant),
     /// The device went away and another took over. The samples given were dropped: they had the old format.
@@ -96,7 +96,7 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// When the source cannot go on: a file that breaks off or is no audio, no device left that could take over.
-    fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError>;
+    fn read(&mut self, buffer: &mut [f32]) -> Result<ReadOutcome, AudioError>;
 
     /// Says that the owner has no use for less than so many sample frames: the next [`read`](Self::read) may wait for them. One that
     /// does not know better brings what there is.
@@ -140,7 +140,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// When the sink cannot go on, such as a full disk.
-    fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError>;
+    fn write(&mut self, samples: &[f32]) -> Result<WriteOutcome, AudioError>;
 
     /// Times that the sink ran dry since it was opened.
     fn underruns(&self) -> u64 {

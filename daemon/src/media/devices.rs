@@ -9,7 +9,7 @@ use super::{
     stages::{Stages, Switches},
 };
 use crate::{
-    audio::{self, Absence, AudioError, Captured, EndFigures, Format, Played, Sink, Source, device::Backend},
+    audio::{self, Absence, AudioError, ReadOutcome, EndFigures, Format, WriteOutcome, Sink, Source, device::Backend},
     config::{AudioConfig, Endpoint},
 };
 
@@ -165,17 +165,17 @@ impl Input {
         let lacks = self.intake.lacks() as f64 / f64::from(self.format.sample_rate) - MARGIN;
         self.source.want((lacks * f64::from(self.format.rate)) as usize);
         Ok(match self.source.read(&mut self.buffer)? {
-            Captured::Nothing => Read::Nothing,
-            Captured::End => {
+            ReadOutcome::Nothing => Read::Nothing,
+            ReadOutcome::End => {
                 self.at = Instant::now();
                 Read::End
             }
-            Captured::Samples { samples, at } => {
+            ReadOutcome::Samples { samples, at } => {
                 self.samples = samples.min(self.buffer.len());
                 self.at = at;
                 Read::Samples
             }
-            Captured::Changed { format, notice } => {
+            ReadOutcome::Changed { format, notice } => {
                 // The only place that allocates: a device has gone.
                 self.intake = intake(format, self.format, self.block, self.is_device)
                     .map_err(|error| unusable("input", &Endpoint::Default, &error))?;
@@ -338,9 +338,9 @@ fn give(
 ) -> Written {
     match sink.write(samples) {
         Err(error) => return Written::Failed(error),
-        Ok(Played::Changed { notice, .. }) => return Written::Changed(notice),
-        Ok(Played::Away) => *anchor = None,
-        Ok(Played::At(at)) => *anchor = Some((at, *written as f64 / f64::from(format.rate.max(1)))),
+        Ok(WriteOutcome::Changed { notice, .. }) => return Written::Changed(notice),
+        Ok(WriteOutcome::Away) => *anchor = None,
+        Ok(WriteOutcome::At(at)) => *anchor = Some((at, *written as f64 / f64::from(format.rate.max(1)))),
     }
     *written += samples.len() as u64 / u64::from(format.channels.max(1));
     Written::Fine

@@ -14,7 +14,7 @@ use counting_alloc::allocations;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parlo_tokens::Slot;
 use parlod::{
-    audio::{AudioError, Captured as Read, Format, Played, Sink, Source},
+    audio::{AudioError, ReadOutcome as Read, Format, WriteOutcome, Sink, Source},
     call::{Captured, Kind, Unit, media::Incoming},
     clock::{Clock, ManualClock},
     config::Endpoint,
@@ -112,7 +112,7 @@ impl Sink for WireSink {
         Format { rate: self.wires.rate, channels: 1 }
     }
 
-    fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError> {
+    fn write(&mut self, samples: &[f32]) -> Result<WriteOutcome, AudioError> {
         if let Some(before) = self.before.take() {
             self.wires.allocated[1].fetch_add(allocations() - before, SeqCst);
         }
@@ -135,7 +135,7 @@ impl Sink for WireSink {
             thread::sleep(Duration::from_millis(5));
         }
         self.before = Some(allocations());
-        Ok(Played::At(at))
+        Ok(WriteOutcome::At(at))
     }
 
     fn name(&self) -> Option<String> {

@@ -10,13 +10,13 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, Captured, EndFigures, Format, PATIENCE, Source},
+    super::{AudioError, ReadOutcome, EndFigures, Format, PATIENCE, Source},
     Backend, DeviceChoice, Direction, Make, Opened, Running, begin,
     faults::Faults,
-    follow::Follow,
-    health::Health,
+    drift::Follow,
+    stream_monitor::StreamMonitor,
     open, pulse,
-    standby::{Role, Standby, Stream},
+    failover::{Role, Standby, Stream},
     unsupported, with_sample_type,
 };
 
@@ -64,9 +64,9 @@ impl DeviceSource {
         self.standby.counts().xruns
     }
 
-    fn changed(&mut self, notice: String) -> Captured {
+    fn changed(&mut self, notice: String) -> ReadOutcome {
         self.format = self.standby.stream().map_or(self.format, |open| open.device.format);
-        Captured::Changed { format: self.format, notice }
+        ReadOutcome::Changed { format: self.format, notice }
     }
 }
 
@@ -82,13 +82,13 @@ impl Source for DeviceSource {
         }
     }
 
-    fn read(&mut self, buffer: &mut [f32]) -> Result<Captured, AudioError> {
+    fn read(&mut self, buffer: &mut [f32]) -> Result<ReadOutcome, AudioError> {
         if let Some(notice) = self.standby.follow() {
             return Ok(self.changed(notice));
         }
         let Some(open) = self.standby.stream_mut() else {
             return Ok(match self.standby.wait(PATIENCE) {
-                None => Captured::Nothing,
+                None => ReadOutcome::Nothing,
                 Some(notice) => self.changed(notice),
             });
         };
@@ -96,7 +96,7 @@ impl Source for DeviceSource {
         self.ppm = open.follow.steer().ppm();
         Ok(captured.unwrap_or_else(|| {
             self.standby.lose();
-            Captured::Nothing
+            ReadOutcome::Nothing
         }))
     }
 
@@ -155,7 +155,7 @@ impl Stream for Open {
 
 impl Open {
     /// Waits for sound, `wanted` sample frames of it if they come in time; `None` if the device is lost.
-    fn wait(&mut self, buffer: &mut [f32], wanted: usize) -> Option<Captured> {
+    fn wait(&mut self, buffer: &mut [f32], wanted: usize) -> Option<ReadOutcome> {
         let channels = usize::from(self.device.format.channels.max(1));
         let deadline = Instant::now() + PATIENCE;
         let wanted = wanted.clamp(1, (buffer.len() / channels).max(1));
@@ -176,13 +176,13 @@ impl Open {
                 let since = age_of_stream.saturating_sub(health.last_callback().unwrap_or(age_of_stream));
                 self.follow.gave(age_of_stream, samples / channels, (there - samples) / channels, since);
                 let age = Duration::from_secs_f64(left) + self.device.health.latency();
-                return Some(Captured::Samples { samples, at: now.checked_sub(age).unwrap_or(now) });
+                return Some(ReadOutcome::Samples { samples, at: now.checked_sub(age).unwrap_or(now) });
             }
             if self.device.health.is_lost() {
                 return None;
             }
             if left.is_zero() {
-                return Some(Captured::Nothing);
+                return Some(ReadOutcome::Nothing);
             }
             // The callback ends this.
             std::thread::park_timeout(left.min(NAP));
@@ -191,15 +191,15 @@ impl Open {
 }
 
 /// What the callbacks have.
-struct Taker<P> {
+struct CaptureCallback<P> {
     ring: P,
-    health: Arc<Health>,
+    health: Arc<StreamMonitor>,
     channels: usize,
     rate: u32,
     begun: bool,
 }
 
-impl<P: Producer<Item = f32>> Taker<P> {
+impl<P: Producer<Item = f32>> CaptureCallback<P> {
     fn take(&mut self, count: usize, samples: impl Iterator<Item = f32>, latency: Duration) {
         begin(&mut self.begun, self.rate);
         self.health.comes(self.rate);
@@ -220,10 +220,10 @@ fn make(
     make: Make,
     config: StreamConfig,
     ring: impl Producer<Item = f32> + Send + 'static,
-    health: Arc<Health>,
+    health: Arc<StreamMonitor>,
 ) -> Option<Result<Running, cpal::Error>> {
     let channels = usize::from(config.channels.max(1));
-    let mut taker = Taker { ring, health, channels, rate: config.sample_rate, begun: false };
+    let mut taker = CaptureCallback { ring, health, channels, rate: config.sample_rate, begun: false };
     match make {
         Make::Pulse(name) => {
             let on_data = move |count: usize, samples: &mut dyn Iterator<Item = f32>, latency| {
@@ -240,7 +240,7 @@ fn make(
 fn build<T: SizedSample>(
     device: &cpal::Device,
     config: StreamConfig,
-    mut taker: Taker<impl Producer<Item = f32> + Send + 'static>,
+    mut taker: CaptureCallback<impl Producer<Item = f32> + Send + 'static>,
 ) -> Result<cpal::Stream, cpal::Error>
 where
     f32: FromSample<T>,

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use super::health::Health;
+use super::stream_monitor::StreamMonitor;
 use crate::realtime;
 
 /// Errors in a row, with no sound between them, that a stream may have.
@@ -20,7 +20,7 @@ const LONG_PAUSE: Duration = Duration::from_millis(100);
 
 /// Errors of one stream.
 pub(super) struct Faults {
-    health: Arc<Health>,
+    health: Arc<StreamMonitor>,
     strikes: u32,
     /// When sound was last seen to flow.
     flowed: Option<Duration>,
@@ -29,7 +29,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(health: &Arc<Health>) -> Self {
+    pub(super) fn new(health: &Arc<StreamMonitor>) -> Self {
         Self { health: Arc::clone(health), strikes: 0, flowed: None, stepped_down: false }
     }
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn faults() -> Faults {
-        Faults::new(&Arc::new(Health::new()))
+        Faults::new(&Arc::new(StreamMonitor::new()))
     }
 
     #[test]

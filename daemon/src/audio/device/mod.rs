@@ -11,13 +11,13 @@
 
 mod capture;
 mod faults;
-mod follow;
-mod health;
-mod pace;
+mod drift;
+mod stream_monitor;
+mod playout_clock;
 mod playback;
 mod pulse;
 mod quiet;
-mod standby;
+mod failover;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,10 +29,10 @@ use cpal::{
     BufferSize, Device, ErrorKind, Host, HostId, SampleFormat, StreamConfig, SupportedStreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
 };
-use health::Health;
+use stream_monitor::StreamMonitor;
 pub use playback::DeviceSink;
 pub use quiet::{Errors, errors};
-use standby::Role;
+use failover::Role;
 
 use super::{AudioError, Format};
 
@@ -346,7 +346,7 @@ struct Opened {
     /// The sound system that it belongs to, which is where another is looked for when it goes away.
     backend: Backend,
     format: Format,
-    health: Arc<Health>,
+    health: Arc<StreamMonitor>,
     // Dropped last: it ends the callbacks.
     _stream: Running,
 }
@@ -381,7 +381,7 @@ fn open(
     backend: Backend,
     role: &Role,
     direction: Direction,
-    mut build: impl FnMut(&Device, Make, StreamConfig, Arc<Health>) -> Option<Result<Running, cpal::Error>>,
+    mut build: impl FnMut(&Device, Make, StreamConfig, Arc<StreamMonitor>) -> Option<Result<Running, cpal::Error>>,
 ) -> Result<Opened, AudioError> {
     let (host, backend) = host(backend, direction)?;
     quiet::about(&Arc::clone(&host), || open_at(&host, backend, role, direction, &mut build))
@@ -392,7 +392,7 @@ fn open_at(
     backend: Backend,
     role: &Role,
     direction: Direction,
-    build: &mut impl FnMut(&Device, Make, StreamConfig, Arc<Health>) -> Option<Result<Running, cpal::Error>>,
+    build: &mut impl FnMut(&Device, Make, StreamConfig, Arc<StreamMonitor>) -> Option<Result<Running, cpal::Error>>,
 ) -> Result<Opened, AudioError> {
     let (name, device, backend) = find(host, backend, role.choice(), direction)?;
     let key = device.id().map_or_else(|_| device.to_string(), |id| id.id().to_owned());
@@ -400,7 +400,7 @@ fn open_at(
     let supported = config(&device, direction).map_err(|error| unopened(role.choice(), direction, &name, &error))?;
     let mut last = None;
     for attempt in attempts(&supported) {
-        let health = Arc::new(Health::new());
+        let health = Arc::new(StreamMonitor::new());
         let make = match backend {
             Backend::Pulse => Make::Pulse(key.clone()),
             _ => Make::Cpal(supported.sample_format()),
@@ -412,7 +412,7 @@ fn open_at(
                     Running::Pulse(stream) => Some(stream.looker()),
                     Running::Cpal(_) => None,
                 };
-                standby::watch(&device, direction, role, &health, looker);
+                failover::watch(&device, direction, role, &health, looker);
                 return Ok(Opened { name, key, backend, format: format_of(&supported), health, _stream: stream });
             }
             Err(error) => last = Some(error),

@@ -10,14 +10,14 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, EndFigures, Format, Played, Sink},
+    super::{AudioError, EndFigures, Format, WriteOutcome, Sink},
     Backend, DeviceChoice, Direction, Make, Opened, PERIOD, Running, begin,
     faults::Faults,
-    health::Health,
+    stream_monitor::StreamMonitor,
     open,
-    pace::{Pace, Seen},
+    playout_clock::{PlayoutClock, Seen},
     pulse,
-    standby::{Role, Standby, Stream},
+    failover::{Role, Standby, Stream},
     unsupported, with_sample_type,
 };
 
@@ -38,7 +38,7 @@ pub struct DeviceSink {
 
 struct Open {
     ring: HeapProd<f32>,
-    pace: Pace,
+    pace: PlayoutClock,
     device: Opened,
 }
 
@@ -62,9 +62,9 @@ impl DeviceSink {
         Self { format, standby, ppm: 0.0 }
     }
 
-    fn changed(&mut self, notice: String) -> Played {
+    fn changed(&mut self, notice: String) -> WriteOutcome {
         self.format = self.standby.stream().map_or(self.format, |open| open.device.format);
-        Played::Changed { format: self.format, notice }
+        WriteOutcome::Changed { format: self.format, notice }
     }
 }
 
@@ -73,7 +73,7 @@ impl Sink for DeviceSink {
         self.format
     }
 
-    fn write(&mut self, samples: &[f32]) -> Result<Played, AudioError> {
+    fn write(&mut self, samples: &[f32]) -> Result<WriteOutcome, AudioError> {
         if let Some(notice) = self.standby.follow() {
             return Ok(self.changed(notice));
         }
@@ -82,7 +82,7 @@ impl Sink for DeviceSink {
             let frames = samples.len() as f64 / f64::from(self.format.channels.max(1));
             let time = Duration::from_secs_f64(frames / f64::from(self.format.rate.max(1)));
             return Ok(match self.standby.wait(time) {
-                None => Played::Away,
+                None => WriteOutcome::Away,
                 Some(notice) => self.changed(notice),
             });
         };
@@ -90,7 +90,7 @@ impl Sink for DeviceSink {
         self.ppm = open.pace.steer().ppm();
         Ok(played.unwrap_or_else(|| {
             self.standby.lose();
-            Played::Away
+            WriteOutcome::Away
         }))
     }
 
@@ -158,7 +158,7 @@ impl Stream for Open {
         // A device that opened has had its ring made.
         let missing = || unsupported(Direction::Output, &device.name, SampleFormat::F32);
         let ring = ring.ok_or_else(missing)?;
-        Ok(Self { ring, pace: Pace::new(device.format.rate), device })
+        Ok(Self { ring, pace: PlayoutClock::new(device.format.rate), device })
     }
 
     fn device(&self) -> &Opened {
@@ -168,7 +168,7 @@ impl Stream for Open {
 
 impl Open {
     /// Waits until the samples are due and takes them; `None` if the device is lost.
-    fn write(&mut self, samples: &[f32]) -> Option<Played> {
+    fn write(&mut self, samples: &[f32]) -> Option<WriteOutcome> {
         let channels = usize::from(self.device.format.channels.max(1));
         let rate = f64::from(self.device.format.rate.max(1));
         let health = &self.device.health;
@@ -210,14 +210,14 @@ impl Open {
         let given = samples.get(skipped..).unwrap_or_default();
         self.ring.push_slice(&given[..given.len().min(room)]);
         health.due_in(self.pace.wait(health.age()));
-        Some(Played::At(Instant::now() + ahead.saturating_sub(passed)))
+        Some(WriteOutcome::At(Instant::now() + ahead.saturating_sub(passed)))
     }
 }
 
 /// What the callbacks have.
 struct Giver<C> {
     ring: C,
-    health: Arc<Health>,
+    health: Arc<StreamMonitor>,
     channels: usize,
     rate: u32,
     begun: bool,
@@ -263,7 +263,7 @@ fn make(
     make: Make,
     config: StreamConfig,
     ring: impl Consumer<Item = f32> + Send + 'static,
-    health: Arc<Health>,
+    health: Arc<StreamMonitor>,
 ) -> Option<Result<Running, cpal::Error>> {
     let channels = usize::from(config.channels.max(1));
     let mut giver = Giver { ring, health, channels, rate: config.sample_rate, begun: false, playing: false, dry: None };

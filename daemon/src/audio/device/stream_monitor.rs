@@ -34,7 +34,7 @@ pub(super) enum Cause {
 
 /// What a stream's callbacks, and whoever watches its device, tell the codec thread. All of it atomic: a callback never waits.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct StreamMonitor {
     epoch: Instant,
     lost: AtomicBool,
     cause: AtomicU8,
@@ -62,7 +62,7 @@ pub(super) struct Health {
     system_late: AtomicU64,
 }
 
-impl Health {
+impl StreamMonitor {
     pub(super) fn new() -> Self {
         Self {
             epoch: Instant::now(),
@@ -285,8 +285,8 @@ mod tests {
     use super::*;
 
     /// Of a stream that is past its beginning.
-    fn settled() -> Health {
-        let mut health = Health::new();
+    fn settled() -> StreamMonitor {
+        let mut health = StreamMonitor::new();
         health.epoch = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
         health
     }
@@ -340,7 +340,7 @@ mod tests {
         assert!(health.is_overdue());
         health.lost_sound(health.is_overdue());
         assert_eq!((health.owner_late(), health.system_late(), health.xruns()), (1, 1, 2));
-        let fresh = Health::new();
+        let fresh = StreamMonitor::new();
         fresh.lost_sound(true);
         assert_eq!((fresh.owner_late(), fresh.xruns()), (0, 0), "what a stream lacks at its start is no fault");
     }

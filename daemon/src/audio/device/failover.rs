@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::{
     super::{AudioError, EndFigures},
     Backend, DeviceChoice, Direction, Named, Opened, choose, default,
-    health::{Cause, Health},
+    stream_monitor::{Cause, StreamMonitor},
     host, named, quiet,
 };
 
@@ -234,7 +234,7 @@ pub(super) fn watch(
     device: &Device,
     direction: Direction,
     role: &Role,
-    health: &Arc<Health>,
+    health: &Arc<StreamMonitor>,
     looker: Option<impl Fn() -> bool + Send + 'static>,
 ) {
     let Ok(id) = device.id() else { return };

@@ -38,7 +38,7 @@ pub(super) struct Seen {
 
 /// When sound is taken, and how much.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct PlayoutClock {
     rate: f64,
     steer: Steer,
     margin: f64,
@@ -57,7 +57,7 @@ pub(super) struct Pace {
     grown: f64,
 }
 
-impl Pace {
+impl PlayoutClock {
     pub(super) fn new(rate: u32) -> Self {
         Self {
             rate: f64::from(rate.max(1)),
@@ -188,9 +188,9 @@ mod tests {
 
     const RATE: u32 = 48_000;
 
-    /// A loudspeaker that takes `period` frames a time, fast by `ppm`, against a `Pace` whose owner follows it, for so many seconds.
+    /// A loudspeaker that takes `period` frames a time, fast by `ppm`, against a `PlayoutClock` whose owner follows it, for so many seconds.
     /// Underruns after the first second, and the ring's content in seconds at each callback since.
-    fn play(pace: &mut Pace, period: usize, ppm: f64, seconds: f64, stall: Option<(f64, f64)>) -> (u32, Vec<f64>) {
+    fn play(pace: &mut PlayoutClock, period: usize, ppm: f64, seconds: f64, stall: Option<(f64, f64)>) -> (u32, Vec<f64>) {
         let (mut ring, mut dry, mut underruns) = (0_usize, false, 0);
         let (mut callback, mut last) = (0.003, None::<f64>);
         let (mut stall, mut owed, mut contents) = (stall, 0.0, Vec::new());
@@ -236,7 +236,7 @@ mod tests {
     fn a_loudspeaker_of_another_clock_never_runs_dry() {
         for period in [256, 480, 1024] {
             for ppm in [-500.0, 0.0, 500.0] {
-                let mut pace = Pace::new(RATE);
+                let mut pace = PlayoutClock::new(RATE);
                 let (underruns, contents) = play(&mut pace, period, ppm, 300.0, None);
                 assert_eq!(underruns, 0, "{period} frames, {ppm} ppm");
                 assert!((pace.steer().drift_ppm() - ppm).abs() < 10.0, "{period}: {}", pace.steer().drift_ppm());
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_device_that_stood_still_is_brought_back_and_its_drift_is_kept() {
-        let mut pace = Pace::new(RATE);
+        let mut pace = PlayoutClock::new(RATE);
         let (_, contents) = play(&mut pace, 480, 200.0, 120.0, Some((60.0, 0.3)));
         assert!((pace.steer().drift_ppm() - 200.0).abs() < 20.0, "{}", pace.steer().drift_ppm());
         // 0.3 s of sound too much are gone a second later.
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_ring_that_ran_dry_holds_more_afterwards_and_slowly_less_again() {
-        let mut pace = Pace::new(RATE);
+        let mut pace = PlayoutClock::new(RATE);
         let seen = |dry| Seen { waiting: 0, since_callback: Some(Duration::ZERO), dry, settled: true };
         assert_eq!(pace.begin(Duration::from_secs(1), seen(false)), 240, "it begins with its margin");
         pace.take(480);
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_owner_who_was_away_begins_anew_and_without_callbacks_nothing_piles_up() {
-        let mut pace = Pace::new(RATE);
+        let mut pace = PlayoutClock::new(RATE);
         let silent = |waiting| Seen { waiting, since_callback: None, dry: false, settled: false };
         let mut ring = 0;
         for block in 0..300_u32 {
