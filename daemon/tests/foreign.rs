@@ -33,7 +33,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::TokenFrame;
 use parlod::{
-    call::{CallError, Captured, Engine, Kind, Listener, Packing, Place, Stop, Unit},
+    call::{CallError, Captured, Engine, Kind, FrameDecoder, Packing, Place, Stop, CodedFrame},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Taken, Wanted},
     hub::{Handle, Reply, Request, Service},
@@ -93,13 +93,13 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
         .enumerate()
         .map(|(number, frame)| Captured {
             number: number as u64,
-            unit: Some(Unit::Tokens(encoder.push(frame).unwrap())),
+            unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
             silence: None,
             place: Place::Alone,
         })
         .collect();
     let expected = speech.iter().flat_map(|frame| match frame.unit {
-        Some(Unit::Tokens(tokens)) => codec.samples(tokens.codes()),
+        Some(CodedFrame::Tokens(tokens)) => codec.samples(tokens.codes()),
         _ => unreachable!(),
     });
     let expected = expected.collect();
@@ -111,7 +111,7 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
         speech: &speech,
         samples: &samples,
         packing: &packing,
-        listener: Listener::Tokens(Box::new(Decoder::new(&runtime, &bundle).unwrap())),
+        listener: FrameDecoder::Tokens(Box::new(Decoder::new(&runtime, &bundle).unwrap())),
         limits: Limits { frame: frame_of(codec), ..Limits::new(depth, frames_per_packet) },
         costs: Costs::tokens((0..layout.depth()).map(|book| layout.bits(book))),
         adapts: false,

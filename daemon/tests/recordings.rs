@@ -21,7 +21,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
-    call::{Captured, Kind, Listener, Player, Unit},
+    call::{Captured, Kind, FrameDecoder, Player, CodedFrame},
     media::FrameEvent,
     recordings::{RecordingError, Recordings, Side},
 };
@@ -62,15 +62,15 @@ fn heard(frame: &Captured, at: Instant) -> FrameEvent {
 }
 
 /// What is there of each frame at a listener: most come, some as coarse copies, some not at all, and pauses as noise.
-fn received(frame: &Captured) -> Slot<Unit> {
-    let Some(Unit::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
+fn received(frame: &Captured) -> Slot<CodedFrame> {
+    let Some(CodedFrame::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
     match (frame.silence, frame.number) {
         (Some(noise), _) => Slot::Silence(noise),
         // Longer than what is predicted.
         (_, 120..135) => Slot::Missing,
-        (_, n) if n % 10 == 3 => Slot::Coarse(Unit::Tokens(tokens.truncated(2))),
+        (_, n) if n % 10 == 3 => Slot::Coarse(CodedFrame::Tokens(tokens.truncated(2))),
         (_, n) if n % 10 == 7 => Slot::Missing,
-        _ => Slot::Frame(Unit::Tokens(tokens)),
+        _ => Slot::Frame(CodedFrame::Tokens(tokens)),
     }
 }
 
@@ -84,10 +84,10 @@ struct Call {
 fn call(start: Instant) -> Call {
     let (bundle, runtime) = (bundle(), runtime());
     let audio = &bundle.manifest().audio;
-    let listener = Listener::Tokens(Box::new(Decoder::new(&runtime, &bundle).unwrap()));
+    let listener = FrameDecoder::Tokens(Box::new(Decoder::new(&runtime, &bundle).unwrap()));
     let mut player = Player::new(listener, JitterConfig::default(), audio.sample_rate, audio.frame_samples);
     let mut call = Call { tells: Vec::new(), sound: Vec::new(), kinds: HashMap::new() };
-    let slots: BTreeMap<u64, Slot<Unit>> = speech().iter().map(|frame| (frame.number, received(frame))).collect();
+    let slots: BTreeMap<u64, Slot<CodedFrame>> = speech().iter().map(|frame| (frame.number, received(frame))).collect();
     for n in 0.. {
         let now = start + FRAME * n as u32;
         match speech().get(n) {
@@ -219,7 +219,7 @@ fn a_call_sounds_as_it_did() {
     let mut decoder = Decoder::new(&runtime, &bundle).unwrap();
     let mut expected = Vec::new();
     for frame in speech() {
-        let Some(Unit::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
+        let Some(CodedFrame::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
         expected.extend_from_slice(decoder.push(&tokens).unwrap());
     }
     // The decoder's delay is taken off.

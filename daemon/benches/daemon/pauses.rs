@@ -49,7 +49,7 @@ impl Watch {
         Some(watch)
     }
 
-    /// Pauses so far: when each began, and how long it was.
+    /// VoiceActivity so far: when each began, and how long it was.
     pub(crate) fn pauses(&self) -> Vec<(Instant, Duration)> {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -193,7 +193,7 @@ impl Thread {
 
     fn decode(&mut self, Packet { arrived, body }: Packet) {
         let Self { inbound, to_playback, tell, counts, .. } = self;
-        let each = |number: u64, slot: Slot<super::Unit>| {
+        let each = |number: u64, slot: Slot<super::CodedFrame>| {
             // A full channel means that the playback thread hangs: its frames are of no use any more.
             let taken = to_playback.try_send(Incoming { number, slot, arrived }).is_ok();
             counts.overrun.fetch_add(u64::from(!taken), Relaxed);

@@ -29,7 +29,7 @@ use super::{
     error::{CallError, DEFAULT_PORT},
     outbound::Packing,
     player::Player,
-    voice::{Listener, OPUS_RATES, RUN_FRAMES, Speaker, VoiceError},
+    codec::{FrameDecoder, OPUS_RATES, RUN_FRAMES, FrameEncoder, CodecError},
 };
 use crate::{
     config::Config,
@@ -310,12 +310,12 @@ impl Engine {
             Codec::Tokens(_) => (audio.sample_rate, audio.frame_samples, audio.delay_samples),
             Codec::Opus => (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES, parlo_opus::FRAME_SAMPLES),
         };
-        let (speaker, player) = self.codec(codec, usize::from(settings.depth))?;
+        let (encoder, player) = self.codec(codec, usize::from(settings.depth))?;
         let timeline = if self.0.timeline { TIMELINE_FRAMES } else { 0 };
-        Ok(CallCodec { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake })
+        Ok(CallCodec { call, encoder, player, sample_rate, frame_samples, delay_samples, timeline, wake })
     }
 
-    fn codec(&self, codec: Codec, depth: usize) -> Result<(Speaker, Player), CallError> {
+    fn codec(&self, codec: Codec, depth: usize) -> Result<(FrameEncoder, Player), CallError> {
         let bundle = self.bundle_of(Some(codec));
         let audio = &bundle.manifest().audio;
         let least = Duration::from_millis(self.0.config.call.jitter_ms);
@@ -342,17 +342,17 @@ impl Engine {
                 give_back_memory();
                 let decoder = decoder.map_err(|_| CallError::Crashed("loading"))??;
                 let encoder = encoder.map_err(|_| CallError::Crashed("loading"))??;
-                let listener = Listener::Tokens(Box::new(decoder));
+                let listener = FrameDecoder::Tokens(Box::new(decoder));
                 let player = Player::new(listener, jitter, audio.sample_rate, audio.frame_samples);
-                Ok((Speaker::Tokens(Box::new(encoder)), player))
+                Ok((FrameEncoder::Tokens(Box::new(encoder)), player))
             }
             Codec::Opus => {
                 let depth = depth.clamp(1, OPUS_RATES.len());
-                let encoder = OpusEncoder::new(OPUS_RATES[depth - 1], Protection::Fec).map_err(VoiceError::Opus)?;
-                let decoder = OpusDecoder::new().map_err(VoiceError::Opus)?;
-                let listener = Listener::Opus(Box::new(decoder));
+                let encoder = OpusEncoder::new(OPUS_RATES[depth - 1], Protection::Fec).map_err(CodecError::Opus)?;
+                let decoder = OpusDecoder::new().map_err(CodecError::Opus)?;
+                let listener = FrameDecoder::Opus(Box::new(decoder));
                 let player = Player::new(listener, jitter, parlo_opus::RATE, parlo_opus::FRAME_SAMPLES);
-                Ok((Speaker::Opus(Box::new(encoder), depth as u8), player))
+                Ok((FrameEncoder::Opus(Box::new(encoder), depth as u8), player))
             }
         }
     }

@@ -4,7 +4,7 @@ use parlo_dsp::DspError;
 use parlo_model::ModelError;
 use parlo_protocol::{relay::TicketError, session::DialError};
 
-use super::voice::VoiceError;
+use super::codec::CodecError;
 use crate::{audio::AudioError, keys::KeysError};
 
 /// Port that is called when an address names none.
@@ -19,7 +19,7 @@ pub enum CallError {
     Model(#[from] ModelError),
     /// The codec, in mid-call.
     #[error(transparent)]
-    Voice(#[from] VoiceError),
+    Voice(#[from] CodecError),
     /// Sound devices and files.
     #[error(transparent)]
     Audio(#[from] AudioError),

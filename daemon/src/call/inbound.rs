@@ -5,7 +5,7 @@ use parlo_opus::OpusFrame;
 use parlo_protocol::call::{Call, Event};
 use parlo_tokens::{FrameSet, Slot, TokenFrame};
 
-use super::{outbound::Packing, voice::Unit};
+use super::{outbound::Packing, codec::CodedFrame};
 
 /// A packet's frames, as they came.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ impl Inbound {
     }
 
     /// Takes a call's media, and tells `each` what there is of which frame.
-    pub fn take(&mut self, call: &mut Call, event: &Event<'_>, mut each: impl FnMut(u64, Slot<Unit>)) {
+    pub fn take(&mut self, call: &mut Call, event: &Event<'_>, mut each: impl FnMut(u64, Slot<CodedFrame>)) {
         match *event {
             Event::Silence { number, noise } => each(number, Slot::Silence(noise)),
             Event::Frames { first, count, depth, copies, copy_depth, context, payload } => {
@@ -50,7 +50,7 @@ impl Inbound {
 
     /// Decodes a packet's frames, and tells `each` what there is of which. Whether they are kept, for later ones to build upon: then
     /// the call is to be told.
-    pub(super) fn decode(&mut self, coded: &Coded<'_>, mut each: impl FnMut(u64, Slot<Unit>)) -> bool {
+    pub(super) fn decode(&mut self, coded: &Coded<'_>, mut each: impl FnMut(u64, Slot<CodedFrame>)) -> bool {
         let Coded { first, count, depth, copies, copy_depth, context, payload } = *coded;
         match &mut self.packing {
             Packing::Tokens(coder) => {
@@ -64,7 +64,7 @@ impl Inbound {
                 }
                 let start = first.saturating_sub(copies as u64);
                 for (n, (number, &tokens)) in (start..).zip(&self.tokens).enumerate() {
-                    let unit = Unit::Tokens(tokens);
+                    let unit = CodedFrame::Tokens(tokens);
                     each(number, if n < copies { Slot::Coarse(unit) } else { Slot::Frame(unit) });
                 }
                 coder.uses_context()
@@ -76,7 +76,7 @@ impl Inbound {
                     return false;
                 }
                 for (number, &frame) in (first..).zip(&self.opus) {
-                    each(number, Slot::Frame(Unit::Opus(frame)));
+                    each(number, Slot::Frame(CodedFrame::Opus(frame)));
                 }
                 false
             }

@@ -11,7 +11,7 @@ use std::{
 use parlo_tokens::Slot;
 use tokio::sync::Notify;
 
-use super::voice::Unit;
+use super::codec::CodedFrame;
 
 /// Frames that fit a channel: over two seconds. A channel that is full means that its reader hangs.
 pub const CHANNEL_FRAMES: usize = 128;
@@ -22,7 +22,7 @@ pub struct Incoming {
     /// Number of the frame.
     pub number: u64,
     /// What there is of it.
-    pub slot: Slot<Unit>,
+    pub slot: Slot<CodedFrame>,
     /// When it came.
     pub arrived: Instant,
 }

@@ -14,7 +14,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
-use super::voice::Unit;
+use super::codec::CodedFrame;
 
 /// From one silence descriptor to the next.
 const SILENCE_EVERY: Duration = Duration::from_millis(400);
@@ -52,7 +52,7 @@ pub struct Captured {
     /// Its number.
     pub number: u64,
     /// What the codec made of it; none if nobody speaks, and nobody is about to.
-    pub unit: Option<Unit>,
+    pub unit: Option<CodedFrame>,
     /// What it sounds like if nobody speaks; none if somebody does.
     pub silence: Option<ComfortNoise>,
     /// Where in what is coded together.
@@ -102,12 +102,12 @@ pub enum Packing {
 pub struct Outbound {
     packing: Packing,
     /// Frames that wait for their packet to be full, and the number of the first.
-    pending: Vec<Unit>,
+    pending: Vec<CodedFrame>,
     first: u64,
     /// The last frames that were sent, by number.
     sent: VecDeque<(u64, TokenFrame)>,
     /// The last frames that were not, as nobody spoke.
-    held: VecDeque<(u64, Unit)>,
+    held: VecDeque<(u64, CodedFrame)>,
     /// The lowest number that can be sent.
     next: u64,
     /// [`SILENCE_EVERY`], [`SILENCE_AGAIN`] and [`LOOK_BACK`] in frames.
@@ -200,7 +200,7 @@ impl Outbound {
         }
     }
 
-    fn add(&mut self, now: Instant, call: &mut Call, number: u64, unit: Unit, out: Transmit<'_>) {
+    fn add(&mut self, now: Instant, call: &mut Call, number: u64, unit: CodedFrame, out: Transmit<'_>) {
         // A gap in the numbers (this machine was too slow) ends a packet: its frames are numbered in a row.
         if !self.pending.is_empty() && number != self.first + self.pending.len() as u64 {
             self.flush(now, call, out);
@@ -248,8 +248,8 @@ impl Outbound {
         let Packing::Tokens(coder) = &mut self.packing else { return false };
         let plan = call.plan();
         let full = self.pending.iter().filter_map(|unit| match unit {
-            Unit::Tokens(tokens) => Some(*tokens),
-            Unit::Opus(_) => None,
+            CodedFrame::Tokens(tokens) => Some(*tokens),
+            CodedFrame::Opus(_) => None,
         });
         let depth = full.clone().map(|tokens| tokens.depth()).min().unwrap_or(1).min(plan.depth.into());
         self.tokens.clear();
@@ -288,8 +288,8 @@ impl Outbound {
     fn send_opus(&mut self, now: Instant, call: &mut Call) -> bool {
         self.opus.clear();
         self.opus.extend(self.pending.iter().filter_map(|unit| match unit {
-            Unit::Opus(frame) => Some(*frame),
-            Unit::Tokens(_) => None,
+            CodedFrame::Opus(frame) => Some(*frame),
+            CodedFrame::Tokens(_) => None,
         }));
         parlo_opus::pack(&self.opus, &mut self.payload);
         let context = parlo_protocol::context::Context::alone(self.first);

@@ -6,7 +6,7 @@ use parlo_dsp::{NoiseGenerator, Stretcher};
 use parlo_protocol::jitter::{JitterBuffer, JitterConfig, JitterStats, Pace, Popped};
 use parlo_tokens::{ComfortNoise, Slot, TokenFrame};
 
-use super::voice::{Listener, RUN_FRAMES, Unit, VoiceError};
+use super::codec::{FrameDecoder, RUN_FRAMES, CodedFrame, CodecError};
 
 /// How long the decoder makes up for missing frames in a row; after that it has faded.
 const FADES_AFTER: Duration = Duration::from_millis(200);
@@ -59,14 +59,14 @@ pub struct PlayerStats {
 /// The receiving side of a call's media, from the jitter buffer on.
 #[derive(Debug)]
 pub struct Player {
-    jitter: JitterBuffer<Unit>,
-    listener: Listener,
+    jitter: JitterBuffer<CodedFrame>,
+    listener: FrameDecoder,
     stretcher: Stretcher,
     noise: NoiseGenerator,
     /// The noise that was played last, if it was.
     silence: Option<ComfortNoise>,
     frame: Vec<f32>,
-    slot: Slot<Unit>,
+    slot: Slot<CodedFrame>,
     /// The frames that are there after the one at hand.
     ahead: Vec<TokenFrame>,
     background: Vec<f32>,
@@ -80,7 +80,7 @@ pub struct Player {
 
 impl Player {
     /// A player at the start of a call, of frames of so many samples.
-    pub fn new(listener: Listener, jitter: JitterConfig, sample_rate: u32, frame_samples: usize) -> Self {
+    pub fn new(listener: FrameDecoder, jitter: JitterConfig, sample_rate: u32, frame_samples: usize) -> Self {
         // As the decoder rounds it.
         let fades_after = (FADES_AFTER.as_secs_f64() / jitter.frame.as_secs_f64()).round().max(1.0) as u64;
         Self {
@@ -102,7 +102,7 @@ impl Player {
     }
 
     /// What came of a frame at `arrived`.
-    pub fn insert(&mut self, number: u64, slot: Slot<Unit>, arrived: Instant) {
+    pub fn insert(&mut self, number: u64, slot: Slot<CodedFrame>, arrived: Instant) {
         self.jitter.insert(number, slot, arrived);
     }
 
@@ -116,7 +116,7 @@ impl Player {
     ///
     /// # Errors
     /// If the decoder fails.
-    pub fn next(&mut self, now: Instant, each: impl FnMut(&[f32])) -> Result<Option<Heard>, VoiceError> {
+    pub fn next(&mut self, now: Instant, each: impl FnMut(&[f32])) -> Result<Option<Heard>, CodecError> {
         self.slot = Slot::Missing;
         let (heard, pace) = match self.jitter.pop(now, self.quiet) {
             Popped::Ended => return Ok(None),
@@ -154,7 +154,7 @@ impl Player {
         !matches!(self.jitter.pop(now, true), Popped::Ended)
     }
 
-    fn classify(&mut self, slot: &Slot<Unit>) -> Kind {
+    fn classify(&mut self, slot: &Slot<CodedFrame>) -> Kind {
         let kind = match slot {
             Slot::Frame(_) => Kind::Real,
             Slot::Coarse(_) => Kind::Coarse,
@@ -174,13 +174,13 @@ impl Player {
     fn look_ahead(&mut self, number: u64) {
         self.ahead.clear();
         for number in (number..).take(RUN_FRAMES - 1) {
-            let Some((_, Unit::Tokens(tokens))) = self.jitter.after(number, 1) else { return };
+            let Some((_, CodedFrame::Tokens(tokens))) = self.jitter.after(number, 1) else { return };
             self.ahead.push(tokens);
         }
     }
 
     /// Makes the frame's sound. Between speech and comfort noise one is faded into the other.
-    fn render(&mut self, slot: &Slot<Unit>, later: Option<(u64, Unit)>) -> Result<(), VoiceError> {
+    fn render(&mut self, slot: &Slot<CodedFrame>, later: Option<(u64, CodedFrame)>) -> Result<(), CodecError> {
         let before = self.silence;
         let now = match slot {
             Slot::Silence(noise) => Some(*noise),
@@ -222,7 +222,7 @@ impl Player {
     }
 
     /// What there was of the frame that was played last; [`Slot::Missing`] also while play-out holds or waits.
-    pub fn slot(&self) -> Slot<Unit> {
+    pub fn slot(&self) -> Slot<CodedFrame> {
         self.slot
     }
 

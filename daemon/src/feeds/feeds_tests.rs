@@ -20,13 +20,13 @@ fn start(call: u64) -> FeedStart {
 }
 
 fn heard(call: u64, number: u64, at: Instant) -> FrameEvent {
-    let slot = Slot::Frame(Unit::Tokens(TokenFrame::new(&[number as u16, 1023]).unwrap()));
+    let slot = Slot::Frame(CodedFrame::Tokens(TokenFrame::new(&[number as u16, 1023]).unwrap()));
     FrameEvent::Played { call, number: Some(number), kind: Kind::Real, slot, at, level: 0.1 }
 }
 
 fn said(call: u64, number: u64, silent: bool, at: Instant) -> FrameEvent {
     let silence = silent.then(|| ComfortNoise::new(60, [100; 8]));
-    let unit = Unit::Tokens(TokenFrame::new(&[number as u16]).unwrap());
+    let unit = CodedFrame::Tokens(TokenFrame::new(&[number as u16]).unwrap());
     FrameEvent::Sent { call, frame: Captured { number, unit: Some(unit), silence, place: Place::Alone }, at }
 }
 
@@ -95,7 +95,7 @@ fn frames_are_told_as_they_were() {
     let zero = Instant::now();
     feeds.begin(zero, start(1));
     let mut listening = feeds.listen(1, Wanted::BOTH).unwrap();
-    let tokens = |codes: &[u16]| Unit::Tokens(TokenFrame::new(codes).unwrap());
+    let tokens = |codes: &[u16]| CodedFrame::Tokens(TokenFrame::new(codes).unwrap());
     let noise = ComfortNoise::new(60, [100; 8]);
     let tell = |number, kind, slot| FrameEvent::Played {
         call: 1,

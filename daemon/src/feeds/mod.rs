@@ -27,7 +27,7 @@ use parlo_tokens::Slot;
 pub use queue::{Inlet, Outlet, Taken, queue};
 
 use crate::{
-    call::{Kind, Unit},
+    call::{Kind, CodedFrame},
     media::FrameEvent,
 };
 
@@ -114,8 +114,8 @@ impl Clock {
     }
 
     /// The codes, if they are such as the model has: a peer may claim a model and send another's.
-    fn codes(&self, unit: &Unit) -> Vec<u16> {
-        let Unit::Tokens(tokens) = unit else { return Vec::new() };
+    fn codes(&self, unit: &CodedFrame) -> Vec<u16> {
+        let CodedFrame::Tokens(tokens) = unit else { return Vec::new() };
         let codes = tokens.codes();
         let fits = codes.len() <= self.sizes.len()
             && codes.iter().zip(&self.sizes).all(|(&code, &size)| u32::from(code) < size);

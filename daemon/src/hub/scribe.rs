@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::{handle::Backend, spectrum::Spectrum, steps::Done};
 use crate::{
-    call::{Engine, Kind, Unit},
+    call::{Engine, Kind, CodedFrame},
     media::{AudioEngine, FrameEvent},
     feeds::Feeds,
     recordings::Recorder,
@@ -235,10 +235,10 @@ impl Writer {
     }
 }
 
-fn codes(unit: &Unit) -> Vec<u16> {
+fn codes(unit: &CodedFrame) -> Vec<u16> {
     match unit {
-        Unit::Tokens(tokens) => tokens.codes().to_vec(),
-        Unit::Opus(_) => Vec::new(),
+        CodedFrame::Tokens(tokens) => tokens.codes().to_vec(),
+        CodedFrame::Opus(_) => Vec::new(),
     }
 }
 

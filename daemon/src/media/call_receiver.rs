@@ -14,7 +14,7 @@ use ringbuf::{HeapProd, traits::Producer};
 use super::{StreamFormat, FrameEvent, block_ring::fade, call_controls::CallControls, stages::Gain};
 use crate::{
     call::{
-        CallError, Heard, Kind, Player, PlayerStats, Timeline, Unit,
+        CallError, Heard, Kind, Player, PlayerStats, Timeline, CodedFrame,
         media::{Incoming, Shared},
     },
     report::Durations,
@@ -44,7 +44,7 @@ pub(super) struct Ends {
 #[derive(Debug, Clone, Copy)]
 struct Beginning {
     heard: Heard,
-    slot: Slot<Unit>,
+    slot: Slot<CodedFrame>,
     level: f32,
     /// StreamFormat samples after the block's first.
     offset: f64,

@@ -18,7 +18,7 @@ use super::{
     stages::Limiter,
 };
 use crate::{
-    call::{CallError, Captured, Pauses, Place, RUN_FRAMES, Speaker, Timeline, Unit, VoiceError, media::Shared},
+    call::{CallError, Captured, VoiceActivity, Place, RUN_FRAMES, FrameEncoder, Timeline, CodedFrame, CodecError, media::Shared},
     report::Durations,
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Ends {
 
 /// The codec that it sends with.
 pub(super) struct CodecParams {
-    pub(super) speaker: Speaker,
+    pub(super) encoder: FrameEncoder,
     pub(super) sample_rate: u32,
     pub(super) frame_samples: usize,
     pub(super) delay_samples: usize,
@@ -76,8 +76,8 @@ struct Waiting {
 /// From frames to codes.
 pub(super) struct SendPipeline {
     call: u64,
-    speaker: Speaker,
-    pauses: Pauses,
+    encoder: FrameEncoder,
+    activity: VoiceActivity,
     silence: Vec<f32>,
     sample_rate: u32,
     delay_samples: usize,
@@ -90,7 +90,7 @@ pub(super) struct SendPipeline {
     waiting: Vec<f32>,
     notes: Vec<Waiting>,
     tokens: Vec<TokenFrame>,
-    units: Vec<Unit>,
+    units: Vec<CodedFrame>,
     /// Frames since the last look at the percentiles.
     since_look: u64,
     captured: Option<Sender<Captured>>,
@@ -114,7 +114,7 @@ impl CallSender {
         timeline: usize,
         voice: BlockRing,
     ) -> Result<Self, DspError> {
-        let CodecParams { speaker, sample_rate, frame_samples, delay_samples } = codec;
+        let CodecParams { encoder, sample_rate, frame_samples, delay_samples } = codec;
         let Ends { captured, notices, frame_events, shared, flags } = ends;
         Ok(Self {
             key,
@@ -127,8 +127,8 @@ impl CallSender {
             },
             pipeline: SendPipeline {
                 call,
-                speaker,
-                pauses: Pauses::new(sample_rate, frame_samples.max(1)),
+                encoder,
+                activity: VoiceActivity::new(sample_rate, frame_samples.max(1)),
                 silence: vec![0.0; frame_samples.max(1)],
                 sample_rate,
                 delay_samples,
@@ -232,7 +232,7 @@ impl SendPipeline {
             self.number += 1;
             return;
         }
-        let silence = self.pauses.silence(frame).filter(|_| detect);
+        let silence = self.activity.silence(frame).filter(|_| detect);
         let at = self.captured_at(frame.len(), at, taken);
         match silence {
             Some(noise) => self.push_silence(frame, noise, at),
@@ -266,7 +266,7 @@ impl SendPipeline {
         for place in 0..self.preroll.kept() {
             let Some((frame, silent)) = self.preroll.get(place) else { break };
             let Some(Silent { number, noise, at }) = silent else {
-                if let Err(error) = self.speaker.hear(frame) {
+                if let Err(error) = self.encoder.warm_up(frame) {
                     self.fail(CallError::CallCodec(error));
                 }
                 continue;
@@ -318,16 +318,16 @@ impl SendPipeline {
     }
 
     /// Codes the frames that wait; `last` is the place of the last of them.
-    fn encode_pending(&mut self, last: Place) -> Result<(), VoiceError> {
+    fn encode_pending(&mut self, last: Place) -> Result<(), CodecError> {
         let Some(captured) = &self.captured else { return Ok(()) };
         let start = Instant::now();
         let depth = self.shared.wish.depth.load(Relaxed);
         let loss = f64::from(self.shared.wish.loss.load(Relaxed)) / 100.0;
         if depth > 0 {
-            self.speaker.follow(depth, loss)?;
+            self.encoder.follow(depth, loss)?;
         }
         self.units.clear();
-        self.speaker.push_many(
+        self.encoder.push_many(
             &self.waiting,
             self.waiting.len() / self.notes.len().max(1),
             &mut self.tokens,

@@ -132,7 +132,7 @@ impl Core {
         let format = self.common.format;
         let key = state.next_key;
         state.next_key += 1;
-        let CallCodec { call, speaker, player, sample_rate, frame_samples, delay_samples, timeline, wake } = voice;
+        let CallCodec { call, encoder, player, sample_rate, frame_samples, delay_samples, timeline, wake } = voice;
         let (shared, flags) = (Shared::new(wake), Arc::new(CallControls::new()));
         let (captured, from_capture) = bounded(CHANNEL_FRAMES);
         let (to_playback, frames) = bounded(CHANNEL_FRAMES);
@@ -145,7 +145,7 @@ impl Core {
             shared: Arc::clone(&shared),
             flags: Arc::clone(&flags),
         };
-        let codec = call_sender::CodecParams { speaker, sample_rate, frame_samples, delay_samples };
+        let codec = call_sender::CodecParams { encoder, sample_rate, frame_samples, delay_samples };
         let sender = Box::new(CallSender::new((key, call), format, codec, ends, timeline, heard)?);
         let ends = call_receiver::Ends {
             frames,

@@ -11,7 +11,7 @@ use super::{call_controls::CallControls, core::Core};
 use crate::{
     audio::device::Backend,
     call::{
-        Captured, Kind, Player, PlayerStats, Speaker, Timeline, Unit,
+        Captured, Kind, Player, PlayerStats, FrameEncoder, Timeline, CodedFrame,
         media::{Incoming, Shared},
     },
     config::{Config, Endpoint},
@@ -90,7 +90,7 @@ pub struct CallCodec {
     /// The call's number, for [`FrameEvent`].
     pub call: u64,
     /// From samples to frames.
-    pub speaker: Speaker,
+    pub encoder: FrameEncoder,
     /// From frames to samples.
     pub player: Player,
     /// The codec's rate: the engine's, or Opus' own.
@@ -239,7 +239,7 @@ pub enum FrameEvent {
         /// What it was made of.
         kind: Kind,
         /// What was there of it.
-        slot: Slot<Unit>,
+        slot: Slot<CodedFrame>,
         /// When its first sample is heard; about now, if there is no device.
         at: Instant,
         /// Its root mean square, full scale being 1.

@@ -20,7 +20,7 @@ use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 
 use super::{RecordingError, lock};
 use crate::{
-    call::{Kind, Unit},
+    call::{Kind, CodedFrame},
     media::FrameEvent,
 };
 
@@ -217,17 +217,17 @@ impl Recorder {
                 // Told is the end of the frame.
                 let at = at.checked_sub(self.frame).unwrap_or(*at);
                 let frame = match (frame.unit, frame.silence) {
-                    (Some(Unit::Opus(_)), _) => return,
-                    (Some(Unit::Tokens(tokens)), None) => frame_of(Mark::Real, Some(tokens), None),
-                    (Some(Unit::Tokens(tokens)), Some(_)) => frame_of(Mark::Unsent, Some(tokens), None),
+                    (Some(CodedFrame::Opus(_)), _) => return,
+                    (Some(CodedFrame::Tokens(tokens)), None) => frame_of(Mark::Real, Some(tokens), None),
+                    (Some(CodedFrame::Tokens(tokens)), Some(_)) => frame_of(Mark::Unsent, Some(tokens), None),
                     (None, noise) => frame_of(Mark::Unsent, None, noise),
                 };
                 (SAID, frame, at)
             }
             FrameEvent::Played { kind, slot, at, .. } => {
                 let (tokens, noise) = match slot {
-                    Slot::Frame(Unit::Opus(_)) | Slot::Coarse(Unit::Opus(_)) => return,
-                    Slot::Frame(Unit::Tokens(tokens)) | Slot::Coarse(Unit::Tokens(tokens)) => (Some(*tokens), None),
+                    Slot::Frame(CodedFrame::Opus(_)) | Slot::Coarse(CodedFrame::Opus(_)) => return,
+                    Slot::Frame(CodedFrame::Tokens(tokens)) | Slot::Coarse(CodedFrame::Tokens(tokens)) => (Some(*tokens), None),
                     Slot::Silence(noise) => (None, Some(*noise)),
                     Slot::Missing => (None, None),
                 };

@@ -15,7 +15,7 @@ fn shipped() -> Bundle {
 }
 
 fn said(number: u64, start: Instant) -> FrameEvent {
-    let unit = Unit::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
+    let unit = CodedFrame::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
     let at = start + FRAME * (number as u32 + 1);
     FrameEvent::Sent { call: 3, frame: Captured { number, unit: Some(unit), silence: None, place: Place::Alone }, at }
 }
@@ -83,7 +83,7 @@ fn codes_that_are_none_are_left_out() {
     let recordings = Recordings::new(folder.path());
     let start = Instant::now();
     let recorder = recordings.begin_at("codes", &shipped(), SystemTime::now(), start).unwrap();
-    let slot = Slot::Frame(Unit::Tokens(TokenFrame::new(&[u16::MAX; 2]).unwrap()));
+    let slot = Slot::Frame(CodedFrame::Tokens(TokenFrame::new(&[u16::MAX; 2]).unwrap()));
     recorder.take(&FrameEvent::Played { call: 3, number: Some(1), kind: Kind::Real, slot, at: start, level: 0.0 });
     let path = recordings.tokens(recorder.name()).unwrap();
     drop(recorder);
@@ -118,7 +118,7 @@ proptest::proptest! {
             } else {
                 start + Duration::from_millis(at[side].unsigned_abs())
             };
-            let unit = Unit::Tokens(TokenFrame::new(&[told[side] as u16 % 200, 7, 9]).unwrap());
+            let unit = CodedFrame::Tokens(TokenFrame::new(&[told[side] as u16 % 200, 7, 9]).unwrap());
             recorder.take(&if heard {
                 let slot = Slot::Frame(unit);
                 FrameEvent::Played { call: 3, number: Some(told[side]), kind: Kind::Real, slot, at: instant, level: 0.0 }

@@ -14,7 +14,7 @@ use parlo_protocol::jitter::JitterConfig;
 use parlo_tokens::TokenFrame;
 use parlod::{
     audio::AudioReader,
-    call::{Listener, Player, RUN_FRAMES, Speaker},
+    call::{FrameDecoder, Player, RUN_FRAMES, FrameEncoder},
     media::CallCodec,
 };
 
@@ -78,8 +78,8 @@ impl Codec {
             JitterConfig { frame: Duration::from_millis(20), start: wait, least: wait, ..JitterConfig::default() };
         CallCodec {
             call,
-            speaker: Speaker::Tokens(Box::new(self.encoder())),
-            player: Player::new(Listener::Tokens(Box::new(self.decoder())), jitter, self.rate, self.frame),
+            encoder: FrameEncoder::Tokens(Box::new(self.encoder())),
+            player: Player::new(FrameDecoder::Tokens(Box::new(self.decoder())), jitter, self.rate, self.frame),
             sample_rate: self.rate,
             frame_samples: self.frame,
             delay_samples: self.delay,
@@ -92,10 +92,10 @@ impl Codec {
     pub(crate) fn opus(call: u64) -> CallCodec {
         let jitter = JitterConfig { frame: Duration::from_millis(20), ..JitterConfig::default() };
         let (rate, frame) = (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES);
-        let listener = Listener::Opus(Box::new(OpusDecoder::new().unwrap()));
+        let listener = FrameDecoder::Opus(Box::new(OpusDecoder::new().unwrap()));
         CallCodec {
             call,
-            speaker: Speaker::Opus(Box::new(OpusEncoder::new(24_000, Protection::None).unwrap()), 8),
+            encoder: FrameEncoder::Opus(Box::new(OpusEncoder::new(24_000, Protection::None).unwrap()), 8),
             player: Player::new(listener, jitter, rate, frame),
             sample_rate: rate,
             frame_samples: frame,

@@ -10,7 +10,7 @@ use parlo_score::{align, overlap};
 use parlo_tokens::Slot;
 use parlod::{
     audio::{Absence, AudioReader},
-    call::{CallError, Captured, Unit, media::Incoming},
+    call::{CallError, Captured, CodedFrame, media::Incoming},
     config::Endpoint,
     media::{AudioEngine, StreamFormat, CallAudio},
 };
@@ -78,7 +78,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     assert!(second.captured.recv_timeout(Duration::from_secs(10)).is_err_and(|error| error.is_disconnected()));
     // What came before the end is played, and then it is over.
     for (n, &frame) in CODEC.encode(&speech(CODEC.rate, 0, 3200)).iter().enumerate() {
-        rig.say(&first, n as u64, Unit::Tokens(frame));
+        rig.say(&first, n as u64, CodedFrame::Tokens(frame));
     }
     first.shared.drain(Some(10));
     assert!(!first.playback_finished());

@@ -10,7 +10,7 @@ mod sound;
 use codec::CODEC;
 use counting_alloc::Counting;
 use parlo_tokens::{Slot, TokenFrame};
-use parlod::call::{Captured, Kind, Unit};
+use parlod::call::{Captured, Kind, CodedFrame};
 use rig::Told;
 
 #[global_allocator]
@@ -18,7 +18,7 @@ static COUNTING: Counting = Counting;
 
 pub(crate) fn tokens(said: &[Captured]) -> Vec<TokenFrame> {
     let tokens = said.iter().map(|frame| match frame.unit {
-        Some(Unit::Tokens(tokens)) => tokens,
+        Some(CodedFrame::Tokens(tokens)) => tokens,
         _ => panic!("the bundle speaks"),
     });
     tokens.collect()
@@ -41,7 +41,7 @@ pub(crate) fn expected(told: &[Told], length: usize) -> Vec<f32> {
         let coded: Vec<TokenFrame> = frames
             .iter()
             .map(|told| match told.slot {
-                Slot::Frame(Unit::Tokens(tokens)) => tokens,
+                Slot::Frame(CodedFrame::Tokens(tokens)) => tokens,
                 other => panic!("{other:?}"),
             })
             .collect();

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parlo_tokens::Slot;
 use parlod::{
     audio::{AudioError, ReadOutcome as Read, Format, WriteOutcome, Sink, Source},
-    call::{Captured, Kind, Unit, media::Incoming},
+    call::{Captured, Kind, CodedFrame, media::Incoming},
     clock::{Clock, ManualClock},
     config::Endpoint,
     media::{AudioEngine, Devices, StreamFormat, CallAudio, CallAudioFigures, Settings, FrameEvent},
@@ -178,7 +178,7 @@ impl Devices for Ends {
 pub(crate) struct Told {
     pub(crate) call: u64,
     pub(crate) number: Option<u64>,
-    pub(crate) slot: Slot<Unit>,
+    pub(crate) slot: Slot<CodedFrame>,
     pub(crate) sample: usize,
     pub(crate) level: f32,
     pub(crate) kind: Kind,
@@ -300,7 +300,7 @@ impl Rig {
     }
 
     /// A frame comes from the network.
-    pub(crate) fn say(&self, to: &CallAudio, number: u64, unit: Unit) {
+    pub(crate) fn say(&self, to: &CallAudio, number: u64, unit: CodedFrame) {
         to.to_playback.send(Incoming { number, slot: Slot::Frame(unit), arrived: self.now() }).unwrap();
     }
 

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
-    call::{CallError, Captured, Place, Unit},
+    call::{CallError, Captured, Place, CodedFrame},
     media::{StreamFormat, MAX_CALLS, Names, CallAudio},
 };
 
@@ -111,7 +111,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
     let mut spoken = [0; 3];
     let mut speak = |rig: &Rig, who: usize, seat: &CallAudio| {
         if let Some(&frame) = peers[who].get(spoken[who]) {
-            rig.say(seat, spoken[who] as u64, Unit::Tokens(frame));
+            rig.say(seat, spoken[who] as u64, CodedFrame::Tokens(frame));
             spoken[who] += 1;
         }
     };
@@ -181,7 +181,7 @@ fn a_held_call_says_and_hears_nothing_and_comes_back_as_if_time_had_passed() {
             half = !half;
             if half {
                 let (number, &frame) = frames.next().unwrap();
-                rig.say(&seat, number as u64, Unit::Tokens(frame));
+                rig.say(&seat, number as u64, CodedFrame::Tokens(frame));
             }
         });
     };
@@ -228,7 +228,7 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
     for n in 0..180 {
         rig.tick(&silence, |rig| {
             if n % 2 == 0 {
-                rig.say(&seats[1], n / 2, Unit::Tokens(peer[n as usize / 2]));
+                rig.say(&seats[1], n / 2, CodedFrame::Tokens(peer[n as usize / 2]));
             }
             for (said, seat) in said.iter_mut().zip(&seats) {
                 said.extend(seat.captured.try_iter());
@@ -299,7 +299,7 @@ fn opus_speaks_at_its_own_rate_in_any_house() {
     for block in microphone.chunks(240) {
         rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
     }
-    assert!((73..=75).contains(&said.len()) && matches!(said[0].unit, Some(Unit::Opus(_))));
+    assert!((73..=75).contains(&said.len()) && matches!(said[0].unit, Some(CodedFrame::Opus(_))));
     let told: Vec<usize> = rig.told().iter().filter(|told| told.number.is_some()).map(|told| told.sample).collect();
     assert!(told.windows(2).all(|pair| pair[1] - pair[0] == 480), "a frame every 20 ms: {told:?}");
     let alignment = align(&microphone, &rig.heard, format.sample_rate, 0.5).unwrap();

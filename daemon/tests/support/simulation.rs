@@ -18,7 +18,7 @@ use parlo_protocol::{
     packet::IPV4_UDP,
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensId};
-use parlod::call::{Captured, Inbound, Kind, Listener, Outbound, Packing, Place, Player, PlayerStats, transmit};
+use parlod::call::{Captured, Inbound, Kind, FrameDecoder, Outbound, Packing, Place, Player, PlayerStats, transmit};
 
 /// What is spoken, and how.
 pub(crate) struct Script<'a> {
@@ -31,7 +31,7 @@ pub(crate) struct Script<'a> {
     /// Makes packets of them; twice, once for each side.
     pub packing: &'a dyn Fn() -> Packing,
     /// Plays them.
-    pub listener: Listener,
+    pub listener: FrameDecoder,
     /// What the user lets the caller send.
     pub limits: Limits,
     /// What frames cost.

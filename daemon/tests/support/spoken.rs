@@ -13,7 +13,7 @@ use parlo_protocol::{
 use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
-    call::{Captured, Listener, OPUS_RATES, Packing, Pauses, Place, Unit},
+    call::{Captured, FrameDecoder, OPUS_RATES, Packing, VoiceActivity, Place, CodedFrame},
 };
 
 use super::simulation::{Outcome, Script, run};
@@ -68,11 +68,11 @@ impl Speech {
         }
         samples.truncate(seconds * rate as usize);
         let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
-        let mut pauses = Pauses::new(rate, size);
+        let mut pauses = VoiceActivity::new(rate, size);
         let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| Captured {
             number: number as u64,
             silence: pauses.silence(frame).filter(|_| silence),
-            unit: Some(Unit::Tokens(encoder.push(frame).unwrap())),
+            unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
             place: Place::Alone,
         });
         let frames = frames.collect();
@@ -91,7 +91,7 @@ impl Speech {
             speech: &self.frames,
             samples: &self.samples,
             packing: &packing,
-            listener: Listener::Tokens(Box::new(Decoder::new(&self.runtime, &self.bundle).unwrap())),
+            listener: FrameDecoder::Tokens(Box::new(Decoder::new(&self.runtime, &self.bundle).unwrap())),
             limits: Limits::new(6, 3),
             costs: Costs::tokens((0..layout.depth()).map(|book| layout.bits(book))),
             adapts: true,
@@ -116,7 +116,7 @@ impl Speech {
             .samples
             .chunks_exact(parlo_opus::FRAME_SAMPLES)
             .zip(&self.frames)
-            .map(|(samples, frame)| Captured { unit: Some(Unit::Opus(encoder.push(samples).unwrap())), ..*frame });
+            .map(|(samples, frame)| Captured { unit: Some(CodedFrame::Opus(encoder.push(samples).unwrap())), ..*frame });
         let frames: Vec<Captured> = frames.collect();
         let packing = || Packing::Opus;
         let mut script = Script {
@@ -124,7 +124,7 @@ impl Speech {
             speech: &frames,
             samples: &self.samples,
             packing: &packing,
-            listener: Listener::Opus(Box::new(OpusDecoder::new().unwrap())),
+            listener: FrameDecoder::Opus(Box::new(OpusDecoder::new().unwrap())),
             limits: Limits::new(1, way.frames),
             costs: Costs {
                 bits: OPUS_RATES.map(f64::from).to_vec(),

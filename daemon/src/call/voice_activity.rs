@@ -12,7 +12,7 @@ const HANGOVER: Duration = Duration::from_millis(240);
 /// Finds the pauses of speech, and what they sound like. Frames may be of any length: long ones are looked at in pieces, short ones
 /// together, and until there are enough of these what was found last holds.
 #[derive(Debug)]
-pub struct Pauses {
+pub struct VoiceActivity {
     activity: Activity,
     noise: NoiseAnalyser,
     piece: usize,
@@ -20,7 +20,7 @@ pub struct Pauses {
     spoken: bool,
 }
 
-impl Pauses {
+impl VoiceActivity {
     /// For frames of so many mono samples at this rate.
     pub fn new(sample_rate: u32, frame_samples: usize) -> Self {
         let rate = f64::from(sample_rate.max(1));
@@ -85,7 +85,7 @@ mod tests {
         for (rate, frame) in
             [(16_000, 320), (24_000, 320), (16_000, 640), (24_000, 1920), (44_100, 512), (24_000, 2048)]
         {
-            let mut pauses = Pauses::new(rate, frame);
+            let mut pauses = VoiceActivity::new(rate, frame);
             let sound = sound(rate);
             let speech: Vec<f64> = sound
                 .chunks_exact(frame)

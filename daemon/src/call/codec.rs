@@ -6,7 +6,7 @@ use parlo_tokens::{Slot, TokenFrame};
 
 /// A frame as the codec made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum CodedFrame {
     /// Of the model that both sides hold.
     Tokens(TokenFrame),
     /// Of Opus, where they hold none.
@@ -15,7 +15,7 @@ pub enum Unit {
 
 /// Why a frame was not coded or not played.
 #[derive(Debug, thiserror::Error)]
-pub enum VoiceError {
+pub enum CodecError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -31,16 +31,16 @@ pub const OPUS_RATES: [u32; 8] = [6_000, 7_000, 8_000, 9_000, 10_000, 12_000, 16
 /// than a third of the time that they take one by one; more gain little, and a run has to be done before the next block is due.
 pub const RUN_FRAMES: usize = 6;
 
-/// From samples to units.
+/// Encodes samples to frames.
 #[derive(Debug)]
-pub enum Speaker {
+pub enum FrameEncoder {
     /// With a model.
     Tokens(Box<Encoder>),
     /// With Opus, at the rate of this depth.
     Opus(Box<OpusEncoder>, u8),
 }
 
-impl Speaker {
+impl FrameEncoder {
     /// Codes the next frames, of `frame` samples each: up to [`RUN_FRAMES`] of them. They are appended to `units`; `scratch` has
     /// room for as many.
     ///
@@ -51,17 +51,17 @@ impl Speaker {
         samples: &[f32],
         frame: usize,
         scratch: &mut Vec<TokenFrame>,
-        units: &mut Vec<Unit>,
-    ) -> Result<(), VoiceError> {
+        units: &mut Vec<CodedFrame>,
+    ) -> Result<(), CodecError> {
         match self {
             Self::Tokens(encoder) => {
                 scratch.clear();
                 encoder.push_many(samples, scratch)?;
-                units.extend(scratch.iter().copied().map(Unit::Tokens));
+                units.extend(scratch.iter().copied().map(CodedFrame::Tokens));
             }
             Self::Opus(encoder, _) => {
                 for frame in samples.chunks(frame.max(1)) {
-                    units.push(Unit::Opus(encoder.push(frame)?));
+                    units.push(CodedFrame::Opus(encoder.push(frame)?));
                 }
             }
         }
@@ -72,7 +72,7 @@ impl Speaker {
     ///
     /// # Errors
     /// If the codec fails.
-    pub fn hear(&mut self, frame: &[f32]) -> Result<(), VoiceError> {
+    pub fn warm_up(&mut self, frame: &[f32]) -> Result<(), CodecError> {
         match self {
             Self::Tokens(encoder) => drop(encoder.analyse(frame)?),
             Self::Opus(encoder, _) => drop(encoder.push(frame)?),
@@ -85,7 +85,7 @@ impl Speaker {
     ///
     /// # Errors
     /// If the codec fails.
-    pub fn follow(&mut self, depth: u8, loss: f64) -> Result<(), VoiceError> {
+    pub fn follow(&mut self, depth: u8, loss: f64) -> Result<(), CodecError> {
         if let Self::Tokens(encoder) = self
             && encoder.depth() != usize::from(depth)
         {
@@ -103,16 +103,16 @@ impl Speaker {
     }
 }
 
-/// From what is known of frames to samples.
+/// Decodes what is known of frames to samples.
 #[derive(Debug)]
-pub enum Listener {
+pub enum FrameDecoder {
     /// With a model.
     Tokens(Box<Decoder>),
     /// With Opus.
     Opus(Box<OpusDecoder>),
 }
 
-impl Listener {
+impl FrameDecoder {
     /// Makes sound of what is known of the next frame, into `out`. Silence is made up for as a gap is: the noise is the
     /// caller's to make. `later` is the next frame that is there, and how many frames on: Opus finds some of a missing one there.
     /// `ahead` are the frames after this one, as far as they are there, without a gap: the model decodes them in the same run.
@@ -122,15 +122,15 @@ impl Listener {
     /// If the codec fails.
     pub fn play(
         &mut self,
-        slot: &Slot<Unit>,
-        later: Option<(u64, Unit)>,
+        slot: &Slot<CodedFrame>,
+        later: Option<(u64, CodedFrame)>,
         ahead: &[TokenFrame],
         out: &mut [f32],
-    ) -> Result<(), VoiceError> {
+    ) -> Result<(), CodecError> {
         match self {
             Self::Tokens(decoder) => {
                 let played = match slot {
-                    Slot::Frame(Unit::Tokens(tokens)) | Slot::Coarse(Unit::Tokens(tokens)) => {
+                    Slot::Frame(CodedFrame::Tokens(tokens)) | Slot::Coarse(CodedFrame::Tokens(tokens)) => {
                         decoder.push_ahead(tokens, ahead)
                     }
                     _ => decoder.conceal(),
@@ -144,12 +144,12 @@ impl Listener {
             }
             Self::Opus(decoder) => {
                 let slot = match slot {
-                    Slot::Frame(Unit::Opus(frame)) => Slot::Frame(*frame),
+                    Slot::Frame(CodedFrame::Opus(frame)) => Slot::Frame(*frame),
                     Slot::Silence(noise) => Slot::Silence(*noise),
                     _ => Slot::Missing,
                 };
                 if slot == Slot::Missing
-                    && let Some((ahead, Unit::Opus(later))) = later
+                    && let Some((ahead, CodedFrame::Opus(later))) = later
                     && let Ok(ahead) = u32::try_from(ahead)
                     && let Ok(Some(audio)) = decoder.repair(&later, ahead)
                 {
