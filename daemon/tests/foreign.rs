@@ -33,7 +33,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::TokenFrame;
 use parlod::{
-    call::{CallError, Captured, Engine, Kind, FrameDecoder, Packing, Place, Stop, CodedFrame},
+    call::{CallError, EncodedFrame, Engine, Kind, FrameDecoder, PayloadCoder, RunPosition, Stop, CodedFrame},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Taken, Wanted},
     hub::{Handle, Reply, Request, Service},
@@ -88,14 +88,14 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
     let mut samples = swell(codec.rate, 12);
     samples.truncate(samples.len() / codec.frame * codec.frame);
     let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth: codec.books, beam: 1 }).unwrap();
-    let speech: Vec<Captured> = samples
+    let speech: Vec<EncodedFrame> = samples
         .chunks_exact(codec.frame)
         .enumerate()
-        .map(|(number, frame)| Captured {
+        .map(|(number, frame)| EncodedFrame {
             number: number as u64,
             unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
             silence: None,
-            place: Place::Alone,
+            place: RunPosition::Alone,
         })
         .collect();
     let expected = speech.iter().flat_map(|frame| match frame.unit {
@@ -104,7 +104,7 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
     });
     let expected = expected.collect();
     let layout = *bundle.layout();
-    let packing = || Packing::Tokens(PacketCoder::new(layout, None));
+    let packing = || PayloadCoder::Tokens(PacketCoder::new(layout, None));
     let depth = codec.books as u8;
     let mut script = Script {
         codec: Codec::Tokens(bundle.tokens()),

@@ -21,7 +21,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
-    call::{Captured, Kind, FrameDecoder, Player, CodedFrame},
+    call::{EncodedFrame, Kind, FrameDecoder, Player, CodedFrame},
     media::FrameEvent,
     recordings::{RecordingError, Recordings, Side},
 };
@@ -39,8 +39,8 @@ fn bundle() -> Bundle {
 }
 
 /// Eight seconds of speech, coded once. Twice it is said that nobody speaks.
-fn speech() -> &'static [Captured] {
-    static SPEECH: OnceLock<Vec<Captured>> = OnceLock::new();
+fn speech() -> &'static [EncodedFrame] {
+    static SPEECH: OnceLock<Vec<EncodedFrame>> = OnceLock::new();
     SPEECH.get_or_init(|| {
         let mut frames = Speech::new(&[&support::clip()], 8, 6, false).frames;
         for frame in &mut frames {
@@ -52,17 +52,17 @@ fn speech() -> &'static [Captured] {
     })
 }
 
-fn said(frame: Captured, begun: Instant) -> FrameEvent {
+fn said(frame: EncodedFrame, begun: Instant) -> FrameEvent {
     FrameEvent::Sent { call: 1, frame, at: begun + FRAME }
 }
 
-fn heard(frame: &Captured, at: Instant) -> FrameEvent {
+fn heard(frame: &EncodedFrame, at: Instant) -> FrameEvent {
     let (kind, slot) = (Kind::Real, Slot::Frame(frame.unit.expect("it is coded")));
     FrameEvent::Played { call: 1, number: Some(frame.number), kind, slot, at, level: 0.1 }
 }
 
 /// What is there of each frame at a listener: most come, some as coarse copies, some not at all, and pauses as noise.
-fn received(frame: &Captured) -> Slot<CodedFrame> {
+fn received(frame: &EncodedFrame) -> Slot<CodedFrame> {
     let Some(CodedFrame::Tokens(tokens)) = frame.unit else { panic!("speech is tokens") };
     match (frame.silence, frame.number) {
         (Some(noise), _) => Slot::Silence(noise),

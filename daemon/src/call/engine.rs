@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use super::{
     error::{CallError, DEFAULT_PORT},
-    outbound::Packing,
+    packetizer::PayloadCoder,
     player::Player,
     codec::{FrameDecoder, OPUS_RATES, RUN_FRAMES, FrameEncoder, CodecError},
 };
@@ -287,13 +287,13 @@ impl Engine {
     }
 
     /// What turns units into payloads, or back.
-    pub(crate) fn packing(&self, codec: Codec) -> Packing {
+    pub(crate) fn packing(&self, codec: Codec) -> PayloadCoder {
         match codec {
             Codec::Tokens(_) => {
                 let Model { bundle, entropy } = self.model_of(Some(codec));
-                Packing::Tokens(PacketCoder::new(*bundle.layout(), entropy.as_ref()))
+                PayloadCoder::Tokens(PacketCoder::new(*bundle.layout(), entropy.as_ref()))
             }
-            Codec::Opus => Packing::Opus,
+            Codec::Opus => PayloadCoder::Opus,
         }
     }
 

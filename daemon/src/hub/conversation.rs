@@ -20,8 +20,8 @@ use parlo_protocol::{
 use super::{figures::Before, log_limit::LogLimit, trunk::Trunk};
 use crate::{
     call::{
-        CallError, Outbound,
-        depacketizer::{Depacketizer, Packet, Quota},
+        CallError, Packetizer,
+        depacketizer_thread::{DepacketizerThread, Packet, Quota},
         outbound,
     },
     media::{CallAudio, CallAudioFigures, CallCodec},
@@ -77,9 +77,9 @@ pub(super) enum End {
 /// The network's side of the media of a call.
 #[derive(Debug)]
 pub(super) struct Media {
-    pub(super) outbound: Outbound,
+    pub(super) outbound: Packetizer,
     /// Made with the seat.
-    pub(super) inbound: Option<Depacketizer>,
+    pub(super) inbound: Option<DepacketizerThread>,
 }
 
 /// One call.
@@ -221,7 +221,7 @@ impl Conversation {
     /// Sends what the call has to send; whether that was anything.
     pub(super) fn transmit(&mut self, trunk: &Trunk) -> bool {
         let Some(call) = &mut self.call else { return false };
-        outbound::transmit(call, &mut self.datagram, &mut |to, datagram| trunk.send(datagram, to));
+        packetizer::transmit(call, &mut self.datagram, &mut |to, datagram| trunk.send(datagram, to));
         let sent = call.stats().sent.packets;
         std::mem::replace(&mut self.relayed, sent) != sent
     }
@@ -243,7 +243,7 @@ impl Conversation {
     }
 
     /// Moves frame numbers on while the call is held: a session takes no number that is minutes beyond the last.
-    pub(super) fn keep_up(&mut self, trunk: &Trunk, now: Instant, frame: Duration) {
+    pub(super) fn advance_numbers(&mut self, trunk: &Trunk, now: Instant, frame: Duration) {
         let due = self.kept_up.is_none_or(|last| now.saturating_duration_since(last) >= KEEP_UP);
         let talking = self.talking(now);
         if !self.held || !due || talking < KEEP_UP {
@@ -253,7 +253,7 @@ impl Conversation {
         self.kept_up = Some(now);
         // A second behind the microphone's own count, which may lag a little.
         let number = (talking.saturating_sub(Duration::from_secs(1)).as_nanos() / frame.as_nanos().max(1)) as u64;
-        media.outbound.keep_up(now, call, number, &mut |to, datagram| trunk.send(datagram, to));
+        media.outbound.advance_numbers(now, call, number, &mut |to, datagram| trunk.send(datagram, to));
     }
 
     /// Takes speech, or its absence, off the wire, if the peer may send so much. It is decoded by another thread.
@@ -286,9 +286,9 @@ impl Conversation {
         let (Some(seat), Some(call)) = (&self.seat, &self.call) else { return };
         // A model's frames are cut to the plan's depth as they are sent; Opus has to be told.
         let depth = if self.codec == Some(Codec::Opus) { call.plan().depth } else { self.settings.depth };
-        seat.shared.wish.depth.store(depth, Relaxed);
-        seat.shared.wish.frames.store(call.plan().frames, Relaxed);
-        seat.shared.wish.loss.store((100.0 * call.outlook().1) as u8, Relaxed);
+        seat.shared.target.depth.store(depth, Relaxed);
+        seat.shared.target.frames.store(call.plan().frames, Relaxed);
+        seat.shared.target.loss.store((100.0 * call.outlook().1) as u8, Relaxed);
     }
 
     /// When something is due.

@@ -7,7 +7,7 @@ use parlo_protocol::{call::CallStats, offer::Codec};
 
 use super::conversation::Conversation;
 use crate::{
-    call::{Engine, Finished, OutboundStats, depacketizer::Depacketizer},
+    call::{Engine, Finished, PacketizerStats, depacketizer_thread::DepacketizerThread},
     media::{AudioEngine, CallAudioFigures},
     report::{Frames, Junk, Report, Traffic},
 };
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Before {
     stats: CallStats,
-    outbound: OutboundStats,
+    outbound: PacketizerStats,
     at: Option<Instant>,
     played: u64,
     lost: u64,
@@ -157,7 +157,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
             held: jitter.held,
             overrun: overrun
                 + conversation.overrun
-                + media.inbound.as_ref().map_or(0, Depacketizer::overrun)
+                + media.inbound.as_ref().map_or(0, DepacketizerThread::overrun)
                 + outbound.dropped,
         },
         sent,
@@ -169,7 +169,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
                 + session.strangers
                 + session.unexpected
                 + stats.malformed
-                + media.inbound.as_ref().map_or(0, Depacketizer::undecodable),
+                + media.inbound.as_ref().map_or(0, DepacketizerThread::undecodable),
         },
         moves: stats.moves,
         unknown_context: stats.unknown_context,

@@ -309,7 +309,7 @@ impl<'o> Hub<'o> {
         for call in &mut self.calls {
             if call.phase == Phase::Talking {
                 if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
-                    call.keep_up(trunk, now, self.engine.frame(call.codec));
+                    call.advance_numbers(trunk, now, self.engine.frame(call.codec));
                 }
                 figures::update(call, &self.engine, &self.audio_engine, now);
                 if let Some(progress) = super::status::progress(call, now) {

@@ -26,7 +26,7 @@ use super::{
     trunk::{Trunk, headers},
 };
 use crate::{
-    call::{CallError, Event, Found, Inbound, Outbound, Peer, depacketizer::Depacketizer},
+    call::{CallError, Event, Found, Depacketizer, Packetizer, Peer, depacketizer_thread::DepacketizerThread},
     config::Endpoint,
     media::{CallAudio, CallAudioFigures, CallCodec},
     keys::KeysError,
@@ -46,7 +46,7 @@ pub(super) enum Done {
     /// The peer did not answer where it was called, and is to be called at its next address.
     Hop { id: u64 },
     /// The sound is open, and packets are decoded for it.
-    Seated { id: u64, result: Result<(Box<CallAudio>, Depacketizer), CallError> },
+    Seated { id: u64, result: Result<(Box<CallAudio>, DepacketizerThread), CallError> },
     /// The sound is closed.
     Left { id: u64, figures: Box<CallAudioFigures> },
     /// A recording has begun, or not.
@@ -518,7 +518,7 @@ impl Hub<'_> {
                 }
             }
         }
-        let outbound = Outbound::with_frame(self.engine.packing(codec), self.engine.frame(Some(codec)));
+        let outbound = Packetizer::with_frame(self.engine.packing(codec), self.engine.frame(Some(codec)));
         self.calls[at].media = Some(Media { outbound, inbound: None });
         Ok(())
     }
@@ -562,9 +562,9 @@ impl Hub<'_> {
                     Some(voice) => *voice,
                     None => engine.voice(id, codec, &settings, wake)?,
                 };
-                let inbound = Inbound::new(engine.packing(codec));
+                let inbound = Depacketizer::new(engine.packing(codec));
                 let seat = audio_engine.seat(voice)?;
-                match Depacketizer::start(inbound, seat.to_playback.clone(), Arc::clone(&seat.shared)) {
+                match DepacketizerThread::start(inbound, seat.to_playback.clone(), Arc::clone(&seat.shared)) {
                     Ok(inbound) => Ok((Box::new(seat), inbound)),
                     Err(error) => {
                         seat.leave();
@@ -581,7 +581,7 @@ impl Hub<'_> {
     }
 
     /// The sound is open: both sides may speak.
-    fn seated(&mut self, id: u64, result: Result<(Box<CallAudio>, Depacketizer), CallError>) {
+    fn seated(&mut self, id: u64, result: Result<(Box<CallAudio>, DepacketizerThread), CallError>) {
         let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::Seating);
         let (at, seat, inbound) = match (at, result) {
             (Some(at), Ok((seat, inbound))) => (at, *seat, inbound),

@@ -15,7 +15,7 @@ use super::{StreamFormat, FrameEvent, block_ring::fade, call_controls::CallContr
 use crate::{
     call::{
         CallError, Heard, Kind, Player, PlayerStats, Timeline, CodedFrame,
-        media::{Incoming, Shared},
+        channels::{ReceivedFrame, Shared},
     },
     report::Durations,
 };
@@ -31,7 +31,7 @@ const STRETCH: f64 = 0.03;
 
 /// Where an receiver's frames and sentences go.
 pub(super) struct Ends {
-    pub(super) frames: Receiver<Incoming>,
+    pub(super) frames: Receiver<ReceivedFrame>,
     pub(super) notices: Sender<String>,
     pub(super) frame_events: Sender<FrameEvent>,
     pub(super) shared: Arc<Shared>,
@@ -138,7 +138,7 @@ impl CallReceiver {
         self.beginnings.clear();
         // Asked before the channel is emptied: what was sent before the end is then surely in.
         let draining = self.ends.shared.draining();
-        while let Ok(Incoming { number, slot, arrived }) = self.ends.frames.try_recv() {
+        while let Ok(ReceivedFrame { number, slot, arrived }) = self.ends.frames.try_recv() {
             self.player.insert(number, slot, arrived);
         }
         if self.state == State::Open && draining {

@@ -18,7 +18,7 @@ use super::{
     stages::Limiter,
 };
 use crate::{
-    call::{CallError, Captured, VoiceActivity, Place, RUN_FRAMES, FrameEncoder, Timeline, CodedFrame, CodecError, media::Shared},
+    call::{CallError, EncodedFrame, VoiceActivity, RunPosition, RUN_FRAMES, FrameEncoder, Timeline, CodedFrame, CodecError, channels::Shared},
     report::Durations,
 };
 
@@ -27,7 +27,7 @@ const P99_REFRESH_FRAMES: u64 = 50;
 
 /// Where a sender's frames and sentences go.
 pub(super) struct Ends {
-    pub(super) captured: Sender<Captured>,
+    pub(super) captured: Sender<EncodedFrame>,
     pub(super) notices: Sender<String>,
     pub(super) frame_events: Sender<FrameEvent>,
     pub(super) shared: Arc<Shared>,
@@ -93,7 +93,7 @@ pub(super) struct SendPipeline {
     units: Vec<CodedFrame>,
     /// Frames since the last look at the percentiles.
     since_look: u64,
-    captured: Option<Sender<Captured>>,
+    captured: Option<Sender<EncodedFrame>>,
     notices: Sender<String>,
     frame_events: Sender<FrameEvent>,
     shared: Arc<Shared>,
@@ -249,7 +249,7 @@ impl SendPipeline {
     fn push_silence(&mut self, frame: &[f32], noise: ComfortNoise, at: Instant) {
         self.flush();
         let number = self.number;
-        self.send(Captured { number, unit: None, silence: Some(noise), place: Place::Alone });
+        self.send(EncodedFrame { number, unit: None, silence: Some(noise), place: RunPosition::Alone });
         self.shared.wake.notify_one();
         let noise = self.preroll.described(number, noise);
         // Whether it goes with a word is known when it is out of the word's reach.
@@ -286,25 +286,25 @@ impl SendPipeline {
     /// Takes a note of a frame that waits now, and codes those that do once they are due.
     fn queue(&mut self, waiting: Waiting) {
         self.notes.push(waiting);
-        let frames = self.shared.wish.frames.load(Relaxed);
+        let frames = self.shared.target.frames.load(Relaxed);
         let due = self.batcher.next(frames.into());
         // Without a plan, packets are the network's own business.
-        self.code(due, if frames == 0 { Place::Alone } else { Place::Last });
+        self.code(due, if frames == 0 { RunPosition::Alone } else { RunPosition::Last });
     }
 
     /// Codes and sends what waits, though it is not due.
     pub(super) fn flush(&mut self) {
         if self.captured.is_some() && !self.notes.is_empty() {
             self.batcher.end();
-            self.code(Due::Packet, Place::Last);
+            self.code(Due::Packet, RunPosition::Last);
         }
     }
 
-    fn code(&mut self, due: Due, last: Place) {
+    fn code(&mut self, due: Due, last: RunPosition) {
         if due == Due::Later {
             return;
         }
-        if let Err(error) = self.encode_pending(if due == Due::Packet { last } else { Place::Within }) {
+        if let Err(error) = self.encode_pending(if due == Due::Packet { last } else { RunPosition::Within }) {
             self.fail(CallError::CallCodec(error));
         }
         self.waiting.clear();
@@ -318,11 +318,11 @@ impl SendPipeline {
     }
 
     /// Codes the frames that wait; `last` is the place of the last of them.
-    fn encode_pending(&mut self, last: Place) -> Result<(), CodecError> {
+    fn encode_pending(&mut self, last: RunPosition) -> Result<(), CodecError> {
         let Some(captured) = &self.captured else { return Ok(()) };
         let start = Instant::now();
-        let depth = self.shared.wish.depth.load(Relaxed);
-        let loss = f64::from(self.shared.wish.loss.load(Relaxed)) / 100.0;
+        let depth = self.shared.target.depth.load(Relaxed);
+        let loss = f64::from(self.shared.target.loss.load(Relaxed)) / 100.0;
         if depth > 0 {
             self.encoder.follow(depth, loss)?;
         }
@@ -338,27 +338,27 @@ impl SendPipeline {
         self.first_frame.get_or_insert(end);
         for (n, (waiting, &unit)) in (1..).zip(self.notes.iter().zip(&self.units)) {
             let &Waiting { number, silence, at } = waiting;
-            let place = if n == self.notes.len() { last } else { Place::Within };
+            let place = if n == self.notes.len() { last } else { RunPosition::Within };
             // It is sent as speech even if nobody spoke yet.
-            let said = Captured { number, unit: Some(unit), silence: None, place };
+            let said = EncodedFrame { number, unit: Some(unit), silence: None, place };
             // Nobody being there any more is the end of the call, which its side knows.
             if let Err(TrySendError::Full(_)) = captured.try_send(said) {
                 self.overrun += 1;
             }
-            let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame: Captured { silence, ..said }, at });
+            let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame: EncodedFrame { silence, ..said }, at });
         }
         self.since_look += self.notes.len() as u64;
         if self.since_look >= P99_REFRESH_FRAMES {
             self.since_look = 0;
             self.shared.live.encode_us_p99.store(self.encode.percentiles().p99, Relaxed);
         }
-        if last != Place::Within {
+        if last != RunPosition::Within {
             self.shared.wake.notify_one();
         }
         Ok(())
     }
 
-    fn send(&mut self, said: Captured) {
+    fn send(&mut self, said: EncodedFrame) {
         // Nobody being there any more is the end of the call, which its side knows.
         if let Some(captured) = &self.captured
             && let Err(TrySendError::Full(_)) = captured.try_send(said)
@@ -369,7 +369,7 @@ impl SendPipeline {
 
     fn tell_silent(&self, silent: Silent) {
         let Silent { number, noise, at } = silent;
-        let frame = Captured { number, unit: None, silence: Some(noise), place: Place::Alone };
+        let frame = EncodedFrame { number, unit: None, silence: Some(noise), place: RunPosition::Alone };
         let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame, at });
     }
 

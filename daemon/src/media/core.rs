@@ -25,7 +25,7 @@ use crate::{
     audio::AudioError,
     call::{
         CallError,
-        media::{CHANNEL_FRAMES, Shared},
+        channels::{CHANNEL_FRAMES, Shared},
     },
     clock::Clock,
     config::Endpoint,

@@ -11,8 +11,8 @@ use super::{call_controls::CallControls, core::Core};
 use crate::{
     audio::device::Backend,
     call::{
-        Captured, Kind, Player, PlayerStats, FrameEncoder, Timeline, CodedFrame,
-        media::{Incoming, Shared},
+        EncodedFrame, Kind, Player, PlayerStats, FrameEncoder, Timeline, CodedFrame,
+        channels::{ReceivedFrame, Shared},
     },
     config::{Config, Endpoint},
     report::Durations,
@@ -109,9 +109,9 @@ pub struct CallCodec {
 #[derive(Debug)]
 pub struct CallAudio {
     /// Frames that were said. Closed once the source is at its end or failed, or [`Shared::stop_capture`] was called.
-    pub captured: Receiver<Captured>,
+    pub captured: Receiver<EncodedFrame>,
     /// Frames that came. Full only if the audio engine hangs.
-    pub to_playback: Sender<Incoming>,
+    pub to_playback: Sender<ReceivedFrame>,
     /// Sentences for the user.
     pub notices: Receiver<String>,
     /// What the audio engine and the call tell one another besides. `shared.wake` is notified when frames are there, when a notice is
@@ -226,7 +226,7 @@ pub enum FrameEvent {
         /// In which call.
         call: u64,
         /// The frame.
-        frame: Captured,
+        frame: EncodedFrame,
         /// When its last sample was captured.
         at: Instant,
     },

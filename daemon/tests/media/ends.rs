@@ -10,7 +10,7 @@ use parlo_score::{align, overlap};
 use parlo_tokens::Slot;
 use parlod::{
     audio::{Absence, AudioReader},
-    call::{CallError, Captured, CodedFrame, media::Incoming},
+    call::{CallError, EncodedFrame, CodedFrame, channels::ReceivedFrame},
     config::Endpoint,
     media::{AudioEngine, StreamFormat, CallAudio},
 };
@@ -34,7 +34,7 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
     for block in muted.chunks(160) {
         rig.tick(block, |_| {});
     }
-    let said: Vec<Captured> = seat.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
     // At first nothing is known of the background, and what is said is coded; then it is described.
     let coded = said.iter().take_while(|frame| frame.unit.is_some()).count();
     assert!((1..30).contains(&coded) && said.len() == muted.len() / CODEC.frame, "{coded} of {}", said.len());
@@ -69,7 +69,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
         rig.tick(block, |_| {});
     }
     rig.feed(Feed::End);
-    let said: Vec<Captured> = first.captured.iter().collect();
+    let said: Vec<EncodedFrame> = first.captured.iter().collect();
     let mut all = microphone;
     all.resize(all.len().next_multiple_of(CODEC.frame) + CODEC.delay, 0.0);
     assert_eq!(tokens(&said), CODEC.encode(&all));
@@ -199,13 +199,13 @@ fn devices_gains_and_side_tone_change_under_a_call() {
     settings.source = Endpoint::Device("other".into());
     settings.input_gain_db = 0.0;
     // Nobody took it meanwhile. How many frames more the change lets by is for the machine to say: none, it may be.
-    let mut before: Vec<Captured> = seat.captured.try_iter().collect();
+    let mut before: Vec<EncodedFrame> = seat.captured.try_iter().collect();
     let wanted = settings.clone();
     rig.meanwhile(move |audio_engine| audio_engine.change(&wanted)).unwrap();
     assert_eq!((rig.wires.opened.load(SeqCst), rig.wires.closed.load(SeqCst)), (4, 1));
     before.extend(seat.captured.try_iter());
     level(&mut rig);
-    let after: Vec<Captured> = seat.captured.try_iter().collect();
+    let after: Vec<EncodedFrame> = seat.captured.try_iter().collect();
     assert_eq!(Some(after[0].number), before.last().map(|last| last.number + 1), "the call goes on");
     assert!(rms(&CODEC.decode(&tokens(&after))) > 0.3 * rms(&microphone));
     rig.end([seat]);
@@ -239,7 +239,7 @@ fn files_speak_and_are_written_in_real_time() {
     let mut said = Vec::new();
     for frame in &seats[0].captured {
         let slot = frame.unit.map_or(Slot::Missing, Slot::Frame);
-        let incoming = Incoming { number: frame.number, slot, arrived: Instant::now() };
+        let incoming = ReceivedFrame { number: frame.number, slot, arrived: Instant::now() };
         seats[1].to_playback.send(incoming).unwrap();
         said.push(frame);
     }
@@ -289,7 +289,7 @@ fn in_a_pause_nothing_is_coded_and_the_word_that_follows_has_its_beginning() {
     for block in microphone.chunks(160) {
         rig.tick(block, |_| {});
     }
-    let said: Vec<Captured> = seat.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
     let last = said.iter().rposition(|frame| frame.unit.is_none()).unwrap();
     assert!(last > 80, "the pause is a pause until the word: {last}");
     // What was described is sent after all, two frames of it, and then the word, without a gap.

@@ -10,13 +10,13 @@ mod sound;
 use codec::CODEC;
 use counting_alloc::Counting;
 use parlo_tokens::{Slot, TokenFrame};
-use parlod::call::{Captured, Kind, CodedFrame};
+use parlod::call::{EncodedFrame, Kind, CodedFrame};
 use rig::Told;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-pub(crate) fn tokens(said: &[Captured]) -> Vec<TokenFrame> {
+pub(crate) fn tokens(said: &[EncodedFrame]) -> Vec<TokenFrame> {
     let tokens = said.iter().map(|frame| match frame.unit {
         Some(CodedFrame::Tokens(tokens)) => tokens,
         _ => panic!("the bundle speaks"),
@@ -24,7 +24,7 @@ pub(crate) fn tokens(said: &[Captured]) -> Vec<TokenFrame> {
     tokens.collect()
 }
 
-pub(crate) fn numbers(said: &[Captured]) -> Vec<u64> {
+pub(crate) fn numbers(said: &[EncodedFrame]) -> Vec<u64> {
     said.iter().map(|frame| frame.number).collect()
 }
 

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parlo_tokens::Slot;
 use parlod::{
     audio::{AudioError, ReadOutcome as Read, Format, WriteOutcome, Sink, Source},
-    call::{Captured, Kind, CodedFrame, media::Incoming},
+    call::{EncodedFrame, Kind, CodedFrame, channels::ReceivedFrame},
     clock::{Clock, ManualClock},
     config::Endpoint,
     media::{AudioEngine, Devices, StreamFormat, CallAudio, CallAudioFigures, Settings, FrameEvent},
@@ -288,8 +288,8 @@ impl Rig {
     }
 
     /// Passes everything that was said in `from` on to `to`.
-    pub(crate) fn pass(&self, from: &CallAudio, to: &CallAudio) -> Vec<Captured> {
-        let said: Vec<Captured> = from.captured.try_iter().collect();
+    pub(crate) fn pass(&self, from: &CallAudio, to: &CallAudio) -> Vec<EncodedFrame> {
+        let said: Vec<EncodedFrame> = from.captured.try_iter().collect();
         for frame in &said {
             // What nobody speaks in is not coded.
             if let Some(unit) = frame.unit {
@@ -301,7 +301,7 @@ impl Rig {
 
     /// A frame comes from the network.
     pub(crate) fn say(&self, to: &CallAudio, number: u64, unit: CodedFrame) {
-        to.to_playback.send(Incoming { number, slot: Slot::Frame(unit), arrived: self.now() }).unwrap();
+        to.to_playback.send(ReceivedFrame { number, slot: Slot::Frame(unit), arrived: self.now() }).unwrap();
     }
 
     /// What was told of since the last time: of what was heard, with where it lies in all that was heard.

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
-    call::{CallError, Captured, Place, CodedFrame},
+    call::{CallError, EncodedFrame, RunPosition, CodedFrame},
     media::{StreamFormat, MAX_CALLS, Names, CallAudio},
 };
 
@@ -65,7 +65,7 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
     let coded = CODEC.encode(&microphone);
     let seat = rig.audio_engine.seat(CODEC.voice(7)).unwrap();
-    seat.shared.wish.frames.store(3, SeqCst);
+    seat.shared.target.frames.store(3, SeqCst);
     let mut said = Vec::new();
     let mut blocks = microphone.chunks(rig.block()).zip(1_u64..);
     let mut allocated = [0; 2];
@@ -76,7 +76,7 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
         rig.tick(block, |rig| {
             let new = rig.pass(&seat, &seat);
             // A packet is three frames of two blocks each: it comes at once, with its last block.
-            let places = [Place::Within, Place::Within, Place::Last];
+            let places = [RunPosition::Within, RunPosition::Within, RunPosition::Last];
             let expected = if n.is_multiple_of(6) { places.to_vec() } else { Vec::new() };
             assert_eq!(new.iter().map(|frame| frame.place).collect::<Vec<_>>(), expected, "block {n}");
             said.extend(new);
@@ -84,15 +84,15 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
     }
     assert_eq!([0, 1].map(|n| rig.wires.allocated[n].load(SeqCst)), allocated, "allocations of the two threads");
     // A packet of the next plan; then what waits when the call is held.
-    seat.shared.wish.frames.store(2, SeqCst);
+    seat.shared.target.frames.store(2, SeqCst);
     for (block, n) in blocks.by_ref() {
         rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
         if n == 92 {
             seat.hold(true);
         }
     }
-    let places: Vec<Place> = said[39..].iter().map(|frame| frame.place).collect();
-    let last = [Place::Within, Place::Last];
+    let places: Vec<RunPosition> = said[39..].iter().map(|frame| frame.place).collect();
+    let last = [RunPosition::Within, RunPosition::Last];
     assert_eq!(places, [&last[..], &last, &last, &last[1..]].concat(), "40 frames at first, of which one waited");
     assert_eq!(numbers(&said), (0..said.len() as u64).collect::<Vec<_>>());
     assert_eq!(tokens(&said), coded[..said.len()]);
@@ -148,10 +148,10 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
     let length = rig.heard.len() - block;
     same(&rig.heard[..length], &expected(&told, length), &told);
     // Each call's frames begin with it, wherever the others' are.
-    let said: Vec<Captured> = first.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = first.captured.try_iter().collect();
     assert_eq!(tokens(&said), CODEC.encode(&microphone[..80 * block]));
     for (seat, from) in [(&second, 20), (&third, 51)] {
-        let said: Vec<Captured> = seat.captured.try_iter().collect();
+        let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
         assert_eq!(numbers(&said), (0..said.len() as u64).collect::<Vec<_>>());
         // The thread waits for a block when the call comes, and looks for calls before the next.
         let here = &microphone[(from + 1) * block..][..said.len() * CODEC.frame];
@@ -203,7 +203,7 @@ fn a_held_call_says_and_hears_nothing_and_comes_back_as_if_time_had_passed() {
     for _ in 0..40 {
         tick(&mut rig, blocks.next().unwrap());
     }
-    let said: Vec<Captured> = seat.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
     assert_eq!(numbers(&said), (70..90).collect::<Vec<_>>(), "numbers went on");
     let told: Vec<u64> = rig.told().iter().filter_map(|told| told.number).collect();
     assert!(told.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{told:?}");

@@ -18,18 +18,18 @@ use parlo_protocol::{
     packet::IPV4_UDP,
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensId};
-use parlod::call::{Captured, Inbound, Kind, FrameDecoder, Outbound, Packing, Place, Player, PlayerStats, transmit};
+use parlod::call::{EncodedFrame, Depacketizer, Kind, FrameDecoder, Packetizer, PayloadCoder, RunPosition, Player, PlayerStats, transmit};
 
 /// What is spoken, and how.
 pub(crate) struct Script<'a> {
     /// The codec of the call.
     pub codec: Codec,
     /// Frames as the encoder made them; `silence` where nobody speaks.
-    pub speech: &'a [Captured],
+    pub speech: &'a [EncodedFrame],
     /// What they were made of.
     pub samples: &'a [f32],
     /// Makes packets of them; twice, once for each side.
-    pub packing: &'a dyn Fn() -> Packing,
+    pub packing: &'a dyn Fn() -> PayloadCoder,
     /// Plays them.
     pub listener: FrameDecoder,
     /// What the user lets the caller send.
@@ -127,9 +127,9 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let mut caller = Call::dial(&ours[0], key, address(LISTENER), 7, [3; 32], &offer, script.limits, start).unwrap();
     let mut door = Door::new(&ours[1], [4; 32], start);
     let mut listener: Option<Call> = None;
-    let mut outbound = Outbound::with_frame((script.packing)(), frame);
-    let mut silent = Outbound::with_frame(Packing::Opus, frame);
-    let mut inbound = Inbound::new((script.packing)());
+    let mut outbound = Packetizer::with_frame((script.packing)(), frame);
+    let mut silent = Packetizer::with_frame(PayloadCoder::Opus, frame);
+    let mut inbound = Depacketizer::new((script.packing)());
     let jitter = JitterConfig { frame, least: script.least, ..JitterConfig::default() };
     let mut player = Player::new(script.listener, jitter, script.audio.0, script.audio.1);
 
@@ -239,11 +239,11 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         // The listener's, in a silent room.
         if let (Some(call), Some(since)) = (&mut listener, began[1]) {
             while now >= since + time_of(next_silent + 1) {
-                let captured = Captured {
+                let captured = EncodedFrame {
                     number: next_silent,
                     unit: None,
                     silence: Some(ComfortNoise::SILENCE),
-                    place: Place::Alone,
+                    place: RunPosition::Alone,
                 };
                 silent.push(now, call, &captured, &mut |to, bytes| {
                     back.send(now, &[&to.port().to_be_bytes()[..], bytes].concat());

@@ -13,7 +13,7 @@ use parlo_protocol::{
 use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
-    call::{Captured, FrameDecoder, OPUS_RATES, Packing, VoiceActivity, Place, CodedFrame},
+    call::{EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder, VoiceActivity, RunPosition, CodedFrame},
 };
 
 use super::simulation::{Outcome, Script, run};
@@ -26,7 +26,7 @@ pub(crate) struct Speech {
     runtime: Runtime,
     bundle: Bundle,
     pub(crate) samples: Vec<f32>,
-    pub(crate) frames: Vec<Captured>,
+    pub(crate) frames: Vec<EncodedFrame>,
 }
 
 /// Opus as it is compared with: bits per second, what protects it, the loss that it is told of in percent, and frames a packet.
@@ -69,11 +69,11 @@ impl Speech {
         samples.truncate(seconds * rate as usize);
         let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
         let mut pauses = VoiceActivity::new(rate, size);
-        let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| Captured {
+        let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| EncodedFrame {
             number: number as u64,
             silence: pauses.silence(frame).filter(|_| silence),
             unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
-            place: Place::Alone,
+            place: RunPosition::Alone,
         });
         let frames = frames.collect();
         Self { runtime, bundle, samples, frames }
@@ -85,7 +85,7 @@ impl Speech {
         let audio = &self.bundle.manifest().audio;
         let layout = *self.bundle.layout();
         let entropy = self.bundle.entropy_model().unwrap();
-        let packing = || Packing::Tokens(PacketCoder::new(layout, entropy.as_ref()));
+        let packing = || PayloadCoder::Tokens(PacketCoder::new(layout, entropy.as_ref()));
         let mut script = Script {
             codec: Codec::Tokens(self.bundle.tokens()),
             speech: &self.frames,
@@ -116,9 +116,9 @@ impl Speech {
             .samples
             .chunks_exact(parlo_opus::FRAME_SAMPLES)
             .zip(&self.frames)
-            .map(|(samples, frame)| Captured { unit: Some(CodedFrame::Opus(encoder.push(samples).unwrap())), ..*frame });
-        let frames: Vec<Captured> = frames.collect();
-        let packing = || Packing::Opus;
+            .map(|(samples, frame)| EncodedFrame { unit: Some(CodedFrame::Opus(encoder.push(samples).unwrap())), ..*frame });
+        let frames: Vec<EncodedFrame> = frames.collect();
+        let packing = || PayloadCoder::Opus;
         let mut script = Script {
             codec: Codec::Opus,
             speech: &frames,

@@ -36,7 +36,7 @@ fn look_back(frame: Duration) -> usize {
 
 /// How a frame stands to those that are coded with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum RunPosition {
     /// By itself: packets are filled as the plan says.
     #[default]
     Alone,
@@ -48,7 +48,7 @@ pub enum Place {
 
 /// A frame as the capture side gives it.
 #[derive(Debug, Clone, Copy)]
-pub struct Captured {
+pub struct EncodedFrame {
     /// Its number.
     pub number: u64,
     /// What the codec made of it; none if nobody speaks, and nobody is about to.
@@ -56,12 +56,12 @@ pub struct Captured {
     /// What it sounds like if nobody speaks; none if somebody does.
     pub silence: Option<ComfortNoise>,
     /// Where in what is coded together.
-    pub place: Place,
+    pub place: RunPosition,
 }
 
 /// Counts since the call began.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct OutboundStats {
+pub struct PacketizerStats {
     /// Frames sent.
     pub frames: u64,
     /// Of the frames captured, those in which nobody spoke.
@@ -90,7 +90,7 @@ pub fn transmit(call: &mut Call, datagram: &mut Vec<u8>, out: Transmit<'_>) {
 
 /// How units become payloads.
 #[derive(Debug)]
-pub enum Packing {
+pub enum PayloadCoder {
     /// By the model.
     Tokens(PacketCoder),
     /// One after another.
@@ -99,8 +99,8 @@ pub enum Packing {
 
 /// The sending side of a call's media.
 #[derive(Debug)]
-pub struct Outbound {
-    packing: Packing,
+pub struct Packetizer {
+    packing: PayloadCoder,
     /// Frames that wait for their packet to be full, and the number of the first.
     pending: Vec<CodedFrame>,
     first: u64,
@@ -121,17 +121,17 @@ pub struct Outbound {
     opus: Vec<OpusFrame>,
     payload: Vec<u8>,
     datagram: Vec<u8>,
-    stats: OutboundStats,
+    stats: PacketizerStats,
 }
 
-impl Outbound {
+impl Packetizer {
     /// The sending side at the start of a call, of frames of 20 ms.
-    pub fn new(packing: Packing) -> Self {
+    pub fn new(packing: PayloadCoder) -> Self {
         Self::with_frame(packing, FRAME)
     }
 
     /// The same, of frames of another length.
-    pub fn with_frame(packing: Packing, frame: Duration) -> Self {
+    pub fn with_frame(packing: PayloadCoder, frame: Duration) -> Self {
         let frames =
             |time: Duration| (time.as_nanos() / frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as u64;
         let look_back = look_back(frame);
@@ -152,13 +152,13 @@ impl Outbound {
             opus: Vec::with_capacity(most),
             payload: Vec::with_capacity(4096),
             datagram: Vec::with_capacity(2048),
-            stats: OutboundStats::default(),
+            stats: PacketizerStats::default(),
         }
     }
 
     /// Takes the next frame, and sends what is due.
-    pub fn push(&mut self, now: Instant, call: &mut Call, captured: &Captured, out: Transmit<'_>) {
-        let Captured { number, unit, silence, place } = *captured;
+    pub fn push(&mut self, now: Instant, call: &mut Call, captured: &EncodedFrame, out: Transmit<'_>) {
+        let EncodedFrame { number, unit, silence, place } = *captured;
         match silence {
             None => {
                 self.describes = None;
@@ -174,7 +174,7 @@ impl Outbound {
                     self.add(now, call, number, unit, out);
                 }
                 // The capture side fills packets by the plan as it last heard of it: what it ends with is not kept for the next.
-                if place == Place::Last {
+                if place == RunPosition::Last {
                     self.flush(now, call, out);
                 }
             }
@@ -182,7 +182,7 @@ impl Outbound {
                 self.stats.silent += 1;
                 self.flush(now, call, out);
                 // The newest frame tells of silence: older ones would seem to have been long on the way.
-                let due = place != Place::Within && self.describes.is_none_or(|due| number >= due);
+                let due = place != RunPosition::Within && self.describes.is_none_or(|due| number >= due);
                 if due && number >= self.next {
                     if call.send_silence(now, number, noise).is_ok() {
                         let first = self.describes.is_none();
@@ -216,7 +216,7 @@ impl Outbound {
 
     /// While nothing is sent for long, moves the numbers on, so that the peer knows later ones for those of this call: a silence,
     /// told with a number that no frame to come is below.
-    pub fn keep_up(&mut self, now: Instant, call: &mut Call, number: u64, out: Transmit<'_>) {
+    pub fn advance_numbers(&mut self, now: Instant, call: &mut Call, number: u64, out: Transmit<'_>) {
         if number >= self.next && call.send_silence(now, number, ComfortNoise::SILENCE).is_ok() {
             self.next = number + 1;
         }
@@ -231,8 +231,8 @@ impl Outbound {
         let (first, count) = (self.first, self.pending.len());
         self.payload.clear();
         let sent = match self.packing {
-            Packing::Tokens(_) => self.send_tokens(now, call),
-            Packing::Opus => self.send_opus(now, call),
+            PayloadCoder::Tokens(_) => self.send_tokens(now, call),
+            PayloadCoder::Opus => self.send_opus(now, call),
         };
         if sent {
             self.stats.frames += count as u64;
@@ -245,7 +245,7 @@ impl Outbound {
     }
 
     fn send_tokens(&mut self, now: Instant, call: &mut Call) -> bool {
-        let Packing::Tokens(coder) = &mut self.packing else { return false };
+        let PayloadCoder::Tokens(coder) = &mut self.packing else { return false };
         let plan = call.plan();
         let full = self.pending.iter().filter_map(|unit| match unit {
             CodedFrame::Tokens(tokens) => Some(*tokens),
@@ -299,7 +299,7 @@ impl Outbound {
     }
 
     /// Counts so far.
-    pub fn stats(&self) -> &OutboundStats {
+    pub fn stats(&self) -> &PacketizerStats {
         &self.stats
     }
 }

@@ -18,7 +18,7 @@ pub const CHANNEL_FRAMES: usize = 128;
 
 /// From the network to the playback thread.
 #[derive(Debug, Clone, Copy)]
-pub struct Incoming {
+pub struct ReceivedFrame {
     /// Number of the frame.
     pub number: u64,
     /// What there is of it.
@@ -40,7 +40,7 @@ pub struct Shared {
     /// Figures of the jitter buffer, for those who watch.
     pub live: Live,
     /// What the network asks of the encoder.
-    pub wish: Wish,
+    pub target: EncoderTarget,
 }
 
 /// Figures that the playback thread keeps up to date.
@@ -68,7 +68,7 @@ pub struct Live {
 
 /// What the network asks of the encoder.
 #[derive(Debug, Default)]
-pub struct Wish {
+pub struct EncoderTarget {
     /// Codebooks to code at most; of Opus, the depth of the plan. 0 before there is a plan.
     pub depth: AtomicU8,
     /// Frames in each packet. 0 before there is a plan.
