@@ -1,4 +1,4 @@
-use parlo_model::{Bundle, CodingError, PacketCoder, Shape};
+use parlo_model::{Bundle, CodingError, PacketCoder, PacketShape};
 use parlo_protocol::file::{Block, Codes, Coding, Run};
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
@@ -63,12 +63,12 @@ impl Coder {
         depth: usize,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
-        self.packets.decode(&Shape::plain(0, count, depth), payload, &FrameSet::EMPTY, out)
+        self.packets.decode(&PacketShape::plain(0, count, depth), payload, &FrameSet::EMPTY, out)
     }
 
     /// Appends the frames that the beginning of a payload of `count` frames holds to `out`, as many as are the same whatever follows.
     pub fn decode_beginning(&mut self, beginning: &[u8], count: usize, depth: usize, out: &mut Vec<TokenFrame>) {
-        self.packets.decode_beginning(&Shape::plain(0, count, depth), beginning, out);
+        self.packets.decode_beginning(&PacketShape::plain(0, count, depth), beginning, out);
     }
 
     /// Appends a block's frames, of `frame_ms` milliseconds each, to `out`.
@@ -85,7 +85,7 @@ impl Coder {
         for run in block.runs() {
             self.tokens.clear();
             if let Some(codes) = run.codes {
-                let shape = Shape::plain(first, run.count, codes.depth.into());
+                let shape = PacketShape::plain(first, run.count, codes.depth.into());
                 self.packets.decode(&shape, codes.payload, &context, &mut self.tokens)?;
                 (first..first + run.count as u64).for_each(|number| context.insert(number));
             }

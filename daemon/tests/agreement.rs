@@ -5,7 +5,7 @@
 
 use std::{collections::BinaryHeap, path::Path, time::Duration};
 
-use parlo_model::{Bundle, PacketCoder, Shape};
+use parlo_model::{Bundle, PacketCoder, PacketShape};
 use parlo_protocol::{
     context::{Contexts, Reporter},
     report::Report,
@@ -105,7 +105,7 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
                         continue;
                     };
                     let mut back = Vec::new();
-                    if receiver.decode(&Shape::plain(first, count, depth), &payload, &context, &mut back).is_err() {
+                    if receiver.decode(&PacketShape::plain(first, count, depth), &payload, &context, &mut back).is_err() {
                         outcome.undecodable += 1;
                         continue;
                     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use parlo_model::{EntropyCoder, EntropyModel, FrameCoder, Manifest, PacketCoder, PlainCoder, Shape};
+use parlo_model::{EntropyCoder, EntropyModel, FrameCoder, Manifest, PacketCoder, PlainCoder, PacketShape};
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{
@@ -19,9 +19,9 @@ pub(crate) fn small() -> &'static EntropyModel {
     MODEL.get_or_init(|| synthetic::Synthetic::new(&SMALL, 1).model())
 }
 
-fn shape(input: &mut Input<'_>) -> Shape {
+fn shape(input: &mut Input<'_>) -> PacketShape {
     let (first, count, depth) = (u64::from(input.word()), input.below(14), input.below(6));
-    Shape { first, count, depth, copies: input.below(14), copy_depth: input.below(6) }
+    PacketShape { first, count, depth, copies: input.below(14), copy_depth: input.below(6) }
 }
 
 /// A payload of copies and frames, with the frames before it as context. What decodes is encoded as it was; what does not

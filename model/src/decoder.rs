@@ -3,7 +3,7 @@ use std::time::Duration;
 use parlo_tokens::{CodeLayout, Slot, TokenFrame};
 
 use crate::{
-    bundle::Bundle, codes, error::ModelError, foresight::Foresight, graph::Graph, port::declared as present,
+    bundle::Bundle, codes, error::ModelError, loss_predictor::Foresight, graph::Graph, tensor_io::declared as present,
     quantizer::Books, runtime::Runtime,
 };
 

@@ -1,7 +1,7 @@
 use parlo_tokens::{CodeLayout, TokenFrame};
 
 use crate::{
-    bundle::Bundle, codes, error::ModelError, graph::Graph, port::declared as present, quantizer::Search,
+    bundle::Bundle, codes, error::ModelError, graph::Graph, tensor_io::declared as present, quantizer::Search,
     runtime::Runtime,
 };
 

@@ -14,7 +14,7 @@ use crate::{
     error::ModelError,
     manifest::{Element, State, Tensor as Declared},
     onnx,
-    port::{self, Port},
+    tensor_io::{self, Port},
     runtime::Runtime,
 };
 
@@ -270,7 +270,7 @@ fn check_outlets(
     }
     for (name, shape, element) in wanted {
         let Some(outlet) = found.iter().find(|outlet| outlet.name() == name) else { continue };
-        let (element, described) = port::described(*element);
+        let (element, described) = tensor_io::described(*element);
         match outlet.dtype() {
             ValueType::Tensor { ty, shape: actual, .. } if *ty == element => {
                 // -1 is a dimension that the graph leaves open: ours fits it.

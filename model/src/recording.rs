@@ -8,7 +8,7 @@ use crate::{
     encoder::{Encoder, EncoderConfig},
     error::ModelError,
     runtime::Runtime,
-    whole::{WholeDecoder, WholeEncoder},
+    offline::{WholeDecoder, WholeEncoder},
 };
 
 /// Encodes a recording: mono samples at the bundle's rate, nominally -1 to 1. Silence fills up the last frame; behind it come as many

@@ -9,7 +9,7 @@ mod synthetic;
 
 use std::{sync::LazyLock, time::Instant};
 
-use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Kernel, Shape};
+use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Kernel, PacketShape};
 use parlo_tokens::{FrameSet, TokenFrame};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -84,7 +84,7 @@ proptest! {
             // Frames of less depth than asked for are not copied: copies have one depth.
             let copies = if copies.iter().all(|frame| frame.depth() == copy_depth) { copies } else { Vec::new() };
             sender.encode_packet(first, &copies, &frames, &context, &mut payload).unwrap();
-            let shape = Shape { first, count, depth, copies: copies.len(), copy_depth };
+            let shape = PacketShape { first, count, depth, copies: copies.len(), copy_depth };
             before.extend_from_slice(&frames);
             let packet = (shape, [copies, frames].concat(), context, payload);
             let packets = if random.within(0, 5) == 0 { late.replace(packet) } else { Some(packet) };

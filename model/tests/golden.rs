@@ -9,7 +9,7 @@
 
 use std::{path::Path, thread};
 
-use parlo_model::{Bundle, EntropyCoder, EntropyModel, FrameCoder, Kernel, Shape};
+use parlo_model::{Bundle, EntropyCoder, EntropyModel, FrameCoder, Kernel, PacketShape};
 use parlo_tokens::{FrameSet, TokenFrame};
 use sha2::{Digest, Sha256};
 
@@ -83,7 +83,7 @@ fn payloads_with_copies(model: &EntropyModel, kernel: Kernel) -> Vec<Vec<u8>> {
         let copies: Vec<_> = frames[first - copied..first].iter().map(|frame| frame.truncated(copy_depth)).collect();
         let (mut payload, mut back) = (Vec::new(), Vec::new());
         sender.encode_packet(first as u64, &copies, packet, &FrameSet::EMPTY, &mut payload).unwrap();
-        let shape = Shape { first: first as u64, count, depth: 6, copies: copied, copy_depth };
+        let shape = PacketShape { first: first as u64, count, depth: 6, copies: copied, copy_depth };
         receiver.decode_packet(&shape, &payload, &FrameSet::EMPTY, &mut back).unwrap();
         assert_eq!(back, [&copies, packet].concat());
         made.push(payload);

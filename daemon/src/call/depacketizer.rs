@@ -1,6 +1,6 @@
 //! From packets to what is known of frames. Without I/O.
 
-use parlo_model::Shape;
+use parlo_model::PacketShape;
 use parlo_opus::OpusFrame;
 use parlo_protocol::call::{Call, Event};
 use parlo_tokens::{FrameSet, Slot, TokenFrame};
@@ -55,7 +55,7 @@ impl Depacketizer {
         match &mut self.packing {
             PayloadCoder::Tokens(coder) => {
                 let [count, depth, copies, copy_depth] = [count, depth, copies, copy_depth].map(usize::from);
-                let shape = Shape { first, count, depth, copies, copy_depth };
+                let shape = PacketShape { first, count, depth, copies, copy_depth };
                 self.tokens.clear();
                 // What comes too late to be heard is decoded all the same: packets to come may build upon it.
                 if coder.decode(&shape, payload, &context, &mut self.tokens).is_err() {

@@ -4,7 +4,7 @@ use super::{
     arithmetic::{clamp8, exp2, rounded},
     kernel::{Lanes, for_each_kernel, products},
     matrix::ROWS,
-    memories::{CHUNKS, Chunk, Memories, View},
+    kv_cache::{CHUNKS, Chunk, KvCache, View},
     weights::{Layer, Weights},
 };
 
@@ -61,17 +61,17 @@ impl Attention {
         lanes: Lanes,
         weights: &Weights,
         at: usize,
-        [before, own]: [&Memories; 2],
+        [before, own]: [&KvCache; 2],
         query: &[i8],
         mixed: &mut [i8],
     ) {
         let (layer, table, heads) = (&weights.layers[at], &weights.curves.exp2, weights.heads);
-        let memories = |chunk: &Chunk| if chunk.own { own } else { before };
+        let cache = |chunk: &Chunk| if chunk.own { own } else { before };
         let places = self.chunks.len() * heads;
         let scores = &mut self.scores[..places];
         scores.fill([0; ROWS]);
         for (chunk, scores) in self.chunks.iter().zip(scores.chunks_exact_mut(heads)) {
-            products(lanes, memories(chunk).keys(at, chunk.at), query, scores.as_flattened_mut(), heads);
+            products(lanes, cache(chunk).keys(at, chunk.at), query, scores.as_flattened_mut(), heads);
         }
         self.most.copy_from_slice(&layer.nothing);
         score(lanes, scores, &self.chunks, self.number, layer, &mut self.most);
@@ -83,7 +83,7 @@ impl Attention {
         self.of_low.fill(0);
         let digits = self.high.chunks_exact(heads).zip(self.low.chunks_exact(heads));
         for (chunk, (high, low)) in self.chunks.iter().zip(digits) {
-            let values = memories(chunk).values(at, chunk.at);
+            let values = cache(chunk).values(at, chunk.at);
             products(lanes, values, high.as_flattened(), &mut self.of_high, heads);
             products(lanes, values, low.as_flattened(), &mut self.of_low, heads);
         }

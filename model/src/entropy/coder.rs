@@ -8,12 +8,12 @@ use super::{
     EntropyModel,
     distribution::Prediction,
     kernel::{Kernel, Lanes},
-    memories::{Memories, View},
+    kv_cache::{KvCache, View},
     network::Network,
     range::{PRECISION, RangeReader, RangeWriter},
     weights::Weights,
 };
-use crate::coding::{CodingError, FrameCoder};
+use crate::plain_coder::{CodingError, FrameCoder};
 
 /// The most frames of one payload: 10 s. It bounds the time that any payload takes.
 const MOST_FRAMES: usize = 500;
@@ -31,9 +31,9 @@ pub struct EntropyCoder {
     model: EntropyModel,
     network: Network,
     /// Frames of earlier packets, by number.
-    kept: Memories,
+    kept: KvCache,
     /// Frames of the packet at hand.
-    own: Memories,
+    own: KvCache,
     writer: RangeWriter,
     bits: f64,
     /// What the network was last asked, if its answer still holds.
@@ -49,7 +49,7 @@ impl fmt::Debug for EntropyCoder {
 /// What a packet holds, besides the codes: copies of the coarsest codes of the frames right before its own, to repair what
 /// was lost of them, and its own frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct PacketShape {
     /// Number of the first of the packet's own frames.
     pub first: u64,
     /// How many own frames there are.
@@ -62,7 +62,7 @@ pub struct Shape {
     pub copy_depth: usize,
 }
 
-impl Shape {
+impl PacketShape {
     /// A packet without copies.
     pub const fn plain(first: u64, count: usize, depth: usize) -> Self {
         Self { first, count, depth, copies: 0, copy_depth: 0 }
@@ -70,7 +70,7 @@ impl Shape {
 }
 
 /// A packet's place among the others.
-struct Place<'a> {
+struct PacketPosition<'a> {
     /// Number of the first frame of its own.
     first: u64,
     /// How many copies come before that.
@@ -81,7 +81,7 @@ struct Place<'a> {
     keep: bool,
 }
 
-impl Place<'_> {
+impl PacketPosition<'_> {
     const ALONE: Self = Self { first: 0, copies: 0, context: &FrameSet::EMPTY, keep: false };
 
     /// Number of the first copy, or of the first frame if there is none.
@@ -105,12 +105,12 @@ impl EntropyCoder {
 
     fn with_lanes(model: &EntropyModel, lanes: Lanes) -> Self {
         let weights = model.weights();
-        let memories = || Memories::new(weights.layers.len(), weights.width);
+        let cache = || KvCache::new(weights.layers.len(), weights.width);
         let most_bytes = MOST_FRAMES * weights.layout.depth() * PRECISION / 8;
         Self {
             network: Network::new(weights, lanes),
-            kept: memories(),
-            own: memories(),
+            kept: cache(),
+            own: cache(),
             // What ends a payload takes a word, and one may be held back.
             writer: RangeWriter::with_capacity(most_bytes + 16),
             bits: 0.0,
@@ -151,7 +151,7 @@ impl EntropyCoder {
         context: &FrameSet,
         out: &mut Vec<u8>,
     ) -> Result<(), CodingError> {
-        self.write(&Place { first, copies: copies.len(), context, keep: true }, [copies, frames], out)
+        self.write(&PacketPosition { first, copies: copies.len(), context, keep: true }, [copies, frames], out)
     }
 
     /// Appends the `count` frames of `depth` codes that `payload` holds to `out`, and remembers them as `first`,
@@ -171,7 +171,7 @@ impl EntropyCoder {
         context: &FrameSet,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
-        self.decode_packet(&Shape::plain(first, count, depth), payload, context, out)
+        self.decode_packet(&PacketShape::plain(first, count, depth), payload, context, out)
     }
 
     /// Appends the copies that `payload` holds, and after them its frames, to `out`, and remembers the frames. All arguments
@@ -183,18 +183,18 @@ impl EntropyCoder {
     /// As [`decode_in`](Self::decode_in).
     pub fn decode_packet(
         &mut self,
-        shape: &Shape,
+        shape: &PacketShape,
         payload: &[u8],
         context: &FrameSet,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
-        let Shape { first, count, depth, copies, copy_depth } = *shape;
-        self.read(&Place { first, copies, context, keep: true }, payload, [(copies, copy_depth), (count, depth)], out)
+        let PacketShape { first, count, depth, copies, copy_depth } = *shape;
+        self.read(&PacketPosition { first, copies, context, keep: true }, payload, [(copies, copy_depth), (count, depth)], out)
     }
 
     /// Appends the frames to `out` that a payload begins with of which only the `beginning` is there. Whatever follows it, the number that
     /// a payload is lies between the beginning with zeros behind it and with ones; what is the same in both is so in all between.
-    pub(crate) fn decode_beginning(&mut self, shape: &Shape, beginning: &[u8], out: &mut Vec<TokenFrame>) {
+    pub(crate) fn decode_beginning(&mut self, shape: &PacketShape, beginning: &[u8], out: &mut Vec<TokenFrame>) {
         let model = self.model.clone();
         let weights = model.weights();
         let most = MOST_FRAMES.min(shape.count);
@@ -209,7 +209,7 @@ impl EntropyCoder {
             let Ok(view) = view(0, &FrameSet::EMPTY, weights, &self.kept) else { return };
             self.asked = None;
             // An error only ends it: what was read before stays.
-            let _ = self.read_frames(weights, &Place::ALONE, view, &payload, [(0, 0), (most, shape.depth)], frames);
+            let _ = self.read_frames(weights, &PacketPosition::ALONE, view, &payload, [(0, 0), (most, shape.depth)], frames);
             self.writer.clear();
         }
         let [low, high] = both;
@@ -270,7 +270,7 @@ impl EntropyCoder {
         self.bits
     }
 
-    fn write(&mut self, place: &Place<'_>, runs: [&[TokenFrame]; 2], out: &mut Vec<u8>) -> Result<(), CodingError> {
+    fn write(&mut self, position: &PacketPosition<'_>, runs: [&[TokenFrame]; 2], out: &mut Vec<u8>) -> Result<(), CodingError> {
         let model = self.model.clone();
         let weights = model.weights();
         let count = runs[0].len() + runs[1].len();
@@ -278,7 +278,7 @@ impl EntropyCoder {
             self.bits = 0.0;
             return Ok(());
         }
-        let start = place.start()?;
+        let start = position.start()?;
         check_count(start, count)?;
         for run in runs {
             let depth = run.first().map_or(1, TokenFrame::depth);
@@ -290,7 +290,7 @@ impl EntropyCoder {
                 check_codes(weights, frame.codes())?;
             }
         }
-        let mut view = view(start, place.context, weights, &self.kept)?;
+        let mut view = view(start, position.context, weights, &self.kept)?;
         self.asked = None;
         self.bits = 0.0;
         for (at, frame) in runs.into_iter().flatten().enumerate() {
@@ -301,17 +301,17 @@ impl EntropyCoder {
                 self.bits += information(frequency);
                 self.network.take(weights, book, code);
             }
-            self.end_frame(weights, place, &mut view, at + 1 == count);
+            self.end_frame(weights, position, &mut view, at + 1 == count);
         }
         self.writer.finish(out);
-        self.end_packet(place, runs[1].len());
+        self.end_packet(position, runs[1].len());
         Ok(())
     }
 
     /// `runs`: how many copies and frames there are, and how many codes each of them has.
     fn read(
         &mut self,
-        place: &Place<'_>,
+        position: &PacketPosition<'_>,
         payload: &[u8],
         runs: [(usize, usize); 2],
         out: &mut Vec<TokenFrame>,
@@ -323,19 +323,19 @@ impl EntropyCoder {
         if copies > 0 {
             check_depth(weights, copy_depth)?;
         }
-        let first = place.start()?;
+        let first = position.start()?;
         check_count(first, copies.saturating_add(frames))?;
-        let view = view(first, place.context, weights, &self.kept)?;
+        let view = view(first, position.context, weights, &self.kept)?;
         self.asked = None;
         let start = out.len();
-        let result = self.read_frames(weights, place, view, payload, runs, out);
+        let result = self.read_frames(weights, position, view, payload, runs, out);
         // The one payload of these frames is the one that they are written as.
         let result = result
             .and_then(|bits| if self.writer.finish_matches(payload) { Ok(bits) } else { Err(CodingError::Damaged) });
         match result {
             Ok(bits) => {
                 self.bits = bits;
-                self.end_packet(place, frames);
+                self.end_packet(position, frames);
                 Ok(())
             }
             Err(error) => {
@@ -350,7 +350,7 @@ impl EntropyCoder {
     fn read_frames(
         &mut self,
         weights: &Weights,
-        place: &Place<'_>,
+        position: &PacketPosition<'_>,
         mut view: View,
         payload: &[u8],
         [(copies, copy_depth), (frames, depth)]: [(usize, usize); 2],
@@ -379,23 +379,23 @@ impl EntropyCoder {
             }
             let frame = TokenFrame::new(&codes[..depth]);
             out.push(frame.map_err(|_| CodingError::Depth { depth, most: weights.layout.depth() })?);
-            self.end_frame(weights, place, &mut view, at + 1 == count);
+            self.end_frame(weights, position, &mut view, at + 1 == count);
         }
         Ok(bits)
     }
 
     /// Makes the frame whose codes were all taken one that the packet's next may look at.
-    fn end_frame(&mut self, weights: &Weights, place: &Place<'_>, view: &mut View, last: bool) {
-        if !last || place.keep {
+    fn end_frame(&mut self, weights: &Weights, position: &PacketPosition<'_>, view: &mut View, last: bool) {
+        if !last || position.keep {
             self.network.remember(weights, &mut self.own, view.number());
         }
         view.advance();
     }
 
     /// Keeps the packet's frames: only now is it known that all of them are good.
-    fn end_packet(&mut self, place: &Place<'_>, count: usize) {
-        if place.keep {
-            for number in (place.first..).take(count) {
+    fn end_packet(&mut self, position: &PacketPosition<'_>, count: usize) {
+        if position.keep {
+            for number in (position.first..).take(count) {
                 self.kept.take(&self.own, number);
             }
         }
@@ -404,7 +404,7 @@ impl EntropyCoder {
 
 impl FrameCoder for EntropyCoder {
     fn encode(&mut self, frames: &[TokenFrame], out: &mut Vec<u8>) -> Result<(), CodingError> {
-        self.write(&Place::ALONE, [&[], frames], out)
+        self.write(&PacketPosition::ALONE, [&[], frames], out)
     }
 
     fn decode(
@@ -414,11 +414,11 @@ impl FrameCoder for EntropyCoder {
         depth: usize,
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
-        self.read(&Place::ALONE, payload, [(0, 0), (count, depth)], out)
+        self.read(&PacketPosition::ALONE, payload, [(0, 0), (count, depth)], out)
     }
 }
 
-fn view(first: u64, context: &FrameSet, weights: &Weights, kept: &Memories) -> Result<View, CodingError> {
+fn view(first: u64, context: &FrameSet, weights: &Weights, kept: &KvCache) -> Result<View, CodingError> {
     View::new(first, context, weights.reach, kept).map_err(|number| CodingError::Forgotten { number })
 }
 

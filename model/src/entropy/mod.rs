@@ -12,7 +12,7 @@ mod coder;
 mod distribution;
 mod kernel;
 mod matrix;
-mod memories;
+mod kv_cache;
 mod network;
 mod range;
 mod tensors;
@@ -22,7 +22,7 @@ use std::{path::Path, sync::Arc};
 
 use parlo_tokens::CodeLayout;
 
-pub use coder::{EntropyCoder, Shape};
+pub use coder::{EntropyCoder, PacketShape};
 pub use distribution::Prediction;
 pub use kernel::Kernel;
 

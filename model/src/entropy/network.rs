@@ -5,7 +5,7 @@ use super::{
     attention::Attention,
     distribution::{Prediction, accumulate},
     kernel::{Lanes, products},
-    memories::{Memories, View},
+    kv_cache::{KvCache, View},
     tensors::Dense,
     weights::{Book, Weights},
 };
@@ -87,14 +87,14 @@ impl Network {
     }
 
     /// Finds out what the memories in view say about the frame that looks, and starts it without a code.
-    pub(super) fn ask(&mut self, weights: &Weights, memories: [&Memories; 2], view: &View) {
+    pub(super) fn ask(&mut self, weights: &Weights, cache: [&KvCache; 2], view: &View) {
         let lanes = self.lanes;
         self.attention.look(view);
         self.stream.copy_from_slice(&weights.question);
         for (at, layer) in weights.layers.iter().enumerate() {
             normalise(lanes, &self.stream, weights.norm, &mut self.normal);
             clamp8_each(layer.query.apply(lanes, &self.normal, &mut self.sums), &mut self.query);
-            self.attention.attend(lanes, weights, at, memories, &self.query, &mut self.mixed);
+            self.attention.attend(lanes, weights, at, cache, &self.query, &mut self.mixed);
             layer.mix.add(lanes, &self.mixed, &mut self.sums, &mut self.stream);
             self.add_hidden(weights, &layer.enter, &layer.leave);
         }
@@ -120,17 +120,17 @@ impl Network {
     }
 
     /// Remembers the frame, all of whose codes were taken, by this number.
-    pub(super) fn remember(&mut self, weights: &Weights, memories: &mut Memories, number: u64) {
+    pub(super) fn remember(&mut self, weights: &Weights, cache: &mut KvCache, number: u64) {
         let lanes = self.lanes;
         self.stream.copy_from_slice(weights.enter.apply(lanes, &self.before, &mut self.sums));
         self.add_hidden(weights, &weights.content_in, &weights.content_out);
         normalise(lanes, &self.stream, weights.norm, &mut self.normal);
-        memories.begin(number);
+        cache.begin(number);
         for (at, layer) in weights.layers.iter().enumerate() {
             // The query's place serves for the key.
             clamp8_each(layer.key.apply(lanes, &self.normal, &mut self.sums), &mut self.query);
             clamp8_each(layer.value.apply(lanes, &self.normal, &mut self.sums), &mut self.value);
-            memories.set(number, at, &self.query, &self.value);
+            cache.set(number, at, &self.query, &self.value);
         }
     }
 

@@ -7,7 +7,7 @@ use parlo_tokens::{CodeLayout, WINDOW};
 use super::{
     arithmetic::{Curves, exp2},
     matrix::{Matrix, ROWS},
-    memories::SLOTS,
+    kv_cache::SLOTS,
     tensors::{Dense, Tensors},
 };
 use crate::error::ModelError;

@@ -1,8 +1,8 @@
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{
-    coding::{CodingError, FrameCoder, PlainCoder},
-    entropy::{EntropyCoder, EntropyModel, Shape},
+    plain_coder::{CodingError, FrameCoder, PlainCoder},
+    entropy::{EntropyCoder, EntropyModel, PacketShape},
 };
 
 /// Turns the packets of one direction of a call into payloads, or back: by the bundle's entropy model if it has one
@@ -62,7 +62,7 @@ impl PacketCoder {
     /// As [`EntropyCoder::decode_packet`] and [`PlainCoder`]. `out` is then as before.
     pub fn decode(
         &mut self,
-        shape: &Shape,
+        shape: &PacketShape,
         payload: &[u8],
         context: &FrameSet,
         out: &mut Vec<TokenFrame>,
@@ -86,7 +86,7 @@ impl PacketCoder {
 
     /// Appends the frames that a payload begins with to `out`, of which only the `beginning` is there: as many of them as are the same
     /// whatever follows. `shape` is that of the whole payload, which has no copies and builds upon no context.
-    pub fn decode_beginning(&mut self, shape: &Shape, beginning: &[u8], out: &mut Vec<TokenFrame>) {
+    pub fn decode_beginning(&mut self, shape: &PacketShape, beginning: &[u8], out: &mut Vec<TokenFrame>) {
         match &mut self.0 {
             Way::Plain(coder) => coder.decode_beginning(beginning, shape.count, shape.depth, out),
             Way::Entropy(coder) => coder.decode_beginning(shape, beginning, out),

@@ -12,7 +12,7 @@ pub(super) const CHUNKS: usize = SLOTS / ROWS;
 type Bits = [u16; CHUNKS];
 
 /// The memories of frames by number: of two whose numbers are a multiple of 512 apart, the last that came.
-pub(super) struct Memories {
+pub(super) struct KvCache {
     width: usize,
     layers: usize,
     numbers: Vec<Option<u64>>,
@@ -26,7 +26,7 @@ fn slot(number: u64) -> usize {
     (number % SLOTS as u64) as usize
 }
 
-impl Memories {
+impl KvCache {
     pub(super) fn new(layers: usize, width: usize) -> Self {
         let tiles = vec![Tile::ZERO; layers * CHUNKS * (width / COLUMNS)];
         Self { width, layers, numbers: vec![None; SLOTS], keys: tiles.clone(), values: tiles }
@@ -119,10 +119,10 @@ impl View {
     ///
     /// # Errors
     /// The number of one that is not in `memories`.
-    pub(super) fn new(first: u64, context: &FrameSet, reach: u64, memories: &Memories) -> Result<Self, u64> {
+    pub(super) fn new(first: u64, context: &FrameSet, reach: u64, cache: &KvCache) -> Result<Self, u64> {
         let mut view = Self { number: first, first, reach, before: [0; CHUNKS], own: [0; CHUNKS] };
         for number in context.clipped(first).iter().filter(|number| first - number <= reach) {
-            if !memories.holds(number) {
+            if !cache.holds(number) {
                 return Err(number);
             }
             set(&mut view.before, number, true);
@@ -163,12 +163,12 @@ mod tests {
 
     #[test]
     fn a_view_is_what_a_list_says() {
-        let mut memories = Memories::new(1, 16);
+        let mut cache = KvCache::new(1, 16);
         for first in [0, 3, 300, 700, u64::MAX - 600] {
             for reach in [1, 7, 16, 255, 256] {
                 let context: FrameSet = (first.saturating_sub(300)..first + 40).filter(|n| n % 3 != 1).collect();
-                context.iter().for_each(|number| memories.begin(number));
-                let mut view = View::new(first, &context, reach, &memories).unwrap();
+                context.iter().for_each(|number| cache.begin(number));
+                let mut view = View::new(first, &context, reach, &cache).unwrap();
                 for number in first..first + 500 {
                     assert_eq!(view.number(), number);
                     let known = |n: &u64| number - n <= reach && (*n >= first || context.clipped(first).contains(*n));
@@ -188,29 +188,29 @@ mod tests {
                 }
             }
         }
-        memories.forget();
-        assert!(matches!(View::new(9, &[2, 7].into_iter().collect(), 256, &memories), Err(2)));
-        assert!(View::new(9, &[12].into_iter().collect(), 256, &memories).is_ok_and(|v| v.chunks().count() == 0));
+        cache.forget();
+        assert!(matches!(View::new(9, &[2, 7].into_iter().collect(), 256, &cache), Err(2)));
+        assert!(View::new(9, &[12].into_iter().collect(), 256, &cache).is_ok_and(|v| v.chunks().count() == 0));
     }
 
     #[test]
     fn memories_are_where_products_look_for_them() {
-        let mut memories = Memories::new(2, 32);
+        let mut cache = KvCache::new(2, 32);
         let (key, value): (Vec<i8>, Vec<i8>) = ((0..32).collect(), (50..82).collect());
-        memories.begin(1000);
-        memories.set(1000, 1, &key, &value);
-        let mut copy = Memories::new(2, 32);
-        copy.take(&memories, 1000);
-        for memories in [&memories, &copy] {
-            assert!(memories.holds(1000) && !memories.holds(488));
+        cache.begin(1000);
+        cache.set(1000, 1, &key, &value);
+        let mut copy = KvCache::new(2, 32);
+        copy.take(&cache, 1000);
+        for cache in [&cache, &copy] {
+            assert!(cache.holds(1000) && !cache.holds(488));
             let (chunk, row) = (1000 % SLOTS / ROWS, 1000 % ROWS);
-            let keys = memories.keys(1, chunk);
-            let values = memories.values(1, chunk);
+            let keys = cache.keys(1, chunk);
+            let values = cache.values(1, chunk);
             for n in 0..32 {
                 assert_eq!(keys[n / 4].0[row * 4 + n % 4], key[n]);
                 assert_eq!(values[n / 16 * 4 + row / 4].0[n % 16 * 4 + row % 4], value[n]);
             }
-            let others = [memories.keys(0, chunk), memories.values(0, chunk), memories.keys(1, chunk + 1)];
+            let others = [cache.keys(0, chunk), cache.values(0, chunk), cache.keys(1, chunk + 1)];
             assert!(others.iter().all(|tiles| tiles.iter().all(|tile| tile.0 == [0; 64])));
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     error::ModelError,
     graph::{check_ports, open_session},
     manifest::Tensor as Declared,
-    port::declared as present,
+    tensor_io::declared as present,
     quantizer::Search,
     runtime::Runtime,
 };
