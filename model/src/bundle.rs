@@ -9,11 +9,10 @@ use parlo_tokens::{BundleId, CodeLayout, TokenFrame, TokensId, TokensPrefix};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    check::check,
     entropy::EntropyModel,
     error::ModelError,
     identity::identities,
-    manifest::{Entropy, Manifest},
+    manifest::{check, Entropy, Manifest},
     onnx,
     quantizer::Books,
 };

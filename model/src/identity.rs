@@ -6,8 +6,7 @@ use parlo_tokens::{BundleId, TokensId};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    check::check,
-    manifest::{Entropy, FIRST, Manifest, Quantizer},
+    manifest::{check, Entropy, FIRST, Manifest, Quantizer},
 };
 
 /// What two sides must share, as `docs/bundle.md` has it: one text for the same tokens, another for any others.

@@ -25,9 +25,7 @@
 //! # Ok::<(), parlo_model::ModelError>(())
 //! ```
 
-mod beam;
 mod bundle;
-mod check;
 mod codes;
 mod plain_coder;
 mod decoder;

@@ -1,8 +1,12 @@
 //! What `manifest.toml` says: everything that a program needs to know to run a bundle's graphs.
 
+mod validate;
+
 use std::{borrow::Cow, collections::BTreeMap, num::NonZero};
 
 use serde::{Deserialize, Deserializer};
+
+pub(crate) use validate::check;
 
 /// The first format: one identity for the whole bundle, and one delay.
 pub(crate) const FIRST: u32 = 1;

@@ -1,6 +1,7 @@
 //! The codebooks of residual vector quantization: codes to latent by a sum. The other way is [`BeamSearch`]'s. And, below, other
 //! kinds.
 
+mod beam_search;
 mod binary;
 mod grouped;
 mod kinds;
@@ -13,7 +14,7 @@ use std::path::Path;
 use parlo_tokens::TokenFrame;
 use safetensors::{Dtype, SafeTensors};
 
-pub(crate) use crate::beam::BeamSearch;
+pub(crate) use beam_search::BeamSearch;
 use crate::error::ModelError;
 
 /// Entries of a tile.
