@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use crate::impair::resolve;
 
 pub(crate) fn run(server: &str, port: u16) -> anyhow::Result<()> {
-    let outside = crate::reach::block_on(ask_any(server, port))?;
+    let outside = crate::connect::block_on(ask_any(server, port))?;
     println!("{outside}");
     Ok(())
 }

@@ -11,11 +11,11 @@ use parlo_control::{Call, CallState, Client, Dial, client::Events};
 use parlod::options::CallOptions;
 
 use crate::{
-    narrator::{Narrator, Of},
-    reach::{self, Reach},
+    event_log::{EventLog, Of},
+    connect::{self, DaemonAddress},
     screen, standalone,
     stop::Signals,
-    words::{can_draw, summary},
+    format::{can_draw, summary},
 };
 
 /// Longest wait for the end of a call that was hung up.
@@ -56,7 +56,7 @@ pub(crate) struct CallVerb {
     #[arg(long)]
     standalone: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
     #[command(flatten)]
     options: CallOptions,
 }
@@ -80,7 +80,7 @@ impl CallVerb {
         }
         let dial = self.dial()?;
         let screen = !self.no_screen && can_draw(&stdin()) && can_draw(&stdout());
-        reach::block_on(async {
+        connect::block_on(async {
             let client = self.reach.started().await?;
             // Before the call, so that nothing of it is missed.
             let events = client.events(screen).await?;
@@ -114,14 +114,14 @@ impl CallVerb {
 
 /// Tells a call line by line until it is over.
 async fn follow(client: &Client, mut events: Events, id: u64, mut signals: Signals) -> anyhow::Result<()> {
-    let mut narrator = Narrator::new(Of::Call(id));
+    let mut event_log = EventLog::new(Of::Call(id));
     loop {
         let message = tokio::select! {
             message = events.next() => message,
             () = signals.next() => break,
         };
         let message = message.ok_or_else(|| anyhow!("the daemon has ended, and the call with it"))??;
-        if let Some(result) = tell(&mut narrator, &message) {
+        if let Some(result) = tell(&mut event_log, &message) {
             return result;
         }
     }
@@ -132,7 +132,7 @@ async fn follow(client: &Client, mut events: Events, id: u64, mut signals: Signa
     }
     let rest = async {
         while let Some(Ok(message)) = events.next().await {
-            if let Some(result) = tell(&mut narrator, &message) {
+            if let Some(result) = tell(&mut event_log, &message) {
                 return result;
             }
         }
@@ -149,9 +149,9 @@ async fn follow(client: &Client, mut events: Events, id: u64, mut signals: Signa
 }
 
 /// Prints what a message says of the call; once the call is over, says how it was.
-fn tell(narrator: &mut Narrator, message: &parlo_control::Message) -> Option<anyhow::Result<()>> {
-    let lines = narrator.tell(message);
-    let over = narrator.call().filter(|call| call.state == CallState::Ended).map(result);
+fn tell(event_log: &mut EventLog, message: &parlo_control::Message) -> Option<anyhow::Result<()>> {
+    let lines = event_log.tell(message);
+    let over = event_log.call().filter(|call| call.state == CallState::Ended).map(result);
     if !matches!(over, Some(Err(_))) {
         lines.iter().for_each(|line| eprintln!("{line}"));
     }

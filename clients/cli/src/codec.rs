@@ -11,7 +11,7 @@ use parlo_archive::ArchiveError;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::Tokens;
 
-use crate::{place::Place, words::can_draw};
+use crate::{io_path::IoPath, format::can_draw};
 
 /// Loads the library and the bundle in `folder`.
 pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {
@@ -58,7 +58,7 @@ pub(crate) fn bundle_of(tokens: &Tokens, name: &str, bundle: Option<&Path>) -> a
 }
 
 /// An error of writing there, with the name of the place.
-pub(crate) fn named(error: anyhow::Error, place: &Place) -> anyhow::Error {
+pub(crate) fn named(error: anyhow::Error, place: &IoPath) -> anyhow::Error {
     match error.downcast::<ArchiveError>() {
         Ok(ArchiveError::Write(error)) if place.is_standard() => {
             anyhow::Error::new(error).context("cannot write to standard output")

@@ -11,7 +11,7 @@ use std::{
 use parlo_model::Runtime;
 use parlo_sandbox::Sandbox;
 
-use crate::{place::Place, stop};
+use crate::{io_path::IoPath, stop};
 
 /// Addresses that a verb may have beside what encoding and decoding take of them: half of the machine's memory, and at least this, bytes.
 const LEAST_MEMORY: u64 = 4 << 30;
@@ -23,7 +23,7 @@ const THREAD_MEMORY: u64 = 256 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Needs<'a> {
     /// What it reads: files, folders with everything in them, or standard input.
-    pub(crate) inputs: Vec<&'a Place>,
+    pub(crate) inputs: Vec<&'a IoPath>,
     /// What it writes.
     pub(crate) output: Output<'a>,
     /// The bundle that was named.
@@ -41,9 +41,9 @@ pub(crate) enum Output<'a> {
     #[default]
     None,
     /// A file that is whole or not there.
-    File(&'a Place),
+    File(&'a IoPath),
     /// A token file in the place of the damaged one, which gets another name.
-    Mended(&'a Place),
+    Mended(&'a IoPath),
     /// Files in this folder.
     Folder(&'a Path),
 }
@@ -66,8 +66,8 @@ pub(crate) fn enter(needs: &Needs<'_>) {
     // A request that comes before somebody watches for it waits until then.
     let held = stop::hold();
     match needs.output {
-        Output::None | Output::File(Place::Standard) | Output::Mended(Place::Standard) => {}
-        Output::File(Place::File(path)) => {
+        Output::None | Output::File(IoPath::Standard) | Output::Mended(IoPath::Standard) => {}
+        Output::File(IoPath::File(path)) => {
             // What is there is looked at before it is replaced.
             sandbox = sandbox.read(path);
             if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
@@ -77,7 +77,7 @@ pub(crate) fn enter(needs: &Needs<'_>) {
                 sandbox = sandbox.rename_in(&folder).read(&file);
             }
         }
-        Output::Mended(Place::File(path)) => {
+        Output::Mended(IoPath::File(path)) => {
             // The file system may have no links, so that the damaged one has to be copied.
             let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             sandbox = sandbox.all_in(real.parent().unwrap_or(Path::new("/")));
@@ -92,10 +92,10 @@ pub(crate) fn enter(needs: &Needs<'_>) {
     drop(held);
 }
 
-fn file(place: &Place) -> Option<&Path> {
+fn file(place: &IoPath) -> Option<&Path> {
     match place {
-        Place::Standard => None,
-        Place::File(path) => Some(path),
+        IoPath::Standard => None,
+        IoPath::File(path) => Some(path),
     }
 }
 

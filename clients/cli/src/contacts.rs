@@ -7,9 +7,9 @@ use parlo_protocol::identity::PublicKey;
 use parlod::keys::{self, KnownPeers};
 
 use crate::{
-    control::{Switch, print, print_json},
-    reach::{Reach, block_on},
-    words::{plain, table},
+    daemon_verbs::{Switch, print, print_json},
+    connect::{DaemonAddress, block_on},
+    format::{plain, table},
 };
 
 /// Whom the user knows.
@@ -27,7 +27,7 @@ pub(crate) struct Contacts {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 #[derive(Debug, Subcommand)]

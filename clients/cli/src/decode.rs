@@ -12,16 +12,16 @@ use parlo_tokens::TokenFrame;
 use crate::{
     codec,
     confine::{self, Needs},
-    place::{Anywhere, Claim, Place, spooled},
-    tokens::Stretch,
+    io_path::{Anywhere, Claim, IoPath, spooled},
+    tokens::TimeRange,
 };
 
-/// How much before a stretch is decoded with it, so that the decoder has heard what came before, milliseconds.
+/// How much before a range is decoded with it, so that the decoder has heard what came before, milliseconds.
 const WARM_MS: u64 = 1_000;
 
 /// Where the input goes, and what of it.
 struct Task<'a> {
-    input: &'a Place,
+    input: &'a IoPath,
     name: String,
     output: Claim<'a>,
     bundle: Option<&'a Path>,
@@ -29,11 +29,11 @@ struct Task<'a> {
 }
 
 pub(crate) fn run(
-    input: &Place,
-    output: &Place,
+    input: &IoPath,
+    output: &IoPath,
     bundle: Option<&Path>,
     keep_going: bool,
-    stretch: Stretch,
+    range: TimeRange,
     force: bool,
 ) -> anyhow::Result<()> {
     confine::enter(&Needs {
@@ -43,22 +43,22 @@ pub(crate) fn run(
         runs_model: true,
         ..Needs::default()
     });
-    decode(input, output, bundle, keep_going, stretch, force)
+    decode(input, output, bundle, keep_going, range, force)
 }
 
 /// The same, in a sandbox already.
 pub(crate) fn decode(
-    input: &Place,
-    output: &Place,
+    input: &IoPath,
+    output: &IoPath,
     bundle: Option<&Path>,
     keep_going: bool,
-    stretch: Stretch,
+    range: TimeRange,
     force: bool,
 ) -> anyhow::Result<()> {
     let output = output.claim_sound(&[input], force)?;
     let task = Task { input, name: input.name("standard input"), output, bundle, keep_going };
-    if !stretch.is_all() {
-        return task.stretch(stretch);
+    if !range.is_all() {
+        return task.range(range);
     }
     let mut bytes = input.read_bytes()?;
     let (mut reader, mut player, mut read) = (Reader::new(), None, Vec::new());
@@ -147,14 +147,14 @@ impl Task<'_> {
     }
 
     /// Decodes a part of a file.
-    fn stretch(&self, stretch: Stretch) -> anyhow::Result<()> {
+    fn range(&self, range: TimeRange) -> anyhow::Result<()> {
         let mut archive = Archive::open(self.input.read_anywhere()?).map_err(|error| self.fault(&error))?;
         self.check(&archive)?;
         let (runtime, bundle) = self.model(&archive)?;
         let rate = bundle.manifest().audio.sample_rate;
         let samples_at = |ms: u64| ms.saturating_mul(rate.into()) / 1000;
-        let to = stretch.to_ms.min(archive.duration_ms());
-        let from = stretch.from_ms.min(to);
+        let to = range.to_ms.min(archive.duration_ms());
+        let from = range.from_ms.min(to);
         let end = samples_at(to).min(archive.samples().unwrap_or(u64::MAX));
         if bundle.whole().is_some() {
             return self.stretch_at_once(&mut archive, &runtime, &bundle, from, to);
@@ -183,7 +183,7 @@ impl Task<'_> {
     ) -> anyhow::Result<()> {
         let audio = &bundle.manifest().audio;
         let samples_at = |ms: u64| ms.saturating_mul(audio.sample_rate.into()) / 1000;
-        // Frames lie on a grid, from which the stretch's beginning may be off.
+        // Frames lie on a grid, from which the range's beginning may be off.
         let begin = from.saturating_sub(WARM_MS);
         let mut part = Vec::new();
         let mut coder = parlo_archive::coder(bundle, archive.header().tokens.coding)?;

@@ -2,7 +2,7 @@
 
 use parlod::audio::device::{Backend, DeviceInfo, Direction, list};
 
-use crate::control::print;
+use crate::daemon_verbs::print;
 
 pub(crate) fn run(backend: Backend) -> anyhow::Result<()> {
     let (system, devices) = list(backend)?;

@@ -22,8 +22,8 @@ use parlod::{
 };
 
 use crate::{
-    control::print,
-    reach::{Reach, block_on},
+    daemon_verbs::print,
+    connect::{DaemonAddress, block_on},
 };
 
 /// What one look found: a fact, or what is wrong and how to mend it.
@@ -136,7 +136,7 @@ fn port(config: &Config) -> Finding {
 
 /// Where the daemon that runs waits for calls.
 fn waits() -> Option<SocketAddr> {
-    block_on(async { Ok(Reach::default().running().await?.status().await?.listening) }).ok()??.parse().ok()
+    block_on(async { Ok(DaemonAddress::default().running().await?.status().await?.listening) }).ok()??.parse().ok()
 }
 
 /// Which sound system is there.

@@ -13,7 +13,7 @@ use crate::{
     Incomplete, codec,
     confine::{self, Needs},
     corpus,
-    place::Place,
+    io_path::IoPath,
 };
 
 /// Frames in a block on its way through a pipe: 240 ms, so that the other end can play while this one runs.
@@ -27,10 +27,10 @@ const RUN_FRAMES: usize = 32;
 #[derive(Debug, clap::Args)]
 pub(crate) struct EncodeOptions {
     /// Sound file; - is standard input. With --recursive a folder
-    input: Place,
+    input: IoPath,
     /// Token file; - is standard output. With --recursive a folder, by default the same
     #[arg(required_unless_present = "recursive")]
-    output: Option<Place>,
+    output: Option<IoPath>,
     /// Codebooks to use, each adds its bits: 0.5 kbps each, and 1 to 12, with the bundle that ships; by default 6, or all if there are less
     #[arg(long, short = 'k', value_name = "K")]
     depth: Option<usize>,
@@ -136,14 +136,14 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
         output => {
             let cores = || thread::available_parallelism().map_or(1, NonZero::get);
             let jobs = asked.jobs.map_or_else(cores, usize::from);
-            let Place::File(sounds) = input else { bail!("standard input is no folder; name one") };
+            let IoPath::File(sounds) = input else { bail!("standard input is no folder; name one") };
             let tokens = match output {
                 None => sounds,
-                Some(Place::File(folder)) => folder,
-                Some(Place::Standard) => bail!("a folder of token files cannot go to standard output; name a folder"),
+                Some(IoPath::File(folder)) => folder,
+                Some(IoPath::Standard) => bail!("a folder of token files cannot go to standard output; name a folder"),
             };
             // Before the model: a mistyped name should not wait for it.
-            let found = corpus::find(sounds)?;
+            let found = batch::find(sounds)?;
             fs::create_dir_all(tokens).with_context(|| format!("cannot make the folder {}", tokens.display()))?;
             confine::enter(&Needs {
                 inputs: vec![input],
@@ -158,8 +158,8 @@ pub(crate) fn run(asked: &EncodeOptions) -> anyhow::Result<()> {
             let bundle = model.bundle().clone();
             drop(model);
             let again = || Model::new(&runtime, bundle.clone(), Some(depth), usize::from(*beam));
-            let request = corpus::Request { sounds, tokens, jobs, channel: asked.channel };
-            return corpus::run(found, request, &options, &bundle, &again);
+            let request = batch::Request { sounds, tokens, jobs, channel: asked.channel };
+            return batch::run(found, request, &options, &bundle, &again);
         }
     };
     confine::enter(&Needs {

@@ -15,7 +15,7 @@ use parlo_netem::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::{stop, words::can_draw};
+use crate::{stop, format::can_draw};
 
 /// Flags of `parlo impair`.
 #[derive(Debug, Args)]

@@ -8,8 +8,8 @@ mod call;
 mod codec;
 mod confine;
 mod contacts;
-mod control;
-mod corpus;
+mod daemon_verbs;
+mod batch;
 mod decode;
 mod devices;
 mod doctor;
@@ -17,16 +17,16 @@ mod encode;
 mod id;
 mod impair;
 mod import;
-mod narrator;
-mod place;
-mod reach;
+mod event_log;
+mod io_path;
+mod connect;
 mod relay;
 mod scratch;
 mod screen;
 mod standalone;
 mod stop;
 mod tokens;
-mod words;
+mod format;
 
 #[cfg(test)]
 #[allow(dead_code, reason = "others use the rest")]
@@ -39,7 +39,7 @@ use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use parlod::{audio::AudioError, options::CallOptions};
 
-use crate::place::Place;
+use crate::io_path::IoPath;
 
 /// Voice in 1 to 6 kbps: files, pipes and calls.
 #[derive(Debug, Parser)]
@@ -68,9 +68,9 @@ enum Command {
     /// Turn tokens into speech: .ptk to WAV, FLAC (16-bit, mono) or Opus
     Decode {
         /// Token file; - is standard input
-        input: Place,
+        input: IoPath,
         /// Sound file, .wav, .flac, .opus or .ogg; - is WAV on standard output
-        output: Place,
+        output: IoPath,
         /// Model bundle, a folder or a name; by default the one that the file was made with
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
@@ -78,7 +78,7 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
         #[command(flatten)]
-        stretch: tokens::Stretch,
+        range: tokens::TimeRange,
         /// Replace a sound file that is there
         #[arg(long, short)]
         force: bool,
@@ -90,7 +90,7 @@ enum Command {
     /// Call somebody
     Call(Box<call::CallVerb>),
     #[command(flatten)]
-    Control(control::Verb),
+    Control(daemon_verbs::Verb),
     /// Wait for calls in this process, without the daemon, and answer whoever is let in
     Listen {
         /// Where: ADDRESS:PORT
@@ -214,8 +214,8 @@ fn main() -> ExitCode {
     }
     let result = match arguments.command {
         Command::Encode(options) => encode::run(&options),
-        Command::Decode { input, output, bundle, keep_going, stretch, force } => {
-            decode::run(&input, &output, bundle.as_deref(), keep_going, stretch, force)
+        Command::Decode { input, output, bundle, keep_going, range, force } => {
+            decode::run(&input, &output, bundle.as_deref(), keep_going, range, force)
         }
         Command::Tokens(verb) => verb.run(),
         Command::Import(options) => import::run(&options),

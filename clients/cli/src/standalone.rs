@@ -14,7 +14,7 @@ use parlod::{
     options::CallOptions,
 };
 
-use crate::words::can_draw;
+use crate::format::can_draw;
 
 /// Refuses to write over what is no report or timeline, before the call rather than after it.
 fn check(options: &CallOptions) -> anyhow::Result<()> {

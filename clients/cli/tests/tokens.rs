@@ -189,7 +189,7 @@ fn what_is_cut_apart_and_joined_is_the_same() {
         (folder.info("front.ptk")["samples"].as_u64(), folder.info("back.ptk")["samples"].as_u64()),
         (Some(40_000), Some(68_639))
     );
-    // Of three in a row, any stretch is what it was; as text and as sound.
+    // Of three in a row, any range is what it was; as text and as sound.
     let three = folder.info("three.ptk");
     assert_eq!((three["streams"][0]["frames"].as_u64(), three["blocks"].as_u64()), (Some(3 * 341), Some(3)));
     let second = folder.frames(&["--from", "6.82", "--to", "13.64", "three.ptk"]);
@@ -267,7 +267,7 @@ fn damage_is_found_and_what_is_whole_is_saved() {
     // A second one is kept too.
     fs::write(folder.path("bad.ptk"), &broken).unwrap();
     assert!(folder.incomplete(&["repair", "bad.ptk"]).contains("bad.damaged-2.ptk"));
-    // A stretch that was written over with nothing: what lies before it in the block.
+    // A range that was written over with nothing: what lies before it in the block.
     let mut blank = bytes.clone();
     blank[place + 900..place + 1000].fill(0);
     fs::write(folder.path("blank.ptk"), &blank).unwrap();

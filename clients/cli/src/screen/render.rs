@@ -16,7 +16,7 @@ use super::{
     state::Screen,
     track::{Peak, SILENCE_DBFS},
 };
-use crate::words::{clock, plain, state, who};
+use crate::format::{clock, plain, state, who};
 
 /// Width of the names at the left.
 const NAME: u16 = 6;

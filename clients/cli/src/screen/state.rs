@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use parlo_control::{AudioChange, Call, CallChange, CallState, Message, Meters, Status};
 
 use super::track::{Peak, Track};
-use crate::words::{plain, summary};
+use crate::format::{plain, summary};
 
 /// Notices that are remembered.
 const NOTICES: usize = 8;
@@ -81,7 +81,7 @@ impl Screen {
             }
             Message::Notice { call, text } => {
                 let name = call.filter(|_| self.alive().count() > 1).and_then(|id| self.call(id));
-                let prefix = name.map_or(String::new(), |call| format!("{}: ", crate::words::who(&call.peer)));
+                let prefix = name.map_or(String::new(), |call| format!("{}: ", crate::format::who(&call.peer)));
                 self.notice(prefix + text);
             }
             Message::Missed { messages } => self.notice(format!("{messages} messages of the daemon were missed")),

@@ -6,16 +6,16 @@ use anyhow::bail;
 use parlo_archive::{Archive, ArchiveError};
 use parlo_audio_io::output::Kind;
 
-use super::{Opened, Stretch};
+use super::{Opened, TimeRange};
 use crate::{
     codec,
-    place::{Anywhere, Place},
+    io_path::{Anywhere, IoPath},
 };
 
 pub(super) fn cut(
-    input: &Place,
-    output: &Place,
-    stretch: Stretch,
+    input: &IoPath,
+    output: &IoPath,
+    range: TimeRange,
     bundle: Option<&Path>,
     keep_going: bool,
     force: bool,
@@ -23,7 +23,7 @@ pub(super) fn cut(
     let claim = output.claim(Kind::Tokens, &[input], force)?;
     let mut opened = Opened::new(input)?;
     opened.check(keep_going)?;
-    stretch.check(opened.archive.duration_ms())?;
+    range.check(opened.archive.duration_ms())?;
     let (name, archive) = (&opened.name, &mut opened.archive);
     let tokens = archive.header().tokens.clone();
     // Without the model, blocks can still be taken whole.
@@ -33,9 +33,9 @@ pub(super) fn cut(
         Ok(bundle) => {
             let mut coder = parlo_archive::coder(bundle, tokens.coding)?;
             let delay = bundle.manifest().audio.delay_samples;
-            parlo_archive::cut(archive, Some(&mut coder), stretch.from_ms, stretch.to_ms, delay, &mut out)
+            parlo_archive::cut(archive, Some(&mut coder), range.from_ms, range.to_ms, delay, &mut out)
         }
-        Err(_) => parlo_archive::cut(archive, None, stretch.from_ms, stretch.to_ms, 0, &mut out),
+        Err(_) => parlo_archive::cut(archive, None, range.from_ms, range.to_ms, 0, &mut out),
     };
     match (made, found) {
         (Err(ArchiveError::NeedsModel), Err(error)) => Err(error),
@@ -45,7 +45,7 @@ pub(super) fn cut(
     }
 }
 
-pub(super) fn cat(inputs: &[Place], output: &Place, keep_going: bool, force: bool) -> anyhow::Result<()> {
+pub(super) fn cat(inputs: &[IoPath], output: &IoPath, keep_going: bool, force: bool) -> anyhow::Result<()> {
     let claim = output.claim(Kind::Tokens, &inputs.iter().collect::<Vec<_>>(), force)?;
     let mut archives: Vec<Archive<Box<dyn Anywhere>>> = Vec::new();
     for input in inputs {

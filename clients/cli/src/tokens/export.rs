@@ -9,7 +9,7 @@ use parlo_audio_io::output::Kind;
 use serde_json::json;
 
 use super::{
-    Opened, Stretch,
+    Opened, TimeRange,
     info::mark,
     npz::{Column, Zip},
 };
@@ -17,7 +17,7 @@ use crate::{
     codec,
     confine::{Needs, Output},
     decode,
-    place::{Anywhere, Place},
+    io_path::{Anywhere, IoPath},
 };
 
 /// Writes codes for other programs.
@@ -30,14 +30,14 @@ csv    stream, time, mark, code_1, ..., code_K
 wav    the sound, as parlo decode makes it; flac and opus likewise")]
 pub(crate) struct Export {
     /// Token file; - is standard input
-    input: Place,
+    input: IoPath,
     /// Where to; - is standard output
-    output: Place,
+    output: IoPath,
     /// In which form; by default as the output's name ends
     #[arg(long = "as", value_name = "FORM")]
     form: Option<Form>,
     #[command(flatten)]
-    stretch: Stretch,
+    range: TimeRange,
     /// Model bundle, a folder or a name; by default the one that the file was made with
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -97,12 +97,12 @@ impl Export {
         if matches!(form, Form::Wav | Form::Flac | Form::Opus) {
             // Sound is written as the name says; WAV where it says nothing.
             if form != Form::Wav
-                && !matches!(&self.output, Place::File(path) if Kind::of_suffix(path) == Some(form.kind()))
+                && !matches!(&self.output, IoPath::File(path) if Kind::of_suffix(path) == Some(form.kind()))
             {
                 bail!("{} can only be written to a file that is called so", form.kind());
             }
             let bundle = self.bundle.as_deref();
-            return decode::decode(&self.input, &self.output, bundle, self.keep_going, self.stretch, self.force);
+            return decode::decode(&self.input, &self.output, bundle, self.keep_going, self.range, self.force);
         }
         let Opened { name, mut archive } = {
             let opened = Opened::new(&self.input)?;
@@ -221,7 +221,7 @@ impl Export {
         zip.finish()
     }
 
-    /// Gives the frames of a stream in the stretch, block by block.
+    /// Gives the frames of a stream in the range, block by block.
     fn frames(
         &self,
         archive: &mut Archive<Box<dyn Anywhere>>,
@@ -229,9 +229,9 @@ impl Export {
         stream: u8,
         mut each: impl FnMut(&[TimedFrame]) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
-        let (from, to, frame_ms) = (self.stretch.from_ms as f64, self.stretch.to_ms as f64, archive.frame_ms());
+        let (from, to, frame_ms) = (self.range.from_ms as f64, self.range.to_ms as f64, archive.frame_ms());
         let mut frames = Vec::new();
-        archive.blocks(self.stretch.from_ms, Some(stream), |block| {
+        archive.blocks(self.range.from_ms, Some(stream), |block| {
             if block.start_ms >= to {
                 return Ok(ControlFlow::Break(()));
             }

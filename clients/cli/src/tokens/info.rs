@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::Opened;
 use crate::{
     codec,
-    control::print,
-    place::{Anywhere, Place},
-    words::{bytes, clock, plain, table},
+    daemon_verbs::print,
+    io_path::{Anywhere, IoPath},
+    format::{bytes, clock, plain, table},
 };
 
-pub(super) fn run(input: &Place, bundle: Option<&Path>, json: bool) -> anyhow::Result<()> {
+pub(super) fn run(input: &IoPath, bundle: Option<&Path>, json: bool) -> anyhow::Result<()> {
     let Opened { name, mut archive } = Opened::new(input)?;
     let tokens = archive.header().tokens.clone();
     // Without the model all but the codes can be counted; but one that is named must be right.

@@ -3,9 +3,9 @@
 mod edit;
 mod export;
 mod info;
-mod mend;
+mod repair;
 mod npz;
-mod stretch;
+mod time_range;
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use clap::Subcommand;
 use parlo_archive::Archive;
 use parlo_audio_io::output;
 
-pub(crate) use stretch::Stretch;
+pub(crate) use time_range::TimeRange;
 
 use crate::{
     confine::{self, Needs, Output},
-    place::{Anywhere, Place},
+    io_path::{Anywhere, IoPath},
 };
 
 /// What people type.
@@ -26,7 +26,7 @@ pub(crate) enum Verb {
     /// Say what is in a token file: length, bits, how codebooks are used, losses, damage
     Info {
         /// Token file; - is standard input
-        input: Place,
+        input: IoPath,
         /// Model bundle, a folder or a name; by default the one that the file was made with
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
@@ -38,15 +38,15 @@ pub(crate) enum Verb {
     Verify {
         /// Token files; - is standard input
         #[arg(required = true)]
-        inputs: Vec<Place>,
+        inputs: Vec<IoPath>,
     },
     /// Save what is whole of a damaged or unfinished token file; exit code 3 if something is lost
     Repair {
         /// Token file; - is standard input
-        input: Place,
+        input: IoPath,
         /// Where to; - is standard output. By default in place of the damaged one, which is kept beside it as NAME.damaged.ptk
         #[arg(long, short, value_name = "FILE")]
-        output: Option<Place>,
+        output: Option<IoPath>,
         /// Replace a token file that is there, of the name that --output says
         #[arg(long, short, requires = "output")]
         force: bool,
@@ -54,11 +54,11 @@ pub(crate) enum Verb {
     /// Keep a part of a token file. Sound is not decoded
     Cut {
         /// Token file; - is standard input
-        input: Place,
+        input: IoPath,
         /// Token file; - is standard output
-        output: Place,
+        output: IoPath,
         #[command(flatten)]
-        stretch: Stretch,
+        range: TimeRange,
         /// Model bundle, a folder or a name; by default the one that the file was made with
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
@@ -73,10 +73,10 @@ pub(crate) enum Verb {
     Cat {
         /// Token files of one model
         #[arg(required = true)]
-        inputs: Vec<Place>,
+        inputs: Vec<IoPath>,
         /// Token file; - is standard output
         #[arg(long, short, value_name = "FILE", default_value = "-")]
-        output: Place,
+        output: IoPath,
         /// Of damaged or unfinished files, take what lies before the damage
         #[arg(long)]
         keep_going: bool,
@@ -93,10 +93,10 @@ impl Verb {
         confine::enter(&self.needs());
         match self {
             Self::Info { input, bundle, json } => info::run(&input, bundle.as_deref(), json),
-            Self::Verify { inputs } => mend::verify(&inputs),
-            Self::Repair { input, output, force } => mend::repair(&input, output.as_ref(), force),
-            Self::Cut { input, output, stretch, bundle, keep_going, force } => {
-                edit::cut(&input, &output, stretch, bundle.as_deref(), keep_going, force)
+            Self::Verify { inputs } => repair::verify(&inputs),
+            Self::Repair { input, output, force } => repair::repair(&input, output.as_ref(), force),
+            Self::Cut { input, output, range, bundle, keep_going, force } => {
+                edit::cut(&input, &output, range, bundle.as_deref(), keep_going, force)
             }
             Self::Cat { inputs, output, keep_going, force } => edit::cat(&inputs, &output, keep_going, force),
             Self::Export(export) => export.run(),
@@ -106,12 +106,12 @@ impl Verb {
 
 impl Verb {
     fn needs(&self) -> Needs<'_> {
-        let (inputs, output, bundle): (Vec<&Place>, _, Option<&Path>) = match self {
+        let (inputs, output, bundle): (Vec<&IoPath>, _, Option<&Path>) = match self {
             Self::Info { input, bundle, .. } => (vec![input], Output::None, bundle.as_deref()),
             Self::Verify { inputs } => (inputs.iter().collect(), Output::None, None),
             Self::Repair { input, output: None, .. } => (vec![input], Output::Mended(input), None),
             // By whatever name or link.
-            Self::Repair { input: input @ Place::File(from), output: Some(Place::File(to)), .. }
+            Self::Repair { input: input @ IoPath::File(from), output: Some(IoPath::File(to)), .. }
                 if from == to || output::is_same(from, to) =>
             {
                 (vec![input], Output::Mended(input), None)
@@ -132,7 +132,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(input: &Place) -> anyhow::Result<Self> {
+    fn new(input: &IoPath) -> anyhow::Result<Self> {
         let name = input.name("standard input");
         let archive = Archive::open(input.read_anywhere()?).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
         Ok(Self { name, archive })

@@ -23,20 +23,20 @@ impl<S: Read + Seek> Anywhere for S {}
 
 /// Where a command reads from or writes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum IoPath {
     /// Standard input or output.
     Standard,
     /// A file.
     File(PathBuf),
 }
 
-impl From<OsString> for Place {
+impl From<OsString> for IoPath {
     fn from(text: OsString) -> Self {
         if text == "-" { Self::Standard } else { Self::File(text.into()) }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for IoPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Standard => f.write_str("-"),
@@ -45,7 +45,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl IoPath {
     /// Whether it is a pipe or the like: whoever is at its other end wants bytes soon rather than in large blocks.
     pub(crate) fn is_standard(&self) -> bool {
         *self == Self::Standard
@@ -143,29 +143,29 @@ pub(crate) fn spooled(bytes: &mut impl Read) -> io::Result<Scratch> {
 
 /// A place that may be written to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Claim<'a>(&'a Place);
+pub(crate) struct Claim<'a>(&'a IoPath);
 
 impl Claim<'_> {
     /// Sound to there, of one channel.
     pub(crate) fn sound(&self, rate: u32) -> anyhow::Result<AudioWriter> {
         let format = Format { rate, channels: 1 };
         Ok(match self.0 {
-            Place::Standard => {
+            IoPath::Standard => {
                 refuse_terminal(&io::stdout(), "sound", "the terminal")?;
                 AudioWriter::Wav(WavWriter::stream(io::stdout(), "standard output", format)?)
             }
-            Place::File(path) => AudioWriter::create(path, format)?,
+            IoPath::File(path) => AudioWriter::create(path, format)?,
         })
     }
 
     /// Bytes to there.
     pub(crate) fn bytes(&self) -> anyhow::Result<Output> {
         Ok(match self.0 {
-            Place::Standard => {
+            IoPath::Standard => {
                 refuse_terminal(&io::stdout(), "a file like this", "the terminal")?;
                 Output::Standard(io::stdout())
             }
-            Place::File(path) => Output::File(AtomicFile::create(path).with_context(|| unwritable(path))?),
+            IoPath::File(path) => Output::File(AtomicFile::create(path).with_context(|| unwritable(path))?),
         })
     }
 }

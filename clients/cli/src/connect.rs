@@ -25,7 +25,7 @@ const LOG_SHOWN: u64 = 2000;
 
 /// Which daemon is meant.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct Reach {
+pub(crate) struct DaemonAddress {
     /// The daemon's socket, if it is not where the configuration says or the usual place
     #[arg(long, value_name = "FILE", help_heading = "Daemon")]
     pub(crate) socket: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-impl Reach {
+impl DaemonAddress {
     /// Where the daemon's socket should be.
     pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
         if let Some(socket) = &self.socket {
@@ -190,9 +190,9 @@ fn end_of(log: &Path, begins_at: u64) -> String {
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if let Some(own) = lines.iter().rev().find_map(|line| line.strip_prefix("parlod: ")) {
-        return crate::words::plain(own);
+        return crate::format::plain(own);
     }
-    let last = lines[lines.len().saturating_sub(5)..].iter().map(|line| crate::words::plain(line));
+    let last = lines[lines.len().saturating_sub(5)..].iter().map(|line| crate::format::plain(line));
     match last.collect::<Vec<_>>().join(" / ") {
         last if last.is_empty() => "it said nothing".to_owned(),
         last => last,

@@ -25,9 +25,9 @@ use parlo_model::{Bundle, ModelError};
 use crate::{
     Incomplete,
     encode::{Model, encode_file},
-    place::Place,
+    io_path::IoPath,
     stop,
-    words::can_draw,
+    format::can_draw,
 };
 use manifest::{Entry, FAILURES, Failure, MANIFEST};
 use walk::{Task, Walk, walk};
@@ -147,7 +147,7 @@ fn encode(
     output::check(&output, Kind::Tokens, &[&sound], Replace::OwnKind)?;
     // Before it is read: what is changed meanwhile is encoded again by the next run.
     let (sound_bytes, changed) = about(&sound)?;
-    let mut reader = Place::File(sound.clone()).read_audio(channel)?;
+    let mut reader = IoPath::File(sound.clone()).read_audio(channel)?;
     let unwritable = || format!("cannot write {}", output.display());
     let mut out = AtomicFile::create(&output).with_context(unwritable)?;
     let summary = encode_file(&mut reader, &mut out, model, options, &mut |_| {})?;

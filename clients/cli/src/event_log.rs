@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parlo_control::{Audio, Call, CallState, Direction, Message, Status};
 
-use crate::words::{clock, plain, state, summary, who};
+use crate::format::{clock, plain, state, summary, who};
 
 /// Whose story is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub(crate) enum Of {
 
 /// Tells.
 #[derive(Debug)]
-pub(crate) struct Narrator {
+pub(crate) struct EventLog {
     of: Of,
     calls: BTreeMap<u64, Call>,
     rest: Option<(Audio, bool)>,
 }
 
-impl Narrator {
+impl EventLog {
     pub(crate) fn new(of: Of) -> Self {
         Self { of, calls: BTreeMap::new(), rest: None }
     }
@@ -164,5 +164,5 @@ pub(crate) fn in_a_line(call: &Call) -> String {
 }
 
 #[cfg(test)]
-#[path = "narrator_tests.rs"]
+#[path = "event_log_tests.rs"]
 mod tests;

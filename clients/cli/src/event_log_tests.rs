@@ -2,7 +2,7 @@
 
 use parlo_control::{CallState, Direction, Message, Status};
 
-use super::{Narrator, Of};
+use super::{EventLog, Of};
 use crate::samples::{call, status, young};
 
 fn message(status: Status) -> Message {
@@ -11,9 +11,9 @@ fn message(status: Status) -> Message {
 
 #[test]
 fn a_call_is_told_from_its_beginning_to_its_end() {
-    let mut narrator = Narrator::new(Of::Call(2));
+    let mut event_log = EventLog::new(Of::Call(2));
     let mut tell =
-        |call| narrator.tell(&message(status(vec![young(1, Direction::Incoming, CallState::Ringing), call])));
+        |call| event_log.tell(&message(status(vec![young(1, Direction::Incoming, CallState::Ringing), call])));
     let mut stranger = young(2, Direction::Outgoing, CallState::Calling);
     stranger.peer.name = None;
     stranger.peer.fingerprint = None;
@@ -48,35 +48,35 @@ fn a_call_is_told_from_its_beginning_to_its_end() {
         ]
     );
     assert!(tell(ended).is_empty());
-    assert_eq!(narrator.call().map(|call| call.state), Some(CallState::Ended));
+    assert_eq!(event_log.call().map(|call| call.state), Some(CallState::Ended));
 }
 
 #[test]
 fn everything_is_told_with_the_calls_numbers() {
-    let mut narrator = Narrator::new(Of::Everything);
+    let mut event_log = EventLog::new(Of::Everything);
     let old = young(1, Direction::Outgoing, CallState::Ended);
-    assert_eq!(narrator.tell(&message(status(vec![old]))), ["parlod 0.1.0 waits for calls at 127.0.0.1:7275"]);
+    assert_eq!(event_log.tell(&message(status(vec![old]))), ["parlod 0.1.0 waits for calls at 127.0.0.1:7275"]);
     let rings = young(2, Direction::Incoming, CallState::Ringing);
-    let said = narrator.tell(&message(status(vec![rings])));
+    let said = event_log.tell(&message(status(vec![rings])));
     assert_eq!(said, ["call 2: ada calls from 192.0.2.7:7275; `parlo answer 2` or `parlo refuse 2`"]);
     let mut changed = status(vec![]);
     changed.audio.muted = true;
     changed.presence.do_not_disturb = true;
     changed.audio.endpoints.sink_name = Some("Lounge".into());
     assert_eq!(
-        narrator.tell(&message(changed)),
+        event_log.tell(&message(changed)),
         ["the microphone is off", "callers are told that the line is busy", "the loudspeaker is Lounge"]
     );
     let notice = Message::Notice { call: Some(3), text: "a\x07b".into() };
-    assert_eq!(narrator.tell(&notice), ["call 3: a\u{fffd}b"]);
-    assert!(Narrator::new(Of::Call(2)).tell(&notice).is_empty(), "another call's");
-    assert_eq!(narrator.tell(&Message::Missed { messages: 4 }), ["4 messages of the daemon were missed"]);
+    assert_eq!(event_log.tell(&notice), ["call 3: a\u{fffd}b"]);
+    assert!(EventLog::new(Of::Call(2)).tell(&notice).is_empty(), "another call's");
+    assert_eq!(event_log.tell(&Message::Missed { messages: 4 }), ["4 messages of the daemon were missed"]);
 }
 
 #[test]
 fn a_call_that_failed_at_once_is_told_to_who_placed_it() {
     let mut failed = young(5, Direction::Outgoing, CallState::Ended);
     failed.failure = Some("nobody is there".into());
-    let said = Narrator::new(Of::Call(5)).tell(&message(status(vec![failed])));
+    let said = EventLog::new(Of::Call(5)).tell(&message(status(vec![failed])));
     assert_eq!(said, ["the call with ada ended: nobody is there"]);
 }

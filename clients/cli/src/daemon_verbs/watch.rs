@@ -8,11 +8,11 @@ use parlo_guard::plain_json;
 
 use super::print;
 use crate::{
-    narrator::{Narrator, Of},
-    reach::Reach,
+    event_log::{EventLog, Of},
+    connect::DaemonAddress,
     screen,
     stop::Signals,
-    words::can_draw,
+    format::can_draw,
 };
 
 /// Prints what happens.
@@ -25,21 +25,21 @@ pub(crate) struct Watch {
     #[arg(long, requires = "json")]
     live: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Shows the screen.
 #[derive(Debug, Args)]
 pub(crate) struct ScreenVerb {
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 impl Watch {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
         let client = self.reach.started().await?;
         let mut events = client.events(self.live).await?;
-        let mut narrator = Narrator::new(Of::Everything);
+        let mut event_log = EventLog::new(Of::Everything);
         let mut signals = Signals::new()?;
         loop {
             let message = tokio::select! {
@@ -50,7 +50,7 @@ impl Watch {
             if self.json {
                 print(&(plain_json(&serde_json::to_string(&message)?) + "\n"))?;
             } else {
-                for line in narrator.tell(&message) {
+                for line in event_log.tell(&message) {
                     print(&(line + "\n"))?;
                 }
             }

@@ -2,7 +2,7 @@ use clap::Args;
 
 /// A part of a file, by time.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Stretch {
+pub(crate) struct TimeRange {
     /// Begin at this time: seconds, M:SS or H:MM:SS, with decimals if need be
     #[arg(long = "from", value_name = "TIME", default_value = "0", value_parser = milliseconds)]
     pub(crate) from_ms: u64,
@@ -11,7 +11,7 @@ pub(crate) struct Stretch {
     pub(crate) to_ms: u64,
 }
 
-impl Stretch {
+impl TimeRange {
     /// Whether it is all of a file.
     pub(crate) fn is_all(self) -> bool {
         (self.from_ms, self.to_ms) == (0, u64::MAX)

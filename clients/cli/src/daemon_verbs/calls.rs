@@ -7,14 +7,14 @@ use clap::{Args, ValueEnum};
 use parlo_control::{Call, CallChange, CallState, Client, RefusalReason};
 
 use super::{
-    pick::{Fit, pick},
+    select_call::{Fit, select_call},
     print, print_json,
 };
 use crate::{
-    reach::Reach,
+    connect::DaemonAddress,
     screen,
     stop::Signals,
-    words::{can_draw, clock, plain, state, table, who},
+    format::{can_draw, clock, plain, state, table, who},
 };
 
 /// A call.
@@ -23,7 +23,7 @@ pub(crate) struct Which {
     /// The call's number, as `parlo calls` shows it; may be left out where only one call fits
     id: Option<u64>,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Shows calls.
@@ -33,7 +33,7 @@ pub(crate) struct List {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Answers.
@@ -124,18 +124,18 @@ pub(crate) struct Conference {
     #[arg(long)]
     end: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 impl Which {
-    async fn pick(&self, fit: Fit) -> anyhow::Result<(Client, u64)> {
+    async fn select_call(&self, fit: Fit) -> anyhow::Result<(Client, u64)> {
         let client = self.reach.running().await?;
-        let id = pick(&client, self.id, fit).await?;
+        let id = select_call(&client, self.id, fit).await?;
         Ok((client, id))
     }
 
     pub(crate) async fn hold(&self, held: bool) -> anyhow::Result<()> {
-        let (client, id) = self.pick(if held { Fit::Open } else { Fit::Held }).await?;
+        let (client, id) = self.select(if held { Fit::Open } else { Fit::Held }).await?;
         let call = client.change(id, &CallChange { held: Some(held), ..CallChange::default() }).await?;
         say(&call, if call.held { "held" } else { "in a call" })
     }
@@ -148,7 +148,7 @@ impl List {
             return print_json(&calls);
         }
         if calls.is_empty() {
-            return print("No calls. Place one with: parlo call NAME\n");
+            return print("No calls. IoPath one with: parlo call NAME\n");
         }
         print(&list(&calls))
     }
@@ -186,7 +186,7 @@ impl Answer {
         if self.screen && !(can_draw(&stdin()) && can_draw(&stdout())) {
             bail!("a screen needs a terminal; leave --screen out");
         }
-        let (client, id) = self.which.pick(Fit::RingsHere).await?;
+        let (client, id) = self.which.select(Fit::RingsHere).await?;
         let call = client.answer(id).await?;
         if self.screen {
             let events = client.events(true).await?;
@@ -198,7 +198,7 @@ impl Answer {
 
 impl Refuse {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
-        let (client, id) = self.which.pick(Fit::RingsHere).await?;
+        let (client, id) = self.which.select(Fit::RingsHere).await?;
         let reason = match self.reason {
             Reason::Declined => RefusalReason::Declined,
             Reason::Busy => RefusalReason::Busy,
@@ -210,7 +210,7 @@ impl Refuse {
 impl Hangup {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
         if !self.all {
-            let (client, id) = self.which.pick(Fit::Alive).await?;
+            let (client, id) = self.which.select(Fit::Alive).await?;
             return Ok(client.hang_up(id).await?);
         }
         let client = self.which.reach.running().await?;
@@ -227,7 +227,7 @@ impl Hangup {
 
 impl Set {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
-        let (client, id) = self.which.pick(Fit::Alive).await?;
+        let (client, id) = self.which.select(Fit::Alive).await?;
         let change = CallChange {
             volume_db: self.change.volume_db,
             depth: self.change.depth,

@@ -13,16 +13,16 @@ use parlo_audio_io::output::{self, Kind, Replace};
 use super::Opened;
 use crate::{
     Incomplete, codec,
-    control::print,
-    place::Place,
+    daemon_verbs::print,
+    io_path::IoPath,
     scratch::Scratch,
-    words::{bytes, clock},
+    format::{bytes, clock},
 };
 
 /// Losses of one file that are told each.
 const MOST_TOLD: usize = 20;
 
-pub(super) fn verify(inputs: &[Place]) -> anyhow::Result<()> {
+pub(super) fn verify(inputs: &[IoPath]) -> anyhow::Result<()> {
     let mut bad = 0;
     for input in inputs {
         let name = input.name("standard input");
@@ -61,18 +61,18 @@ pub(super) fn verify(inputs: &[Place]) -> anyhow::Result<()> {
     }
 }
 
-pub(super) fn repair(input: &Place, output: Option<&Place>, force: bool) -> anyhow::Result<()> {
+pub(super) fn repair(input: &IoPath, output: Option<&IoPath>, force: bool) -> anyhow::Result<()> {
     let mut opened = Opened::new(input)?;
     let Some(output) = output.or_else(|| (!input.is_standard()).then_some(input)) else {
         bail!("standard input cannot be mended in its place; name a file with --output, or - for standard output");
     };
     let in_place = match (input, output) {
-        (Place::File(input), Place::File(output)) => input == output || output::is_same(input, output),
+        (IoPath::File(input), IoPath::File(output)) => input == output || output::is_same(input, output),
         _ => false,
     };
     // The damaged file is kept under another name.
     let claim = match (in_place, output) {
-        (true, Place::File(path)) => {
+        (true, IoPath::File(path)) => {
             output::check(path, Kind::Tokens, &[], Replace::OwnKind)?;
             output.claim_in_place()
         }
@@ -104,12 +104,12 @@ pub(super) fn repair(input: &Place, output: Option<&Place>, force: bool) -> anyh
     let mut out = claim.bytes()?;
     made.rewind().and_then(|()| io::copy(&mut made, &mut out)).map_err(|error| codec::named(error.into(), output))?;
     let kept = match input {
-        Place::File(path) if in_place => Some(keep(path)?),
+        IoPath::File(path) if in_place => Some(keep(path)?),
         _ => None,
     };
     out.finish()?;
     // Of what lies there now, not of what was to be written.
-    if let Place::File(path) = output
+    if let IoPath::File(path) = output
         && path.is_file()
     {
         let written = fs::File::open(path).map_err(|error| error.to_string());

@@ -8,8 +8,8 @@ use parlo_control::{Client, Status, place};
 
 use super::{Switch, calls, print, print_json};
 use crate::{
-    reach::Reach,
-    words::{clock, plain, table},
+    connect::DaemonAddress,
+    format::{clock, plain, table},
 };
 
 /// Longest wait for a daemon that was asked to end.
@@ -21,7 +21,7 @@ pub(crate) struct Disturb {
     /// off: callers are told that the line is busy; on: they are let through
     switch: Switch,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Shows how the daemon is.
@@ -31,7 +31,7 @@ pub(crate) struct StatusVerb {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Starts, stops, asks.
@@ -54,19 +54,19 @@ enum Action {
         #[arg(long, value_name = "ADDRESS:PORT")]
         tcp: Option<SocketAddr>,
         #[command(flatten)]
-        reach: Reach,
+        reach: DaemonAddress,
     },
     /// End it; calls are hung up
     Stop {
         #[command(flatten)]
-        reach: Reach,
+        reach: DaemonAddress,
     },
     /// Show how it is
     Status(StatusVerb),
     /// Print the address of its page, with the token that opens it
     Open {
         #[command(flatten)]
-        reach: Reach,
+        reach: DaemonAddress,
     },
 }
 
@@ -101,7 +101,7 @@ impl DaemonVerb {
     }
 }
 
-async fn start(reach: &Reach, tcp: Option<SocketAddr>) -> anyhow::Result<()> {
+async fn start(reach: &DaemonAddress, tcp: Option<SocketAddr>) -> anyhow::Result<()> {
     // One that is just dying takes connections, and breaks them: it does not run any more.
     if let Ok(client) = reach.running().await
         && let Ok(status) = client.status().await
@@ -129,7 +129,7 @@ async fn start(reach: &Reach, tcp: Option<SocketAddr>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stop(reach: &Reach) -> anyhow::Result<()> {
+async fn stop(reach: &DaemonAddress) -> anyhow::Result<()> {
     reach.running().await?.shut_down().await?;
     let socket = reach.socket()?;
     let gone = async {

@@ -3,7 +3,7 @@
 mod calls;
 mod daemon;
 mod feed;
-mod pick;
+mod select_call;
 mod recordings;
 mod sound;
 mod watch;
@@ -66,7 +66,7 @@ impl Verb {
     }
 
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        crate::reach::block_on(async {
+        crate::connect::block_on(async {
             match self {
                 Self::Calls(verb) => verb.run().await,
                 Self::Answer(verb) => verb.run().await,

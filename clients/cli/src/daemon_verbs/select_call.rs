@@ -3,7 +3,7 @@
 use anyhow::bail;
 use parlo_control::{Call, CallState, Client, Direction};
 
-use crate::narrator::in_a_line;
+use crate::event_log::in_a_line;
 
 /// What a call must be like for a verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Fit {
 }
 
 /// The call that is meant: the one named, or the only one that fits.
-pub(crate) async fn pick(client: &Client, id: Option<u64>, fit: Fit) -> anyhow::Result<u64> {
+pub(crate) async fn select_call(client: &Client, id: Option<u64>, fit: Fit) -> anyhow::Result<u64> {
     match id {
         // Whether it fits, the daemon knows best.
         Some(id) => Ok(id),

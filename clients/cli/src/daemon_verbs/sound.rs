@@ -5,15 +5,15 @@ use parlo_control::{Audio, AudioChange};
 
 use super::{Switch, print, print_json};
 use crate::{
-    reach::Reach,
-    words::{plain, table},
+    connect::DaemonAddress,
+    format::{plain, table},
 };
 
 /// Mutes.
 #[derive(Debug, Args)]
 pub(crate) struct Quiet {
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Presses talk.
@@ -27,7 +27,7 @@ pub(crate) struct Talk {
     /// Pressed or not
     switch: Switch,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Shows and changes sound.
@@ -45,7 +45,7 @@ pub(crate) struct Sound {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 #[derive(Debug, Args)]

@@ -11,13 +11,13 @@ use parlo_audio_io::output::Kind;
 use parlo_control::{Client, Recording, client::Side};
 
 use super::{
-    pick::{Fit, pick},
+    select_call::{Fit, select_call},
     print, print_json,
 };
 use crate::{
-    place::{Output, Place},
-    reach::Reach,
-    words::{bytes, clock, plain, table, who},
+    io_path::{Output, IoPath},
+    connect::DaemonAddress,
+    format::{bytes, clock, plain, table, who},
 };
 
 /// Records.
@@ -29,7 +29,7 @@ pub(crate) struct Record {
     #[arg(long)]
     stop: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Shows recordings.
@@ -60,7 +60,7 @@ pub(crate) struct Recordings {
     #[arg(long, conflicts_with_all = ["wav", "tokens", "remove"])]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -76,7 +76,7 @@ enum Which {
 impl Record {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
         let client = self.reach.running().await?;
-        let id = pick(&client, self.id, if self.stop { Fit::Recorded } else { Fit::Unrecorded }).await?;
+        let id = select_call(&client, self.id, if self.stop { Fit::Recorded } else { Fit::Unrecorded }).await?;
         let call = if self.stop { client.stop_recording(id).await? } else { client.record(id).await? };
         let who = who(&call.peer);
         print(&match &call.recording {
@@ -115,7 +115,7 @@ impl Recordings {
 async fn fetch(client: &Client, names: &[OsString], side: Option<Side>, force: bool) -> anyhow::Result<()> {
     let [name, file] = names else { anyhow::bail!("say which recording, and where it shall go: NAME FILE") };
     let name = name.to_string_lossy();
-    let place = Place::from(file.clone());
+    let place = IoPath::from(file.clone());
     let kind = if side.is_some() { Kind::Wav } else { Kind::Tokens };
     let mut writer = Writer { output: place.claim(kind, &[], force)?.bytes()?, failure: None };
     let fetched = match side {

@@ -8,10 +8,10 @@ use parlo_control::{FeedFrame, FeedMessage, FeedStart, client::Side};
 use parlo_guard::plain_json;
 
 use super::{
-    pick::{Fit, pick},
+    select_call::{Fit, select_call},
     print,
 };
-use crate::{reach::Reach, stop::Signals, words::plain};
+use crate::{connect::DaemonAddress, stop::Signals, format::plain};
 
 /// Prints tokens.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) struct FeedVerb {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -45,7 +45,7 @@ enum Way {
 impl FeedVerb {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
         let client = self.reach.running().await?;
-        let call = pick(&client, self.call, Fit::Alive).await?;
+        let call = select_call(&client, self.call, Fit::Alive).await?;
         let side = match self.side {
             Way::Heard => Side::Heard,
             Way::Said => Side::Said,
