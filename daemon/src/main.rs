@@ -132,7 +132,7 @@ fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             library: engine.runtime().library().to_owned(),
             bundles: engine.bundles().map(|bundle| bundle.folder().to_owned()).collect(),
         };
-        let mut extras = control::Extras::new(engine.known().clone(), player, backend_of_devices);
+        let mut extras = control::Services::new(engine.known().clone(), player, backend_of_devices);
         if !published.url.is_empty() {
             let publishing = Nats::start(&published, &handle)?;
             extras.nats = Some(Arc::clone(publishing.figures()));

@@ -20,11 +20,11 @@ use tokio::{
 };
 
 use super::{
-    answer::{MAX_BODY, Problem},
+    response::{MAX_BODY, Problem},
     document,
     events::Texts,
-    extras::Extras,
-    guard::{self, Gate},
+    services::Services,
+    auth::{self, Auth},
     metrics::Metrics,
     page, recorded,
 };
@@ -42,7 +42,7 @@ const POLICY: &str = "default-src 'self'; connect-src 'self'; media-src 'self' b
 #[derive(Debug, Clone)]
 pub(super) struct App {
     pub(super) handle: Handle,
-    pub(super) extras: Extras,
+    pub(super) extras: Services,
     pub(super) texts: Texts,
     pub(super) metrics: Arc<Metrics>,
     /// The OpenAPI document.
@@ -57,12 +57,12 @@ pub(super) struct App {
 
 impl App {
     /// With the task that makes the texts for event streams.
-    pub(super) fn new(handle: Handle, extras: Extras, ended: watch::Receiver<()>) -> (Self, impl Future<Output = ()>) {
+    pub(super) fn new(handle: Handle, extras: Services, ended: watch::Receiver<()>) -> (Self, impl Future<Output = ()>) {
         let (texts, telling) = Texts::new(&handle, ended);
         let app = Self {
             metrics: Arc::new(Metrics::new(handle.clone(), extras.nats.clone())),
-            document: document::text().into(),
-            playing: Arc::new(Semaphore::new(recorded::MOST_PLAYING)),
+            document: openapi::text().into(),
+            playing: Arc::new(Semaphore::new(recordings::MOST_PLAYING)),
             rendering: Arc::default(),
             listing: Arc::new(Semaphore::new(1)),
             handle,
@@ -73,15 +73,15 @@ impl App {
     }
 
     /// All routes: for whoever comes, or only for who passes the gate.
-    pub(super) fn router(&self, gate: Option<Arc<Gate>>) -> Router {
-        let (router, _) = document::routes().split_for_parts();
+    pub(super) fn router(&self, gate: Option<Arc<Auth>>) -> Router {
+        let (router, _) = openapi::routes().split_for_parts();
         let router = router
             .fallback(page::file)
             .method_not_allowed_fallback(wrong_method)
             .with_state(self.clone())
             .layer(DefaultBodyLimit::max(MAX_BODY));
         let router = match gate {
-            Some(gate) => router.layer(middleware::from_fn_with_state(gate, guard::enter)),
+            Some(gate) => router.layer(middleware::from_fn_with_state(gate, auth::enter)),
             None => router,
         };
         router.layer(middleware::from_fn_with_state(self.clone(), observe))

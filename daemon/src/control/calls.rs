@@ -8,7 +8,7 @@ use axum::{
 use parlo_control::{Call, CallChange, Dial, Failure, Refusal};
 
 use super::{
-    answer::{Body, BodyOrDefault, Problem},
+    response::{Body, BodyOrDefault, Problem},
     app::App,
 };
 use crate::hub::{Reply, Request};

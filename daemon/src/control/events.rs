@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
-use super::{answer::Problem, app::App};
+use super::{response::Problem, app::App};
 use crate::hub::Handle;
 
 /// Streams at a time, feeds among them.

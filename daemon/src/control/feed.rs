@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{
-    answer::Problem,
+    response::Problem,
     app::App,
     calls::number,
     events::{MAX_MESSAGE, PACE, PATIENCE, PING, shared},

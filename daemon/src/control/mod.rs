@@ -1,7 +1,7 @@
 //! The control API: HTTP and WebSocket, on a Unix socket and, if asked for, on loopback TCP.
 //!
 //! ```text
-//! client -> listener -> guard (TCP: Host, Origin, token) -> route -> hub::Handle -> hub
+//! client -> listener -> auth (TCP: Host, Origin, token) -> route -> hub::Handle -> hub
 //! client <- events   <- texts made once for all clients  <- hub::Handle <- hub
 //! ```
 //!
@@ -9,24 +9,24 @@
 //! published; it never touches what the threads of the sound use. What takes long (files, devices, decoding a recording) is
 //! done on other threads, so that no request waits for another's.
 
-mod answer;
+mod response;
 mod app;
 mod calls;
-mod document;
+mod openapi;
 mod events;
-mod extras;
+mod services;
 mod feed;
-mod guard;
+mod auth;
 mod listen;
 mod metrics;
 mod page;
-mod people;
-pub mod place;
+mod contacts;
+pub mod socket_claim;
 mod places;
 mod ranges;
-mod recorded;
+mod recordings;
 mod sound;
-mod whole;
+mod daemon;
 
 use std::{
     fmt, io,
@@ -40,9 +40,9 @@ use std::{
 
 use tokio::{runtime, sync::watch, time::timeout};
 
-pub use extras::{Devices, Extras, Render};
+pub use services::{Devices, Services, Render};
 
-use self::{app::App, guard::Gate, place::Claim};
+use self::{app::App, auth::Auth, socket_claim::Claim};
 use crate::{config::ControlConfig, hub::Handle};
 
 /// How long requests that run when the server ends may take to finish.
@@ -71,8 +71,8 @@ impl Endpoints {
     pub fn new(config: &ControlConfig) -> Result<Self, ControlError> {
         let tcp = (!config.tcp.is_empty()).then_some(config.tcp.as_str());
         let tcp = tcp.map(|text| text.parse().map_err(|_| ControlError::NotLoopback(text.to_owned()))).transpose()?;
-        let socket = (config.socket != place::NONE).then(|| place::socket_path(&config.socket));
-        Ok(Self { socket, tcp, token: place::token_path(&config.socket) })
+        let socket = (config.socket != socket_claim::NONE).then(|| socket_claim::socket_path(&config.socket));
+        Ok(Self { socket, tcp, token: socket_claim::token_path(&config.socket) })
     }
 }
 
@@ -135,7 +135,7 @@ pub struct Server {
 ///
 /// # Errors
 /// If a socket cannot be bound, another daemon runs, or the token cannot be written: says what and where.
-pub fn serve(endpoints: Endpoints, handle: Handle, extras: Extras) -> Result<Server, ControlError> {
+pub fn serve(endpoints: Endpoints, handle: Handle, extras: Services) -> Result<Server, ControlError> {
     if let Some(address) = endpoints.tcp.filter(|address| !address.ip().is_loopback()) {
         return Err(ControlError::NotLoopback(address.to_string()));
     }
@@ -148,7 +148,7 @@ pub fn serve(endpoints: Endpoints, handle: Handle, extras: Extras) -> Result<Ser
     let address = tcp.as_ref().map(TcpListener::local_addr).transpose();
     let address = address.map_err(ControlError::system("serve the control API at", "its address"))?;
     let gate = match address {
-        Some(address) => Some(Gate::new(address.port(), claim.token(&endpoints.token)?)),
+        Some(address) => Some(Auth::new(address.port(), claim.token(&endpoints.token)?)),
         None => None,
     };
     // Last: whoever finds the socket finds the token too.

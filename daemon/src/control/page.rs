@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::answer::Problem;
+use super::response::Problem;
 
 /// A file of the page.
 struct File {

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use parlo_control::{Audio, AudioChange, Device, Failure};
 
 use super::{
-    answer::{Body, Problem},
+    response::{Body, Problem},
     app::{App, aside},
 };
 use crate::hub::Request;

@@ -13,7 +13,7 @@ use parlo_control::{
     FrameCounts, Meters, Peer, Presence, SoundFigures, StageSwitches, Status,
 };
 use parlod::{
-    control::{Endpoints, Extras, Server, serve},
+    control::{Endpoints, Services, Server, serve},
     feeds::Feeds,
     hub::{Backend, Handle, Refused, Reply, Request},
     keys::KnownPeers,
@@ -158,8 +158,8 @@ pub(crate) fn endpoints(folder: PathBuf) -> Endpoints {
 }
 
 /// Contacts in a folder of their own, a device, and recordings whose sound is their name and side.
-pub(crate) fn extras(folder: &TempDir) -> Extras {
-    Extras {
+pub(crate) fn extras(folder: &TempDir) -> Services {
+    Services {
         nats: None,
         known: KnownPeers::new(&folder.path().join("config")),
         render: Arc::new(|_, name, side| {

@@ -18,7 +18,7 @@ use axum::{
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-use super::{answer::Problem, page, places::Guest};
+use super::{response::Problem, page, places::Guest};
 
 /// What is shown to whoever has no token, besides the page that asks for it.
 const OPEN: [&str; 2] = ["/style.css", "/icon.svg"];
@@ -74,7 +74,7 @@ impl fmt::Debug for Token {
 
 /// What requests over TCP pass.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Auth {
     token: Token,
     hosts: Vec<String>,
     origins: Vec<String>,
@@ -93,7 +93,7 @@ enum Verdict {
     Refuse(Problem),
 }
 
-impl Gate {
+impl Auth {
     /// For the server at this port.
     pub(super) fn new(port: u16, token: Token) -> Self {
         let names = ["127.0.0.1", "localhost", "[::1]"];
@@ -169,7 +169,7 @@ fn given(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Lets a request pass, or answers it.
-pub(super) async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+pub(super) async fn enter(State(gate): State<Arc<Auth>>, request: Request, next: Next) -> Response {
     match gate.judge(request.method(), request.uri(), request.headers()) {
         Verdict::Pass => {
             // Not of what is shown to anybody.
@@ -207,13 +207,13 @@ mod tests {
             near[at] ^= 1;
             assert!(!a.is(&near));
         }
-        assert!(!format!("{:?}", Gate::new(1, a.clone())).contains(a.0.as_str()));
+        assert!(!format!("{:?}", Auth::new(1, a.clone())).contains(a.0.as_str()));
     }
 
     #[test]
     fn the_matrix_of_hosts_origins_sites_and_tokens() {
         let token = Token::draw().unwrap();
-        let gate = Gate::new(7276, token.clone());
+        let gate = Auth::new(7276, token.clone());
         let judge = |uri: &str, headers: &[(&str, &str)]| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {

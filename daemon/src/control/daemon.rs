@@ -9,7 +9,7 @@ use axum::{
 use parlo_control::{Failure, Presence, Status};
 
 use super::{
-    answer::{Body, Problem},
+    response::{Body, Problem},
     app::App,
 };
 use crate::hub::Request;

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    answer::Problem,
+    response::Problem,
     app::{App, aside},
     ranges::{self, Part},
 };

@@ -9,7 +9,7 @@ use parlo_control::{Contact, ContactEntry, Failure};
 use parlo_protocol::identity::PublicKey;
 
 use super::{
-    answer::{Body, Problem},
+    response::{Body, Problem},
     app::{App, aside},
 };
 use crate::keys::Peer;

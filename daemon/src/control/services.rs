@@ -22,7 +22,7 @@ pub type Devices = dyn Fn() -> Result<Vec<Device>, AudioError> + Send + Sync;
 
 /// What some routes need beside the hub. Cloning is cheap.
 #[derive(Clone)]
-pub struct Extras {
+pub struct Services {
     /// The contacts.
     pub known: KnownPeers,
     /// How recordings are made audible.
@@ -33,7 +33,7 @@ pub struct Extras {
     pub nats: Option<Arc<nats::Figures>>,
 }
 
-impl Extras {
+impl Services {
     /// With what decodes recordings, and the sound system that has the devices.
     pub fn new(known: KnownPeers, player: Player, backend: Backend) -> Self {
         Self {
@@ -50,9 +50,9 @@ impl Extras {
     }
 }
 
-impl fmt::Debug for Extras {
+impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Extras").field("known", &self.known).finish_non_exhaustive()
+        f.debug_struct("Services").field("known", &self.known).finish_non_exhaustive()
     }
 }
 
