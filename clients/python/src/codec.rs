@@ -18,8 +18,8 @@ use crate::{
     bundles,
     error::of_model,
     frames,
-    lines::{self, ToSamples, ToTokens},
-    spread::{Pool, Stop, spread},
+    stream_codec::{self, ToSamples, ToTokens},
+    parallel::{Pool, Stop, spread},
     streams,
 };
 
@@ -101,11 +101,11 @@ impl Codec {
     }
 
     fn num_samples(&self, samples: u64, rate: u32) -> u64 {
-        lines::num_samples(samples, rate, self.audio())
+        stream_codec::num_samples(samples, rate, self.audio())
     }
 
     fn num_frames(&self, samples: u64, rate: u32) -> u64 {
-        lines::num_frames(samples, rate, self.audio())
+        stream_codec::num_frames(samples, rate, self.audio())
     }
 
     /// Encodes each of `waves` (contiguous) into that of `made`, [depth, `num_frames`], of the same place.
@@ -133,7 +133,7 @@ impl Codec {
             }
             jobs.push((wave, made.as_array_mut()));
         }
-        py.detach(|| (0..).zip(&jobs).try_for_each(|(n, (wave, _))| lines::check_finite(wave, &format!("wav[{n}]"))))?;
+        py.detach(|| (0..).zip(&jobs).try_for_each(|(n, (wave, _))| stream_codec::check_finite(wave, &format!("wav[{n}]"))))?;
         if self.bundle.whole().is_some() {
             let config = EncoderConfig { depth, beam };
             return spread(
@@ -142,7 +142,7 @@ impl Codec {
                 threads,
                 || WholeEncoder::new(&self.runtime, &self.bundle, config).map_err(of_model),
                 |encoder, (wave, mut made), _| {
-                    let samples = lines::at_once(self.audio(), wave, rate)?;
+                    let samples = stream_codec::at_once(self.audio(), wave, rate)?;
                     let tokens = encoder.encode(&samples).map_err(of_model)?;
                     put_codes(&tokens, 0, &mut made).map(drop)
                 },

@@ -24,7 +24,7 @@ use crate::{
     codec::Codec,
     error::{BundleError, of_archive, of_io, of_writing, shown},
     frames,
-    spread::held,
+    parallel::held,
 };
 
 /// Codes [K, T], times in milliseconds [T], marks [T].

@@ -8,9 +8,9 @@ mod codec;
 mod error;
 mod files;
 mod frames;
-mod lines;
+mod stream_codec;
 mod sound;
-mod spread;
+mod parallel;
 mod streams;
 
 use pyo3::prelude::*;

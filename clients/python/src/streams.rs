@@ -9,8 +9,8 @@ use pyo3::{exceptions::PyValueError, prelude::*};
 use crate::{
     error::of_model,
     frames,
-    lines::{self, ToSamples, ToTokens},
-    spread::held,
+    stream_codec::{self, ToSamples, ToTokens},
+    parallel::held,
 };
 
 /// The most frames made up at once: an hour is a mistake.
@@ -49,7 +49,7 @@ impl Encoder {
     fn push<'py>(&self, py: Python<'py>, samples: PyReadonlyArray1<'py, f32>) -> PyResult<Bound<'py, PyArray2<i64>>> {
         let samples = samples.as_slice()?;
         let (tokens, depth) = py.detach(|| {
-            lines::check_finite(samples, "samples")?;
+            stream_codec::check_finite(samples, "samples")?;
             let (mut tokens, mut line) = (Vec::new(), held(&self.line));
             line.push(samples, &mut tokens).map_err(of_model)?;
             Ok::<_, PyErr>((tokens, line.encoder().depth()))
