@@ -26,14 +26,14 @@ const LOCK: &str = "control.lock";
 /// but this is where it would be).
 pub fn socket_path(config: &str) -> PathBuf {
     match config {
-        "" | NONE => socket_claim::socket(),
+        "" | NONE => place::socket(),
         path => PathBuf::from(path),
     }
 }
 
 /// The file with the token, for the same field of the configuration: beside the socket.
 pub fn token_path(config: &str) -> PathBuf {
-    socket_claim::token_beside(&socket_path(config))
+    place::token_beside(&socket_path(config))
 }
 
 /// A hold on the place: as long as it lives, no other daemon serves there. Dropped, it removes the socket; the token stays, so that
@@ -188,7 +188,7 @@ fn kept(file: &Path) -> Option<Token> {
     let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file).ok()?;
     // Of the file that is open, so that nobody puts another one in its place in between.
     let there = opened.metadata().ok()?;
-    if !there.is_file() || there.uid() != socket_claim::user() || there.mode() & 0o077 != 0 {
+    if !there.is_file() || there.uid() != place::user() || there.mode() & 0o077 != 0 {
         return None;
     }
     // Room for all at once: a text that grows leaves copies behind.
@@ -218,7 +218,7 @@ fn private(folder: &Path) -> Result<(), ControlError> {
     if !there.is_dir() {
         return wrong("it is no folder");
     }
-    if there.uid() != socket_claim::user() {
+    if there.uid() != place::user() {
         return wrong(
             "it belongs to another user; set XDG_RUNTIME_DIR to a folder of yours, or name one with [control] socket",
         );
@@ -381,7 +381,7 @@ mod tests {
         let file = place.path().join("file");
         fs::write(&file, "").unwrap();
         refused(&file, "no folder");
-        if socket_claim::user() == 0 {
+        if place::user() == 0 {
             let theirs = place.path().join("theirs");
             fs::create_dir(&theirs).unwrap();
             std::os::unix::fs::chown(&theirs, Some(65_534), None).unwrap();
@@ -394,8 +394,8 @@ mod tests {
 
     #[test]
     fn the_configuration_names_the_socket_and_the_token_is_beside_it() {
-        assert_eq!(socket_path(""), socket_claim::socket());
-        assert_eq!(token_path(NONE), socket_claim::token());
+        assert_eq!(socket_path(""), place::socket());
+        assert_eq!(token_path(NONE), place::token());
         assert_eq!(socket_path("/a/b.sock"), Path::new("/a/b.sock"));
         assert_eq!(token_path("/a/b.sock"), Path::new("/a/token"));
     }
