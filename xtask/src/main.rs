@@ -13,6 +13,8 @@ mod shell;
 mod supply;
 mod test;
 mod timeline;
+#[cfg(test)]
+mod walls;
 
 use std::{path::PathBuf, process::ExitCode};
 
