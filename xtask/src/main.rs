@@ -63,7 +63,12 @@ enum Command {
         /// Install PyTorch (into vendor/training, unless .venv has it) for the tests of training that need it
         #[arg(long)]
         with_training: bool,
+        /// Only these parts, comma-separated
+        #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',')]
+        only: Vec<test::Part>,
     },
+    /// Format, lints and every crate's own tests: no set-up, no network
+    Check,
     /// Build the Python package's wheel, install it into a clean environment, and run its tests there
     Python,
     /// Measure, and print a table
@@ -100,7 +105,10 @@ fn main() -> ExitCode {
         Command::Package { kinds, build } => package::run(&kinds, build),
         Command::Deny => supply::deny(),
         Command::Reproduce(options) => supply::reproduce(&options),
-        Command::Test { with_training, packages } => test::run(with_training, packages),
+        Command::Test { with_training, packages, only } => {
+            test::run(&test::Choice { only: only.into_iter().collect(), with_training, packages })
+        }
+        Command::Check => test::check(),
         Command::Python => python::test(),
         Command::Bench { group, speech, report, write_docs } => {
             bench::run(group, &speech, report.as_deref(), write_docs)
