@@ -8,12 +8,12 @@ pub mod call;
 pub mod clock;
 pub mod config;
 pub mod control;
-pub mod media;
 pub mod feeds;
 pub mod generate;
 pub mod hub;
 pub mod keys;
 pub mod logging;
+pub mod media;
 #[cfg(feature = "nats")]
 pub mod nats;
 #[cfg(not(feature = "nats"))]

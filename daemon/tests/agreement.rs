@@ -105,7 +105,8 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
                         continue;
                     };
                     let mut back = Vec::new();
-                    if receiver.decode(&PacketShape::plain(first, count, depth), &payload, &context, &mut back).is_err() {
+                    if receiver.decode(&PacketShape::plain(first, count, depth), &payload, &context, &mut back).is_err()
+                    {
                         outcome.undecodable += 1;
                         continue;
                     }

@@ -16,7 +16,7 @@ use std::{
 
 use parlo_dsp::{Intake, Outlet};
 use parlod::audio::{
-    AudioError, ReadOutcome, Format, WriteOutcome, Sink, Source,
+    AudioError, Format, ReadOutcome, Sink, Source, WriteOutcome,
     device::{Backend, DeviceChoice, DeviceSink, DeviceSource, Direction, check, list},
 };
 use support::{pulse::Pulse, purity, tone};

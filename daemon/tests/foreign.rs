@@ -33,7 +33,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::TokenFrame;
 use parlod::{
-    call::{CallError, EncodedFrame, Engine, Kind, FrameDecoder, PayloadCoder, RunPosition, Stop, CodedFrame},
+    call::{CallError, CodedFrame, EncodedFrame, Engine, FrameDecoder, Kind, PayloadCoder, RunPosition, Stop},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Taken, Wanted},
     hub::{Handle, Reply, Request, Service},

@@ -21,7 +21,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
-    call::{EncodedFrame, Kind, FrameDecoder, Player, CodedFrame},
+    call::{CodedFrame, EncodedFrame, FrameDecoder, Kind, Player},
     media::FrameEvent,
     recordings::{RecordingError, Recordings, Side},
 };
@@ -442,7 +442,14 @@ fn noise_is_kept_as_it_was_told() {
     for n in 0..60 {
         let slot = Slot::Silence(noise(if n < 20 { 40 } else { 50 }));
         let at = start + FRAME * n;
-        recorder.take(&FrameEvent::Played { call: 1, number: Some(n.into()), kind: Kind::Silent, slot, at, level: 0.0 });
+        recorder.take(&FrameEvent::Played {
+            call: 1,
+            number: Some(n.into()),
+            kind: Kind::Silent,
+            slot,
+            at,
+            level: 0.0,
+        });
     }
     let name = recorder.name().to_owned();
     drop(recorder);

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use parlo_model::{EntropyCoder, EntropyModel, FrameCoder, Manifest, PacketCoder, PlainCoder, PacketShape};
+use parlo_model::{EntropyCoder, EntropyModel, FrameCoder, Manifest, PacketCoder, PacketShape, PlainCoder};
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{

@@ -12,7 +12,7 @@ use crate::{
     entropy::EntropyModel,
     error::ModelError,
     identity::identities,
-    manifest::{check, Entropy, Manifest},
+    manifest::{Entropy, Manifest, check},
     onnx,
     quantizer::Books,
 };

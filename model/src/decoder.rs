@@ -3,8 +3,8 @@ use std::time::Duration;
 use parlo_tokens::{CodeLayout, Slot, TokenFrame};
 
 use crate::{
-    bundle::Bundle, codes, error::ModelError, loss_predictor::Foresight, graph::Graph, tensor_io::declared as present,
-    quantizer::Books, runtime::Runtime,
+    bundle::Bundle, codes, error::ModelError, graph::Graph, loss_predictor::Foresight, quantizer::Books,
+    runtime::Runtime, tensor_io::declared as present,
 };
 
 /// How long it takes until concealment has glided to silence. Speech sounds last about half as long; what is made up longer is

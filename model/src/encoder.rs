@@ -1,8 +1,8 @@
 use parlo_tokens::{CodeLayout, TokenFrame};
 
 use crate::{
-    bundle::Bundle, codes, error::ModelError, graph::Graph, tensor_io::declared as present, quantizer::Search,
-    runtime::Runtime,
+    bundle::Bundle, codes, error::ModelError, graph::Graph, quantizer::Search, runtime::Runtime,
+    tensor_io::declared as present,
 };
 
 /// How an encoder shall work.

@@ -14,8 +14,8 @@ use crate::{
     error::ModelError,
     manifest::{Element, State, Tensor as Declared},
     onnx,
-    tensor_io::{self, Port},
     runtime::Runtime,
+    tensor_io::{self, Port},
 };
 
 /// Frames of one run at most, where the graph takes any number. More are hardly faster.

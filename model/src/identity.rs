@@ -5,9 +5,7 @@ use std::fmt::Write as _;
 use parlo_tokens::{BundleId, TokensId};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    manifest::{check, Entropy, FIRST, Manifest, Quantizer},
-};
+use crate::manifest::{Entropy, FIRST, Manifest, Quantizer, check};
 
 /// What two sides must share, as `docs/bundle.md` has it: one text for the same tokens, another for any others.
 ///

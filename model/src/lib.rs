@@ -27,37 +27,37 @@
 
 mod bundle;
 mod codes;
-mod plain_coder;
 mod decoder;
 mod encoder;
 mod entropy;
 mod error;
-mod loss_predictor;
 mod graph;
 mod identity;
 mod locate;
+mod loss_predictor;
 mod manifest;
+mod offline;
 mod onnx;
 mod packet_coder;
-mod tensor_io;
+mod plain_coder;
 mod quantizer;
 mod recording;
 mod runtime;
 mod telemetry;
-mod offline;
+mod tensor_io;
 
 pub use bundle::Bundle;
-pub use plain_coder::{CodingError, FrameCoder, PlainCoder};
 pub use decoder::Decoder;
 pub use encoder::{Encoder, EncoderConfig};
-pub use entropy::{EntropyCoder, EntropyModel, Kernel, Prediction, PacketShape};
+pub use entropy::{EntropyCoder, EntropyModel, Kernel, PacketShape, Prediction};
 pub use error::ModelError;
 pub use locate::{Found, bundle_folders, find_bundles, locate_bundle};
 pub use manifest::{
     Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor, Tokens,
 };
+pub use offline::{WholeDecoder, WholeEncoder};
 pub use packet_coder::PacketCoder;
+pub use plain_coder::{CodingError, FrameCoder, PlainCoder};
 pub use recording::{decode_recording, encode_recording};
 pub use runtime::Runtime;
 pub use telemetry::disable_telemetry;
-pub use offline::{WholeDecoder, WholeEncoder};

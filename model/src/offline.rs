@@ -19,9 +19,9 @@ use crate::{
     error::ModelError,
     graph::{check_ports, open_session},
     manifest::Tensor as Declared,
-    tensor_io::declared as present,
     quantizer::Search,
     runtime::Runtime,
+    tensor_io::declared as present,
 };
 
 /// Turns whole recordings into token frames, with a bundle that takes nothing less. Takes memory by the recording's length: some

@@ -1,8 +1,8 @@
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{
-    plain_coder::{CodingError, FrameCoder, PlainCoder},
     entropy::{EntropyCoder, EntropyModel, PacketShape},
+    plain_coder::{CodingError, FrameCoder, PlainCoder},
 };
 
 /// Turns the packets of one direction of a call into payloads, or back: by the bundle's entropy model if it has one

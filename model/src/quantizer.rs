@@ -14,8 +14,8 @@ use std::path::Path;
 use parlo_tokens::TokenFrame;
 use safetensors::{Dtype, SafeTensors};
 
-pub(crate) use beam_search::BeamSearch;
 use crate::error::ModelError;
+pub(crate) use beam_search::BeamSearch;
 
 /// Entries of a tile.
 pub(crate) const TILE: usize = 32;

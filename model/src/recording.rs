@@ -7,8 +7,8 @@ use crate::{
     decoder::Decoder,
     encoder::{Encoder, EncoderConfig},
     error::ModelError,
-    runtime::Runtime,
     offline::{WholeDecoder, WholeEncoder},
+    runtime::Runtime,
 };
 
 /// Encodes a recording: mono samples at the bundle's rate, nominally -1 to 1. Silence fills up the last frame; behind it come as many

@@ -108,7 +108,11 @@ fn suites(choice: &Choice) -> anyhow::Result<Vec<Suite>> {
     let by_us = |arguments: &[&str]| with(&mut Command::new(&xtask), arguments);
 
     add(Part::Lints, "format", by_cargo(&["fmt", "--all", "--check"]));
-    add(Part::Lints, "lints", by_cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]));
+    add(
+        Part::Lints,
+        "lints",
+        by_cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    );
     add(Part::Rust, "Rust tests", by_cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]));
     add(Part::Rust, "changed library", by_cargo(&["test", "--locked", "-p", "httpdate"]));
     let mut documents = by_cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
@@ -171,7 +175,12 @@ pub(crate) fn check() -> anyhow::Result<()> {
 fn run_timed(command: &mut Command, slowest: &mut Vec<(Duration, String)>) -> anyhow::Result<()> {
     // Cargo names the program on its standard error, and the program tells the time on its output: both come through one pipe.
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-    let mut child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn().context("cannot start cargo")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()
+        .context("cannot start cargo")?;
     // What is kept of the command keeps the pipe open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut now = String::new();
@@ -245,8 +254,11 @@ mod tests {
 
     #[test]
     fn what_is_chosen_runs_and_nothing_else() {
-        let choice = |only: &[Part]| Choice { only: only.iter().copied().collect(), with_training: false, packages: None };
-        let has = |choice: Choice| Part::value_variants().iter().copied().filter(|&part| choice.has(part)).collect::<Vec<_>>();
+        let choice =
+            |only: &[Part]| Choice { only: only.iter().copied().collect(), with_training: false, packages: None };
+        let has = |choice: Choice| {
+            Part::value_variants().iter().copied().filter(|&part| choice.has(part)).collect::<Vec<_>>()
+        };
         let all = has(choice(&[]));
         assert!(!all.contains(&Part::Packages) && !all.contains(&Part::Page) && all.len() == 6);
         assert_eq!(has(choice(&[Part::Page])), [Part::Page]);

@@ -1,6 +1,5 @@
 //! Which crate may use which: `docs/architecture.md` has the table, and a test holds the workspace to it.
 
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -22,7 +21,8 @@ fn quoted(cell: &str) -> Vec<String> {
 /// The table between the marks in the page.
 fn stated(page: &str) -> Walls {
     let table = page.split("<!-- walls -->").nth(1).and_then(|rest| rest.split("<!-- end of walls -->").next());
-    let rows = table.expect("docs/architecture.md has the marks of the table").lines().filter(|row| row.starts_with("| `"));
+    let rows =
+        table.expect("docs/architecture.md has the marks of the table").lines().filter(|row| row.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
         let [name, folder, _, uses] = cells[..] else { panic!("not four cells: {row}") };
@@ -78,7 +78,8 @@ fn every_top_level_folder_is_explained() {
     let tracked = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
     // A source archive has no history to ask.
     let paths = String::from_utf8(tracked.stdout).unwrap();
-    let folders: BTreeSet<&str> = paths.split('\0').filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
+    let folders: BTreeSet<&str> =
+        paths.split('\0').filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
     let hidden = |folder: &&str| !folder.starts_with('.');
     let missing: Vec<&str> =
         folders.into_iter().filter(hidden).filter(|folder| !readme.contains(&format!("{folder}/"))).collect();

@@ -11,11 +11,11 @@ use parlo_control::{Call, CallState, Client, Dial, client::Events};
 use parlod::options::CallOptions;
 
 use crate::{
-    event_log::{EventLog, Of},
     connect::{self, DaemonAddress},
+    event_log::{EventLog, Of},
+    format::{can_draw, summary},
     screen, standalone,
     stop::Signals,
-    format::{can_draw, summary},
 };
 
 /// Longest wait for the end of a call that was hung up.

@@ -11,7 +11,7 @@ use parlo_archive::ArchiveError;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::Tokens;
 
-use crate::{io_path::IoPath, format::can_draw};
+use crate::{format::can_draw, io_path::IoPath};
 
 /// Loads the library and the bundle in `folder`.
 pub(crate) fn open(folder: &Path) -> Result<(Runtime, Bundle), ModelError> {

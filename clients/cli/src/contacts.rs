@@ -7,8 +7,8 @@ use parlo_protocol::identity::PublicKey;
 use parlod::keys::{self, KnownPeers};
 
 use crate::{
-    daemon_verbs::{Switch, print, print_json},
     connect::{DaemonAddress, block_on},
+    daemon_verbs::{Switch, print, print_json},
     format::{plain, table},
 };
 

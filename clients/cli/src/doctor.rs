@@ -22,8 +22,8 @@ use parlod::{
 };
 
 use crate::{
-    daemon_verbs::print,
     connect::{DaemonAddress, block_on},
+    daemon_verbs::print,
 };
 
 /// What one look found: a fact, or what is wrong and how to mend it.

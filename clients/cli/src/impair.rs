@@ -15,7 +15,7 @@ use parlo_netem::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::{stop, format::can_draw};
+use crate::{format::can_draw, stop};
 
 /// Flags of `parlo impair`.
 #[derive(Debug, Args)]

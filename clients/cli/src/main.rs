@@ -4,29 +4,29 @@
 mod out;
 
 mod address;
+mod batch;
 mod call;
 mod codec;
 mod confine;
+mod connect;
 mod contacts;
 mod daemon_verbs;
-mod batch;
 mod decode;
 mod devices;
 mod doctor;
 mod encode;
+mod event_log;
+mod format;
 mod id;
 mod impair;
 mod import;
-mod event_log;
 mod io_path;
-mod connect;
 mod relay;
 mod scratch;
 mod screen;
 mod standalone;
 mod stop;
 mod tokens;
-mod format;
 
 #[cfg(test)]
 #[allow(dead_code, reason = "others use the rest")]

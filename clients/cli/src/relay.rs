@@ -13,7 +13,7 @@ use parlo_protocol::relay::{Relay, RelayConfig, Ticket};
 use parlod::relay::{Glance, serve};
 use tokio::{net::UdpSocket, time::interval};
 
-use crate::{stop, format::can_draw};
+use crate::{format::can_draw, stop};
 
 /// Flags of `parlo relay`.
 #[derive(Debug, Args)]

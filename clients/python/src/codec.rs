@@ -18,8 +18,8 @@ use crate::{
     bundles,
     error::of_model,
     frames,
-    stream_codec::{self, ToSamples, ToTokens},
     parallel::{Pool, Stop, spread},
+    stream_codec::{self, ToSamples, ToTokens},
     streams,
 };
 
@@ -133,7 +133,9 @@ impl Codec {
             }
             jobs.push((wave, made.as_array_mut()));
         }
-        py.detach(|| (0..).zip(&jobs).try_for_each(|(n, (wave, _))| stream_codec::check_finite(wave, &format!("wav[{n}]"))))?;
+        py.detach(|| {
+            (0..).zip(&jobs).try_for_each(|(n, (wave, _))| stream_codec::check_finite(wave, &format!("wav[{n}]")))
+        })?;
         if self.bundle.whole().is_some() {
             let config = EncoderConfig { depth, beam };
             return spread(

@@ -8,9 +8,9 @@ mod codec;
 mod error;
 mod files;
 mod frames;
-mod stream_codec;
-mod sound;
 mod parallel;
+mod sound;
+mod stream_codec;
 mod streams;
 
 use pyo3::prelude::*;

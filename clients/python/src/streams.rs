@@ -9,8 +9,8 @@ use pyo3::{exceptions::PyValueError, prelude::*};
 use crate::{
     error::of_model,
     frames,
-    stream_codec::{self, ToSamples, ToTokens},
     parallel::held,
+    stream_codec::{self, ToSamples, ToTokens},
 };
 
 /// The most frames made up at once: an hour is a mistake.

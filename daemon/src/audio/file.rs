@@ -8,7 +8,7 @@ use std::{
 
 use parlo_audio_io::{AudioWriter, Channel, MonoReader, output};
 
-use super::{AudioError, AudioReader, ReadOutcome, Format, WriteOutcome, Sink, Source};
+use super::{AudioError, AudioReader, Format, ReadOutcome, Sink, Source, WriteOutcome};
 use crate::clock::Clock;
 
 /// Samples become available in steps of so much time, as a sound card's periods.

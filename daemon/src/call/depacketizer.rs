@@ -5,7 +5,7 @@ use parlo_opus::OpusFrame;
 use parlo_protocol::call::{Call, Event};
 use parlo_tokens::{FrameSet, Slot, TokenFrame};
 
-use super::{packetizer::PayloadCoder, codec::CodedFrame};
+use super::{codec::CodedFrame, packetizer::PayloadCoder};
 
 /// A packet's frames, as they came.
 #[derive(Debug, Clone, Copy)]

@@ -19,8 +19,8 @@ use parlo_protocol::call::Event;
 use parlo_tokens::{ComfortNoise, FrameSet, Slot};
 
 use super::{
-    depacketizer::{Coded, Depacketizer},
     channels::{ReceivedFrame, Shared},
+    depacketizer::{Coded, Depacketizer},
 };
 use crate::realtime;
 
@@ -125,7 +125,11 @@ impl DepacketizerThread {
     ///
     /// # Errors
     /// If the system has no thread.
-    pub(crate) fn start(inbound: Depacketizer, to_playback: Sender<ReceivedFrame>, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(crate) fn start(
+        inbound: Depacketizer,
+        to_playback: Sender<ReceivedFrame>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
         let (orders, waiting) = bounded(PACKETS);
         let (tell, news) = bounded(NEWS);
         let counts = Arc::<Counts>::default();

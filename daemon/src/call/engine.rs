@@ -26,15 +26,15 @@ use parlo_tokens::TokensId;
 use tokio::sync::Notify;
 
 use super::{
+    codec::{CodecError, FrameDecoder, FrameEncoder, OPUS_RATES, RUN_FRAMES},
     error::{CallError, DEFAULT_PORT},
     packetizer::PayloadCoder,
     player::Player,
-    codec::{FrameDecoder, OPUS_RATES, RUN_FRAMES, FrameEncoder, CodecError},
 };
 use crate::{
     config::Config,
-    media::{StreamFormat, CallCodec},
     keys::{self, Contacts, KeysError, KnownPeers},
+    media::{CallCodec, StreamFormat},
 };
 
 /// Length of Opus' frames, and of those that the configuration counts.

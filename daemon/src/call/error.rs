@@ -19,7 +19,7 @@ pub enum CallError {
     Model(#[from] ModelError),
     /// The codec, in mid-call.
     #[error(transparent)]
-    Voice(#[from] CodecError),
+    Codec(#[from] CodecError),
     /// Sound devices and files.
     #[error(transparent)]
     Audio(#[from] AudioError),

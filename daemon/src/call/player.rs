@@ -6,7 +6,7 @@ use parlo_dsp::{NoiseGenerator, Stretcher};
 use parlo_protocol::jitter::{JitterBuffer, JitterConfig, JitterStats, Pace, Popped};
 use parlo_tokens::{ComfortNoise, Slot, TokenFrame};
 
-use super::codec::{FrameDecoder, RUN_FRAMES, CodedFrame, CodecError};
+use super::codec::{CodecError, CodedFrame, FrameDecoder, RUN_FRAMES};
 
 /// How long the decoder makes up for missing frames in a row; after that it has faded.
 const FADES_AFTER: Duration = Duration::from_millis(200);

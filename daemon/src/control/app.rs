@@ -20,13 +20,12 @@ use tokio::{
 };
 
 use super::{
-    response::{MAX_BODY, Problem},
-    document,
-    events::Texts,
-    services::Services,
     auth::{self, Auth},
+    events::Texts,
     metrics::Metrics,
-    page, recorded,
+    openapi, page, recordings,
+    response::{MAX_BODY, Problem},
+    services::Services,
 };
 use crate::hub::{self, Handle, Reply};
 
@@ -57,7 +56,11 @@ pub(super) struct App {
 
 impl App {
     /// With the task that makes the texts for event streams.
-    pub(super) fn new(handle: Handle, extras: Services, ended: watch::Receiver<()>) -> (Self, impl Future<Output = ()>) {
+    pub(super) fn new(
+        handle: Handle,
+        extras: Services,
+        ended: watch::Receiver<()>,
+    ) -> (Self, impl Future<Output = ()>) {
         let (texts, telling) = Texts::new(&handle, ended);
         let app = Self {
             metrics: Arc::new(Metrics::new(handle.clone(), extras.nats.clone())),

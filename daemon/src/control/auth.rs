@@ -18,7 +18,7 @@ use axum::{
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-use super::{response::Problem, page, places::Guest};
+use super::{page, places::Guest, response::Problem};
 
 /// What is shown to whoever has no token, besides the page that asks for it.
 const OPEN: [&str; 2] = ["/style.css", "/icon.svg"];

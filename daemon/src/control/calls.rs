@@ -8,8 +8,8 @@ use axum::{
 use parlo_control::{Call, CallChange, Dial, Failure, Refusal};
 
 use super::{
-    response::{Body, BodyOrDefault, Problem},
     app::App,
+    response::{Body, BodyOrDefault, Problem},
 };
 use crate::hub::{Reply, Request};
 

@@ -9,8 +9,8 @@ use parlo_control::{Contact, ContactEntry, Failure};
 use parlo_protocol::identity::PublicKey;
 
 use super::{
-    response::{Body, Problem},
     app::{App, aside},
+    response::{Body, Problem},
 };
 use crate::keys::Peer;
 

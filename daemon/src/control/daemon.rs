@@ -9,8 +9,8 @@ use axum::{
 use parlo_control::{Failure, Presence, Status};
 
 use super::{
-    response::{Body, Problem},
     app::App,
+    response::{Body, Problem},
 };
 use crate::hub::Request;
 

@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
-use super::{response::Problem, app::App};
+use super::{app::App, response::Problem};
 use crate::hub::Handle;
 
 /// Streams at a time, feeds among them.

@@ -20,10 +20,10 @@ use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{
-    response::Problem,
     app::App,
     calls::number,
     events::{MAX_MESSAGE, PACE, PATIENCE, PING, shared},
+    response::Problem,
 };
 use crate::feeds::{About, Listening, Taken, Wanted};
 

@@ -28,7 +28,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{response::Problem, app::App};
+use super::{app::App, response::Problem};
 use crate::{feeds, hub::Handle, nats};
 
 /// Bounds of the histogram of requests, seconds.

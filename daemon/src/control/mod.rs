@@ -9,24 +9,24 @@
 //! published; it never touches what the threads of the sound use. What takes long (files, devices, decoding a recording) is
 //! done on other threads, so that no request waits for another's.
 
-mod response;
 mod app;
-mod calls;
-mod openapi;
-mod events;
-mod services;
-mod feed;
 mod auth;
+mod calls;
+mod contacts;
+mod daemon;
+mod events;
+mod feed;
 mod listen;
 mod metrics;
+mod openapi;
 mod page;
-mod contacts;
-pub mod socket_claim;
 mod places;
 mod ranges;
 mod recordings;
+mod response;
+mod services;
+pub mod socket_claim;
 mod sound;
-mod daemon;
 
 use std::{
     fmt, io,
@@ -40,7 +40,7 @@ use std::{
 
 use tokio::{runtime, sync::watch, time::timeout};
 
-pub use services::{Devices, Services, Render};
+pub use services::{Devices, Render, Services};
 
 use self::{app::App, auth::Auth, socket_claim::Claim};
 use crate::{config::ControlConfig, hub::Handle};

@@ -10,7 +10,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{app::App, calls, events, feed, metrics, page, people, recorded, sound, whole};
+use super::{app::App, calls, contacts, daemon, events, feed, metrics, page, recordings, sound};
 
 #[derive(OpenApi)]
 #[openapi(

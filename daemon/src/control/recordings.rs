@@ -24,9 +24,9 @@ use tokio::{
 };
 
 use super::{
-    response::Problem,
     app::{App, aside},
     ranges::{self, Part},
+    response::Problem,
 };
 use crate::recordings::{Plain, RecordingError, Side, Source};
 

@@ -6,8 +6,8 @@ use axum::{Json, extract::State};
 use parlo_control::{Audio, AudioChange, Device, Failure};
 
 use super::{
-    response::{Body, Problem},
     app::{App, aside},
+    response::{Body, Problem},
 };
 use crate::hub::Request;
 

@@ -27,7 +27,7 @@ use parlo_tokens::Slot;
 pub use queue::{Inlet, Outlet, Taken, queue};
 
 use crate::{
-    call::{Kind, CodedFrame},
+    call::{CodedFrame, Kind},
     media::FrameEvent,
 };
 

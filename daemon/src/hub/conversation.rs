@@ -22,7 +22,7 @@ use crate::{
     call::{
         CallError, Packetizer,
         depacketizer_thread::{DepacketizerThread, Packet, Quota},
-        outbound,
+        packetizer,
     },
     media::{CallAudio, CallAudioFigures, CallCodec},
 };

@@ -116,7 +116,9 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
     let (call, media) = (conversation.call.as_ref()?, conversation.media.as_ref()?);
     conversation.talking_since?;
     let seat = conversation.left.take().map(|figures| *figures).unwrap_or_default();
-    let CallAudioFigures { encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, .. } = seat;
+    let CallAudioFigures {
+        encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, ..
+    } = seat;
     let (outbound, stats, session) = (*media.outbound.stats(), *call.stats(), *call.session_stats());
     let bundle = engine.bundle_of(conversation.codec);
     let audio = &bundle.manifest().audio;

@@ -31,8 +31,8 @@ use super::{
 use crate::{
     audio::{Absence, AudioError},
     call::{CallError, Engine, Event},
-    media::{AudioEngine, Settings, FrameEvent},
     feeds::Feeds,
+    media::{AudioEngine, FrameEvent, Settings},
     realtime,
 };
 
@@ -124,8 +124,9 @@ impl<'o> Hub<'o> {
         // A program for one call says what is missing; a daemon that is left running waits for it.
         let absence = if purpose.once { Absence::Refused } else { Absence::Awaited };
         let audio_engine = Arc::new(AudioEngine::new(engine.stream_format(), settings.clone(), tell, absence));
-        let scribe =
-            backend.as_ref().and_then(|backend| Scribe::start(&engine, &audio_engine, frame_events, backend, done.clone()).ok());
+        let scribe = backend
+            .as_ref()
+            .and_then(|backend| Scribe::start(&engine, &audio_engine, frame_events, backend, done.clone()).ok());
         Self {
             engine,
             audio_engine,

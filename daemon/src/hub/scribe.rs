@@ -17,9 +17,9 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::{handle::Backend, spectrum::Spectrum, steps::Done};
 use crate::{
-    call::{Engine, Kind, CodedFrame},
-    media::{AudioEngine, FrameEvent},
+    call::{CodedFrame, Engine, Kind},
     feeds::Feeds,
+    media::{AudioEngine, FrameEvent},
     recordings::Recorder,
 };
 

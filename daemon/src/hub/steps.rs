@@ -26,10 +26,10 @@ use super::{
     trunk::{Trunk, headers},
 };
 use crate::{
-    call::{CallError, Event, Found, Depacketizer, Packetizer, Peer, depacketizer_thread::DepacketizerThread},
+    call::{CallError, Depacketizer, Event, Found, Packetizer, Peer, depacketizer_thread::DepacketizerThread},
     config::Endpoint,
-    media::{CallAudio, CallAudioFigures, CallCodec},
     keys::KeysError,
+    media::{CallAudio, CallAudioFigures, CallCodec},
     recordings::{Recorder, RecordingError},
 };
 
@@ -77,7 +77,8 @@ impl Hub<'_> {
     pub(super) fn dial(&mut self, mut call: Conversation, relay: String, ticket: String) -> u64 {
         self.last_id += 1;
         call.id = self.last_id;
-        let (id, engine, audio_engine, done) = (call.id, self.engine.clone(), self.audio_engine.clone(), self.done.clone());
+        let (id, engine, audio_engine, done) =
+            (call.id, self.engine.clone(), self.audio_engine.clone(), self.done.clone());
         let (peer, settings, wake) = (call.asked.clone(), call.settings, self.wake());
         let once = self.purpose.once;
         self.aside.run(move || {
@@ -555,7 +556,8 @@ impl Hub<'_> {
         // The caller guessed the codec, and is wrong if the best that the peers share is another.
         let made = call.voice.take().filter(|_| self.engine.is_usual(codec));
         let (id, settings) = (call.id, call.settings);
-        let (engine, audio_engine, done, wake) = (self.engine.clone(), self.audio_engine.clone(), self.done.clone(), self.wake());
+        let (engine, audio_engine, done, wake) =
+            (self.engine.clone(), self.audio_engine.clone(), self.done.clone(), self.wake());
         self.aside.run(move || {
             let seat = || -> Result<_, CallError> {
                 let voice = match made {

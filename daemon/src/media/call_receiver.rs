@@ -11,10 +11,10 @@ use parlo_dsp::{DspError, Meter, Resampler};
 use parlo_tokens::Slot;
 use ringbuf::{HeapProd, traits::Producer};
 
-use super::{StreamFormat, FrameEvent, block_ring::fade, call_controls::CallControls, stages::Gain};
+use super::{FrameEvent, StreamFormat, block_ring::fade, call_controls::CallControls, stages::Gain};
 use crate::{
     call::{
-        CallError, Heard, Kind, Player, PlayerStats, Timeline, CodedFrame,
+        CallError, CodedFrame, Heard, Kind, Player, PlayerStats, Timeline,
         channels::{ReceivedFrame, Shared},
     },
     report::Durations,
@@ -219,7 +219,7 @@ impl CallReceiver {
             });
             match heard {
                 Err(error) => {
-                    self.failure = Some(CallError::CallCodec(error));
+                    self.failure = Some(CallError::Codec(error));
                     self.finish();
                 }
                 Ok(None) => {
@@ -283,7 +283,8 @@ impl CallReceiver {
                 self.timeline.note(number, at);
             }
             let at = known.unwrap_or(now);
-            let _ = self.ends.frame_events.try_send(FrameEvent::Played { call: self.call, number, kind, slot, at, level });
+            let _ =
+                self.ends.frame_events.try_send(FrameEvent::Played { call: self.call, number, kind, slot, at, level });
         }
         if self.state == State::Last && self.queue.is_empty() {
             self.finish();

@@ -10,15 +10,18 @@ use parlo_dsp::{DspError, Resampler};
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 use super::{
-    StreamFormat, FrameEvent,
+    FrameEvent, StreamFormat,
     block_ring::BlockRing,
     call_controls::CallControls,
-    run_batcher::{Due, RunBatcher},
     preroll::{Preroll, Silent},
+    run_batcher::{Due, RunBatcher},
     stages::Limiter,
 };
 use crate::{
-    call::{CallError, EncodedFrame, VoiceActivity, RunPosition, RUN_FRAMES, FrameEncoder, Timeline, CodedFrame, CodecError, channels::Shared},
+    call::{
+        CallError, CodecError, CodedFrame, EncodedFrame, FrameEncoder, RUN_FRAMES, RunPosition, Timeline,
+        VoiceActivity, channels::Shared,
+    },
     report::Durations,
 };
 
@@ -267,7 +270,7 @@ impl SendPipeline {
             let Some((frame, silent)) = self.preroll.get(place) else { break };
             let Some(Silent { number, noise, at }) = silent else {
                 if let Err(error) = self.encoder.warm_up(frame) {
-                    self.fail(CallError::CallCodec(error));
+                    self.fail(CallError::Codec(error));
                 }
                 continue;
             };
@@ -305,7 +308,7 @@ impl SendPipeline {
             return;
         }
         if let Err(error) = self.encode_pending(if due == Due::Packet { last } else { RunPosition::Within }) {
-            self.fail(CallError::CallCodec(error));
+            self.fail(CallError::Codec(error));
         }
         self.waiting.clear();
         self.notes.clear();
@@ -345,7 +348,11 @@ impl SendPipeline {
             if let Err(TrySendError::Full(_)) = captured.try_send(said) {
                 self.overrun += 1;
             }
-            let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame: EncodedFrame { silence, ..said }, at });
+            let _ = self.frame_events.try_send(FrameEvent::Sent {
+                call: self.call,
+                frame: EncodedFrame { silence, ..said },
+                at,
+            });
         }
         self.since_look += self.notes.len() as u64;
         if self.since_look >= P99_REFRESH_FRAMES {

@@ -13,9 +13,9 @@ use ringbuf::{
 
 use super::{
     MAX_CALLS,
+    call_sender::CallSender,
     devices::{Input, Read, again},
     metrics::EngineShared,
-    call_sender::CallSender,
     stages::{Gain, Limiter, Readings, Stages},
     worker::AudioThread,
 };
@@ -65,7 +65,12 @@ struct CaptureChain {
 }
 
 impl CaptureThread {
-    pub(super) fn new(common: Arc<EngineShared>, input: Box<Input>, far: HeapCons<f32>, side_tone: HeapProd<f32>) -> Self {
+    pub(super) fn new(
+        common: Arc<EngineShared>,
+        input: Box<Input>,
+        far: HeapCons<f32>,
+        side_tone: HeapProd<f32>,
+    ) -> Self {
         let (rate, block) = (common.format.sample_rate, common.block());
         let (mut gain, mut mute) = (Gain::new(rate), Gain::new(rate));
         gain.set_db(common.controls.input_gain_db.get());

@@ -9,14 +9,14 @@ use crossbeam_channel::{Sender, bounded};
 use ringbuf::{HeapCons, HeapProd, HeapRb, traits::Split};
 
 use super::{
-    StreamFormat, MAX_CALLS, CallAudio, CallAudioFigures, Settings, FrameEvent, CallCodec,
+    CallAudio, CallAudioFigures, CallCodec, FrameEvent, MAX_CALLS, Settings, StreamFormat,
     block_ring::BlockRing,
+    call_controls::CallControls,
+    call_receiver::{self, CallReceiver},
+    call_sender::{self, CallSender},
     capture::CaptureThread,
     devices::{Devices, Input, Output, unusable},
-    call_receiver::{self, CallReceiver},
-    call_controls::CallControls,
     metrics::EngineShared,
-    call_sender::{self, CallSender},
     playback::PlaybackThread,
     types::CallAudioGuard,
     worker::{Gone, Worker},
@@ -155,7 +155,8 @@ impl Core {
             flags: Arc::clone(&flags),
             voice,
         };
-        let receiver = Box::new(CallReceiver::new((key, call), format, player, (sample_rate, frame_samples), ends, timeline)?);
+        let receiver =
+            Box::new(CallReceiver::new((key, call), format, player, (sample_rate, frame_samples), ends, timeline)?);
         match &state.threads {
             Some(threads) => {
                 threads.playback.seat(receiver).map_err(|Gone| CallError::Crashed("playback"))?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use parlo_dsp::{DspError, Intake, Outlet};
 
 use super::{
-    StreamFormat, Settings,
+    Settings, StreamFormat,
     stages::{Stages, Switches},
 };
 use crate::{
-    audio::{self, Absence, AudioError, ReadOutcome, EndFigures, Format, WriteOutcome, Sink, Source, device::Backend},
+    audio::{self, Absence, AudioError, EndFigures, Format, ReadOutcome, Sink, Source, WriteOutcome, device::Backend},
     config::{AudioConfig, Endpoint},
 };
 
@@ -103,14 +103,14 @@ pub(super) struct Input {
     source: Box<dyn Source>,
     format: Format,
     intake: Intake,
-    format: StreamFormat,
+    internal: StreamFormat,
     block: usize,
     buffer: Vec<f32>,
     samples: usize,
     /// What a microphone's sound passes; files, and rates that they do not work at, have none.
     pub(super) stages: Option<Stages>,
     pub(super) is_device: bool,
-    /// Seconds of sound read, as long as they are to the format; and given to it.
+    /// Seconds of sound read, as long as they are to the engine; and given to it.
     heard: f64,
     given: f64,
     /// When the last sample that was read was captured.
@@ -118,17 +118,17 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(source: Box<dyn Source>, format: StreamFormat, switches: Switches) -> Result<Self, DspError> {
-        let block = (format.sample_rate as usize / 100).max(1);
+    pub(super) fn new(source: Box<dyn Source>, internal: StreamFormat, switches: Switches) -> Result<Self, DspError> {
+        let block = (internal.sample_rate as usize / 100).max(1);
         let (format, is_device) = (source.format(), source.is_device());
-        let stages = if is_device { Stages::new(format.sample_rate, switches).ok() } else { None };
+        let stages = if is_device { Stages::new(internal.sample_rate, switches).ok() } else { None };
         Ok(Self {
-            intake: intake(format, format, block, is_device)?,
+            intake: intake(format, internal, block, is_device)?,
             buffer: vec![0.0; values(format)],
             samples: 0,
             source,
             format,
-            format,
+            internal,
             block,
             stages,
             is_device,
@@ -162,7 +162,7 @@ impl Input {
 
     /// Waits for sound, as long as the next block lacks it.
     pub(super) fn read(&mut self) -> Result<Read, AudioError> {
-        let lacks = self.intake.lacks() as f64 / f64::from(self.format.sample_rate) - MARGIN;
+        let lacks = self.intake.lacks() as f64 / f64::from(self.internal.sample_rate) - MARGIN;
         self.source.want((lacks * f64::from(self.format.rate)) as usize);
         Ok(match self.source.read(&mut self.buffer)? {
             ReadOutcome::Nothing => Read::Nothing,
@@ -177,7 +177,7 @@ impl Input {
             }
             ReadOutcome::Changed { format, notice } => {
                 // The only place that allocates: a device has gone.
-                self.intake = intake(format, self.format, self.block, self.is_device)
+                self.intake = intake(format, self.internal, self.block, self.is_device)
                     .map_err(|error| unusable("input", &Endpoint::Default, &error))?;
                 self.buffer = vec![0.0; values(format)];
                 (self.format, self.heard, self.given) = (format, 0.0, 0.0);
@@ -192,9 +192,9 @@ impl Input {
         self.intake.set_ratio_ppm(ppm);
         let frames = self.samples / usize::from(self.format.channels.max(1));
         self.heard += frames as f64 / f64::from(self.format.rate.max(1)) * (1.0 + ppm * 1e-6);
-        let Self { intake, buffer, samples, stages, heard, given, at, format, .. } = self;
+        let Self { intake, buffer, samples, stages, heard, given, at, internal, .. } = self;
         intake.push(&buffer[..*samples], |block| {
-            *given += block.len() as f64 / f64::from(format.sample_rate);
+            *given += block.len() as f64 / f64::from(internal.sample_rate);
             let ago = Duration::from_secs_f64((*heard - *given).clamp(0.0, 60.0));
             each(block, at.checked_sub(ago).unwrap_or(*at), stages);
         });
@@ -208,9 +208,9 @@ impl Input {
     }
 }
 
-fn intake(format: Format, format: StreamFormat, block: usize, is_device: bool) -> Result<Intake, DspError> {
+fn intake(format: Format, internal: StreamFormat, block: usize, is_device: bool) -> Result<Intake, DspError> {
     let new = if is_device { Intake::steerable } else { Intake::new };
-    new(format.rate, format.channels, format.sample_rate, block)
+    new(format.rate, format.channels, internal.sample_rate, block)
 }
 
 /// What came of a write.
@@ -226,7 +226,7 @@ pub(super) struct Output {
     sink: Box<dyn Sink>,
     format: Format,
     outlet: Outlet,
-    format: StreamFormat,
+    internal: StreamFormat,
     block: usize,
     pub(super) endpoint: Endpoint,
     /// Seconds of sound given before the block at hand, and with it, as long as they are to the sink.
@@ -239,14 +239,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(sink: Box<dyn Sink>, format: StreamFormat, endpoint: Endpoint) -> Result<Self, DspError> {
-        let block = (format.sample_rate as usize / 100).max(1);
+    pub(super) fn new(sink: Box<dyn Sink>, internal: StreamFormat, endpoint: Endpoint) -> Result<Self, DspError> {
+        let block = (internal.sample_rate as usize / 100).max(1);
         let format = sink.format();
         Ok(Self {
-            outlet: outlet(format, sink.as_ref(), block)?,
+            outlet: outlet(internal, sink.as_ref(), block)?,
             sink,
             format,
-            format,
+            internal,
             block,
             endpoint,
             begins: 0.0,
@@ -283,7 +283,7 @@ impl Output {
         let ppm = self.sink.steer_ppm();
         self.outlet.set_ratio_ppm(ppm);
         self.begins = self.ends;
-        self.ends += block.len() as f64 / f64::from(self.format.sample_rate) * (1.0 + ppm * 1e-6);
+        self.ends += block.len() as f64 / f64::from(self.internal.sample_rate) * (1.0 + ppm * 1e-6);
         let Self { sink, outlet, format, written, anchor, .. } = self;
         let mut outcome = Written::Fine;
         outlet.push(block, |samples| {
@@ -295,18 +295,18 @@ impl Output {
         // The only place that allocates: a device has gone.
         self.format = self.sink.format();
         (self.begins, self.ends, self.written, self.anchor) = (0.0, 0.0, 0, None);
-        match self::outlet(self.format, self.sink.as_ref(), self.block) {
+        match self::outlet(self.internal, self.sink.as_ref(), self.block) {
             Ok(outlet) => self.outlet = outlet,
             Err(error) => return Written::Failed(unusable("output", &self.endpoint, &error)),
         }
         outcome
     }
 
-    /// When the sample so many format samples after the start of the block that was written last is heard; none if there is
+    /// When the sample so many samples of the engine after the start of the block that was written last is heard; none if there is
     /// no device now.
     pub(super) fn heard_at(&self, offset: f64) -> Option<Instant> {
         let (at, position) = self.anchor?;
-        let ahead = self.begins + offset / f64::from(self.format.sample_rate) - position;
+        let ahead = self.begins + offset / f64::from(self.internal.sample_rate) - position;
         let shift = Duration::from_secs_f64(ahead.abs().min(60.0));
         if ahead >= 0.0 { Some(at + shift) } else { at.checked_sub(shift) }
     }
@@ -346,10 +346,10 @@ fn give(
     Written::Fine
 }
 
-fn outlet(format: StreamFormat, sink: &dyn Sink, block: usize) -> Result<Outlet, DspError> {
+fn outlet(internal: StreamFormat, sink: &dyn Sink, block: usize) -> Result<Outlet, DspError> {
     let new = if sink.is_device() { Outlet::steerable } else { Outlet::new };
     let format = sink.format();
-    new(format.sample_rate, format.rate, format.channels, block)
+    new(internal.sample_rate, format.rate, format.channels, block)
 }
 
 /// The same error for another call: each has its own.

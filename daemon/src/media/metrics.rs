@@ -13,7 +13,7 @@ use parlo_control::{Meters, SoundFigures};
 use parlo_dsp::Level;
 
 use super::{
-    StreamFormat, Names, Settings, FrameEvent,
+    FrameEvent, Names, Settings, StreamFormat,
     stages::{Readings, Switches},
     types::SILENT,
 };
@@ -59,7 +59,12 @@ pub(super) struct EngineShared {
 }
 
 impl EngineShared {
-    pub(super) fn new(format: StreamFormat, settings: &Settings, frame_events: Sender<FrameEvent>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        format: StreamFormat,
+        settings: &Settings,
+        frame_events: Sender<FrameEvent>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let names = Mutex::default();
         Self { format, controls: Controls::new(settings), metrics: Metrics::new(), names, frame_events, clock }
     }

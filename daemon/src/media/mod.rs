@@ -15,16 +15,16 @@
 //! A voice alone that nothing makes louder passes bit by bit, in and out; all else passes a limiter.
 
 mod block_ring;
-mod capture;
-mod devices;
-mod call_receiver;
 mod call_controls;
-mod metrics;
-mod run_batcher;
+mod call_receiver;
 mod call_sender;
-mod preroll;
-mod playback;
+mod capture;
 mod core;
+mod devices;
+mod metrics;
+mod playback;
+mod preroll;
+mod run_batcher;
 mod types;
 mod worker;
 
@@ -34,7 +34,7 @@ use crossbeam_channel::Sender;
 pub use devices::Devices;
 use parlo_control::{Meters, SoundFigures};
 use ringbuf::HeapCons;
-pub use types::{StreamFormat, Names, CallAudio, CallAudioFigures, Settings, FrameEvent, CallCodec};
+pub use types::{CallAudio, CallAudioFigures, CallCodec, FrameEvent, Names, Settings, StreamFormat};
 
 use crate::{
     audio::{Absence, AudioError},

@@ -11,9 +11,9 @@ use ringbuf::{HeapProd, traits::Producer};
 use super::{
     MAX_CALLS,
     block_ring::BlockRing,
+    call_receiver::CallReceiver,
     capture::{BLOCK, add},
     devices::{Output, Written, again},
-    call_receiver::CallReceiver,
     metrics::EngineShared,
     stages::{Gain, Limiter},
     worker::AudioThread,

@@ -138,7 +138,8 @@ mod tests {
             for number in 0..20 {
                 preroll.push(Silent { number, noise: noise(60), at: Instant::now() }, &sound);
             }
-            let known = (0..preroll.kept()).filter(|&place| preroll.get(place).is_some_and(|(_, silent)| silent.is_some()));
+            let known =
+                (0..preroll.kept()).filter(|&place| preroll.get(place).is_some_and(|(_, silent)| silent.is_some()));
             assert_eq!((preroll.kept(), known.count()), (kept, with_word), "{frame} samples at {rate} Hz");
             let anew = (1..).find(|&number| {
                 preroll.described(0, noise(60));

@@ -11,7 +11,7 @@ use super::{call_controls::CallControls, core::Core};
 use crate::{
     audio::device::Backend,
     call::{
-        EncodedFrame, Kind, Player, PlayerStats, FrameEncoder, Timeline, CodedFrame,
+        CodedFrame, EncodedFrame, FrameEncoder, Kind, Player, PlayerStats, Timeline,
         channels::{ReceivedFrame, Shared},
     },
     config::{Config, Endpoint},

@@ -20,7 +20,7 @@ use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 
 use super::{RecordingError, lock};
 use crate::{
-    call::{Kind, CodedFrame},
+    call::{CodedFrame, Kind},
     media::FrameEvent,
 };
 
@@ -227,7 +227,9 @@ impl Recorder {
             FrameEvent::Played { kind, slot, at, .. } => {
                 let (tokens, noise) = match slot {
                     Slot::Frame(CodedFrame::Opus(_)) | Slot::Coarse(CodedFrame::Opus(_)) => return,
-                    Slot::Frame(CodedFrame::Tokens(tokens)) | Slot::Coarse(CodedFrame::Tokens(tokens)) => (Some(*tokens), None),
+                    Slot::Frame(CodedFrame::Tokens(tokens)) | Slot::Coarse(CodedFrame::Tokens(tokens)) => {
+                        (Some(*tokens), None)
+                    }
                     Slot::Silence(noise) => (None, Some(*noise)),
                     Slot::Missing => (None, None),
                 };

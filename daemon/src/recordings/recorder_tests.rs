@@ -4,7 +4,7 @@ use parlo_protocol::file::{Item, Reader};
 
 use super::*;
 use crate::{
-    call::{EncodedFrame, Place},
+    call::{EncodedFrame, RunPosition},
     recordings::Recordings,
 };
 
@@ -17,7 +17,11 @@ fn shipped() -> Bundle {
 fn said(number: u64, start: Instant) -> FrameEvent {
     let unit = CodedFrame::Tokens(TokenFrame::new(&[number as u16 % 200, 7, 9]).unwrap());
     let at = start + FRAME * (number as u32 + 1);
-    FrameEvent::Sent { call: 3, frame: EncodedFrame { number, unit: Some(unit), silence: None, place: Place::Alone }, at }
+    FrameEvent::Sent {
+        call: 3,
+        frame: EncodedFrame { number, unit: Some(unit), silence: None, place: RunPosition::Alone },
+        at,
+    }
 }
 
 /// Time, mark and count of all runs.
@@ -123,7 +127,7 @@ proptest::proptest! {
                 let slot = Slot::Frame(unit);
                 FrameEvent::Played { call: 3, number: Some(told[side]), kind: Kind::Real, slot, at: instant, level: 0.0 }
             } else {
-                let frame = EncodedFrame { number: told[side], unit: Some(unit), silence: None, place: Place::Alone };
+                let frame = EncodedFrame { number: told[side], unit: Some(unit), silence: None, place: RunPosition::Alone };
                 FrameEvent::Sent { call: 3, frame, at: instant + FRAME }
             });
             told[side] += 1;

@@ -13,7 +13,7 @@ use parlo_control::{
     FrameCounts, Meters, Peer, Presence, SoundFigures, StageSwitches, Status,
 };
 use parlod::{
-    control::{Endpoints, Services, Server, serve},
+    control::{Endpoints, Server, Services, serve},
     feeds::Feeds,
     hub::{Backend, Handle, Refused, Reply, Request},
     keys::KnownPeers,

@@ -14,7 +14,7 @@ use parlo_protocol::jitter::JitterConfig;
 use parlo_tokens::TokenFrame;
 use parlod::{
     audio::AudioReader,
-    call::{FrameDecoder, Player, RUN_FRAMES, FrameEncoder},
+    call::{FrameDecoder, FrameEncoder, Player, RUN_FRAMES},
     media::CallCodec,
 };
 

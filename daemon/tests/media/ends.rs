@@ -10,9 +10,9 @@ use parlo_score::{align, overlap};
 use parlo_tokens::Slot;
 use parlod::{
     audio::{Absence, AudioReader},
-    call::{CallError, EncodedFrame, CodedFrame, channels::ReceivedFrame},
+    call::{CallError, CodedFrame, EncodedFrame, channels::ReceivedFrame},
     config::Endpoint,
-    media::{AudioEngine, StreamFormat, CallAudio},
+    media::{AudioEngine, CallAudio, StreamFormat},
 };
 
 use crate::{
@@ -228,8 +228,12 @@ fn files_speak_and_are_written_in_real_time() {
     let mut settings = plain();
     (settings.source, settings.sink) = (Endpoint::File(source), Endpoint::File(sink.clone()));
     let (tell, _tells) = bounded(1);
-    let audio_engine =
-        AudioEngine::new(StreamFormat { sample_rate: CODEC.rate, frame_samples: CODEC.frame }, settings, tell, Absence::Refused);
+    let audio_engine = AudioEngine::new(
+        StreamFormat { sample_rate: CODEC.rate, frame_samples: CODEC.frame },
+        settings,
+        tell,
+        Absence::Refused,
+    );
     audio_engine.check().unwrap();
     // A machine that is busy with other tests stands still now and then: that is not what this is about.
     let wait = Duration::from_millis(300);

@@ -10,7 +10,7 @@ mod sound;
 use codec::CODEC;
 use counting_alloc::Counting;
 use parlo_tokens::{Slot, TokenFrame};
-use parlod::call::{EncodedFrame, Kind, CodedFrame};
+use parlod::call::{CodedFrame, EncodedFrame, Kind};
 use rig::Told;
 
 #[global_allocator]

@@ -14,11 +14,11 @@ use counting_alloc::allocations;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parlo_tokens::Slot;
 use parlod::{
-    audio::{AudioError, ReadOutcome as Read, Format, WriteOutcome, Sink, Source},
-    call::{EncodedFrame, Kind, CodedFrame, channels::ReceivedFrame},
+    audio::{AudioError, Format, ReadOutcome as Read, Sink, Source, WriteOutcome},
+    call::{CodedFrame, EncodedFrame, Kind, channels::ReceivedFrame},
     clock::{Clock, ManualClock},
     config::Endpoint,
-    media::{AudioEngine, Devices, StreamFormat, CallAudio, CallAudioFigures, Settings, FrameEvent},
+    media::{AudioEngine, CallAudio, CallAudioFigures, Devices, FrameEvent, Settings, StreamFormat},
 };
 
 use crate::codec::CODEC;
@@ -229,7 +229,8 @@ impl Rig {
         // With room for all that a test says: this channel takes no memory while sound runs.
         let (tell, frame_events) = bounded(1 << 14);
         let ends = Box::new(Ends(Arc::clone(&wires)));
-        let audio_engine = AudioEngine::with_devices(format, settings, tell, ends, Arc::clone(&clock) as Arc<dyn Clock>);
+        let audio_engine =
+            AudioEngine::with_devices(format, settings, tell, ends, Arc::clone(&clock) as Arc<dyn Clock>);
         Self { audio_engine, wires, clock, frame_events, fed: 0, primed: false, heard: Vec::new() }
     }
 

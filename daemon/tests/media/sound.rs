@@ -5,8 +5,8 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
-    call::{CallError, EncodedFrame, RunPosition, CodedFrame},
-    media::{StreamFormat, MAX_CALLS, Names, CallAudio},
+    call::{CallError, CodedFrame, EncodedFrame, RunPosition},
+    media::{CallAudio, MAX_CALLS, Names, StreamFormat},
 };
 
 use crate::{
@@ -250,7 +250,8 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
 #[test]
 fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     let mut rig = Rig::new(plain());
-    let seats: Vec<CallAudio> = (0..MAX_CALLS as u64).map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap()).collect();
+    let seats: Vec<CallAudio> =
+        (0..MAX_CALLS as u64).map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap()).collect();
     let ninth = rig.audio_engine.seat(CODEC.voice(9)).map(drop);
     assert!(matches!(ninth, Err(CallError::Full(8))), "{ninth:?}");
     for seat in &seats[..5] {

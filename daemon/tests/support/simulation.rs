@@ -18,7 +18,10 @@ use parlo_protocol::{
     packet::IPV4_UDP,
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensId};
-use parlod::call::{EncodedFrame, Depacketizer, Kind, FrameDecoder, Packetizer, PayloadCoder, RunPosition, Player, PlayerStats, transmit};
+use parlod::call::{
+    Depacketizer, EncodedFrame, FrameDecoder, Kind, Packetizer, PayloadCoder, Player, PlayerStats, RunPosition,
+    transmit,
+};
 
 /// What is spoken, and how.
 pub(crate) struct Script<'a> {

@@ -13,7 +13,7 @@ use parlo_protocol::{
 use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
-    call::{EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder, VoiceActivity, RunPosition, CodedFrame},
+    call::{CodedFrame, EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder, RunPosition, VoiceActivity},
 };
 
 use super::simulation::{Outcome, Script, run};
@@ -112,11 +112,9 @@ impl Speech {
     pub(crate) fn opus(&self, way: OpusWay, change: impl FnOnce(&mut Script<'_>)) -> Outcome {
         let mut encoder = OpusEncoder::new(way.bitrate, way.protection).unwrap();
         encoder.set_loss(way.told).unwrap();
-        let frames = self
-            .samples
-            .chunks_exact(parlo_opus::FRAME_SAMPLES)
-            .zip(&self.frames)
-            .map(|(samples, frame)| EncodedFrame { unit: Some(CodedFrame::Opus(encoder.push(samples).unwrap())), ..*frame });
+        let frames = self.samples.chunks_exact(parlo_opus::FRAME_SAMPLES).zip(&self.frames).map(|(samples, frame)| {
+            EncodedFrame { unit: Some(CodedFrame::Opus(encoder.push(samples).unwrap())), ..*frame }
+        });
         let frames: Vec<EncodedFrame> = frames.collect();
         let packing = || PayloadCoder::Opus;
         let mut script = Script {

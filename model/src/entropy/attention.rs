@@ -3,8 +3,8 @@
 use super::{
     arithmetic::{clamp8, exp2, rounded},
     kernel::{Lanes, for_each_kernel, products},
-    matrix::ROWS,
     kv_cache::{CHUNKS, Chunk, KvCache, View},
+    matrix::ROWS,
     weights::{Layer, Weights},
 };
 

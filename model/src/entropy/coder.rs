@@ -189,7 +189,12 @@ impl EntropyCoder {
         out: &mut Vec<TokenFrame>,
     ) -> Result<(), CodingError> {
         let PacketShape { first, count, depth, copies, copy_depth } = *shape;
-        self.read(&PacketPosition { first, copies, context, keep: true }, payload, [(copies, copy_depth), (count, depth)], out)
+        self.read(
+            &PacketPosition { first, copies, context, keep: true },
+            payload,
+            [(copies, copy_depth), (count, depth)],
+            out,
+        )
     }
 
     /// Appends the frames to `out` that a payload begins with of which only the `beginning` is there. Whatever follows it, the number that
@@ -209,7 +214,14 @@ impl EntropyCoder {
             let Ok(view) = view(0, &FrameSet::EMPTY, weights, &self.kept) else { return };
             self.asked = None;
             // An error only ends it: what was read before stays.
-            let _ = self.read_frames(weights, &PacketPosition::ALONE, view, &payload, [(0, 0), (most, shape.depth)], frames);
+            let _ = self.read_frames(
+                weights,
+                &PacketPosition::ALONE,
+                view,
+                &payload,
+                [(0, 0), (most, shape.depth)],
+                frames,
+            );
             self.writer.clear();
         }
         let [low, high] = both;
@@ -270,7 +282,12 @@ impl EntropyCoder {
         self.bits
     }
 
-    fn write(&mut self, position: &PacketPosition<'_>, runs: [&[TokenFrame]; 2], out: &mut Vec<u8>) -> Result<(), CodingError> {
+    fn write(
+        &mut self,
+        position: &PacketPosition<'_>,
+        runs: [&[TokenFrame]; 2],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodingError> {
         let model = self.model.clone();
         let weights = model.weights();
         let count = runs[0].len() + runs[1].len();

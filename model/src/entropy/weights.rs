@@ -6,8 +6,8 @@ use parlo_tokens::{CodeLayout, WINDOW};
 
 use super::{
     arithmetic::{Curves, exp2},
-    matrix::{Matrix, ROWS},
     kv_cache::SLOTS,
+    matrix::{Matrix, ROWS},
     tensors::{Dense, Tensors},
 };
 use crate::error::ModelError;

@@ -25,9 +25,9 @@ use parlo_model::{Bundle, ModelError};
 use crate::{
     Incomplete,
     encode::{Model, encode_file},
+    format::can_draw,
     io_path::IoPath,
     stop,
-    format::can_draw,
 };
 use manifest::{Entry, FAILURES, Failure, MANIFEST};
 use walk::{Task, Walk, walk};

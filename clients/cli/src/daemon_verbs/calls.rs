@@ -7,14 +7,14 @@ use clap::{Args, ValueEnum};
 use parlo_control::{Call, CallChange, CallState, Client, RefusalReason};
 
 use super::{
-    select_call::{Fit, select_call},
     print, print_json,
+    select_call::{Fit, select_call},
 };
 use crate::{
     connect::DaemonAddress,
+    format::{can_draw, clock, plain, state, table, who},
     screen,
     stop::Signals,
-    format::{can_draw, clock, plain, state, table, who},
 };
 
 /// A call.

@@ -8,10 +8,10 @@ use parlo_control::{FeedFrame, FeedMessage, FeedStart, client::Side};
 use parlo_guard::plain_json;
 
 use super::{
-    select_call::{Fit, select_call},
     print,
+    select_call::{Fit, select_call},
 };
-use crate::{connect::DaemonAddress, stop::Signals, format::plain};
+use crate::{connect::DaemonAddress, format::plain, stop::Signals};
 
 /// Prints tokens.
 #[derive(Debug, Args)]

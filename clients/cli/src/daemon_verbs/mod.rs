@@ -3,8 +3,8 @@
 mod calls;
 mod daemon;
 mod feed;
-mod select_call;
 mod recordings;
+mod select_call;
 mod sound;
 mod watch;
 

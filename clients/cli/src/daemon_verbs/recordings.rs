@@ -11,13 +11,13 @@ use parlo_audio_io::output::Kind;
 use parlo_control::{Client, Recording, client::Side};
 
 use super::{
-    select_call::{Fit, select_call},
     print, print_json,
+    select_call::{Fit, select_call},
 };
 use crate::{
-    io_path::{Output, IoPath},
     connect::DaemonAddress,
     format::{bytes, clock, plain, table, who},
+    io_path::{IoPath, Output},
 };
 
 /// Records.

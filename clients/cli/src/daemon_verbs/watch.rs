@@ -8,11 +8,11 @@ use parlo_guard::plain_json;
 
 use super::print;
 use crate::{
-    event_log::{EventLog, Of},
     connect::DaemonAddress,
+    event_log::{EventLog, Of},
+    format::can_draw,
     screen,
     stop::Signals,
-    format::can_draw,
 };
 
 /// Prints what happens.

@@ -11,7 +11,7 @@ use super::{
     state::{Action, Screen},
     terminal::{Input, Terminal},
 };
-use crate::{stop::Signals, format::summary};
+use crate::{format::summary, stop::Signals};
 
 /// Longest wait for the last requests when the screen is left.
 const PATIENCE: Duration = Duration::from_secs(3);

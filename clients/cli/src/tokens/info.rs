@@ -10,8 +10,8 @@ use super::Opened;
 use crate::{
     codec,
     daemon_verbs::print,
-    io_path::{Anywhere, IoPath},
     format::{bytes, clock, plain, table},
+    io_path::{Anywhere, IoPath},
 };
 
 pub(super) fn run(input: &IoPath, bundle: Option<&Path>, json: bool) -> anyhow::Result<()> {

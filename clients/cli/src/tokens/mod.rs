@@ -3,8 +3,8 @@
 mod edit;
 mod export;
 mod info;
-mod repair;
 mod npz;
+mod repair;
 mod time_range;
 
 use std::path::{Path, PathBuf};

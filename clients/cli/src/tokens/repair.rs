@@ -14,9 +14,9 @@ use super::Opened;
 use crate::{
     Incomplete, codec,
     daemon_verbs::print,
+    format::{bytes, clock},
     io_path::IoPath,
     scratch::Scratch,
-    format::{bytes, clock},
 };
 
 /// Losses of one file that are told each.

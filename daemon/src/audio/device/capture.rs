@@ -10,13 +10,13 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, ReadOutcome, EndFigures, Format, PATIENCE, Source},
+    super::{AudioError, EndFigures, Format, PATIENCE, ReadOutcome, Source},
     Backend, DeviceChoice, Direction, Make, Opened, Running, begin,
-    faults::Faults,
     drift::Follow,
-    stream_monitor::StreamMonitor,
-    open, pulse,
     failover::{Role, Standby, Stream},
+    faults::Faults,
+    open, pulse,
+    stream_monitor::StreamMonitor,
     unsupported, with_sample_type,
 };
 

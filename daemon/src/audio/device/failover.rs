@@ -10,9 +10,8 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::{
     super::{AudioError, EndFigures},
-    Backend, DeviceChoice, Direction, Named, Opened, choose, default,
+    Backend, DeviceChoice, Direction, Named, Opened, choose, default, host, named, quiet,
     stream_monitor::{Cause, StreamMonitor},
-    host, named, quiet,
 };
 
 /// Pause between two tries to open a device while there is none: looking for one takes time of a processor, and whoever waits for

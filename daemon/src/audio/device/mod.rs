@@ -10,14 +10,14 @@
 //! length, and 10 ms in the callback's buffer.
 
 mod capture;
-mod faults;
 mod drift;
-mod stream_monitor;
-mod playout_clock;
+mod failover;
+mod faults;
 mod playback;
+mod playout_clock;
 mod pulse;
 mod quiet;
-mod failover;
+mod stream_monitor;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,10 +29,10 @@ use cpal::{
     BufferSize, Device, ErrorKind, Host, HostId, SampleFormat, StreamConfig, SupportedStreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
 };
-use stream_monitor::StreamMonitor;
+use failover::Role;
 pub use playback::DeviceSink;
 pub use quiet::{Errors, errors};
-use failover::Role;
+use stream_monitor::StreamMonitor;
 
 use super::{AudioError, Format};
 

@@ -10,14 +10,14 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, EndFigures, Format, WriteOutcome, Sink},
+    super::{AudioError, EndFigures, Format, Sink, WriteOutcome},
     Backend, DeviceChoice, Direction, Make, Opened, PERIOD, Running, begin,
+    failover::{Role, Standby, Stream},
     faults::Faults,
-    stream_monitor::StreamMonitor,
     open,
     playout_clock::{PlayoutClock, Seen},
     pulse,
-    failover::{Role, Standby, Stream},
+    stream_monitor::StreamMonitor,
     unsupported, with_sample_type,
 };
 

@@ -190,7 +190,13 @@ mod tests {
 
     /// A loudspeaker that takes `period` frames a time, fast by `ppm`, against a `PlayoutClock` whose owner follows it, for so many seconds.
     /// Underruns after the first second, and the ring's content in seconds at each callback since.
-    fn play(pace: &mut PlayoutClock, period: usize, ppm: f64, seconds: f64, stall: Option<(f64, f64)>) -> (u32, Vec<f64>) {
+    fn play(
+        pace: &mut PlayoutClock,
+        period: usize,
+        ppm: f64,
+        seconds: f64,
+        stall: Option<(f64, f64)>,
+    ) -> (u32, Vec<f64>) {
         let (mut ring, mut dry, mut underruns) = (0_usize, false, 0);
         let (mut callback, mut last) = (0.003, None::<f64>);
         let (mut stall, mut owed, mut contents) = (stall, 0.0, Vec::new());
