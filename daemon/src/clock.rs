@@ -17,7 +17,10 @@ pub fn wall_and_monotonic() -> (SystemTime, Instant) {
     nearest_reads(&mut SystemTime::now, &mut Instant::now)
 }
 
-fn nearest_reads(wall: &mut dyn FnMut() -> SystemTime, monotonic: &mut dyn FnMut() -> Instant) -> (SystemTime, Instant) {
+fn nearest_reads(
+    wall: &mut dyn FnMut() -> SystemTime,
+    monotonic: &mut dyn FnMut() -> Instant,
+) -> (SystemTime, Instant) {
     let mut read = || {
         let before = monotonic();
         let at = wall();
