@@ -55,8 +55,11 @@ pub fn read_regular(path: &Path, most: u64, links: Links) -> Result<Vec<u8>, Reg
     if found > most { Err(RegularError::Long { most, found }) } else { Ok(bytes) }
 }
 
-/// Opens a regular file for reading, without waiting.
-fn open_regular(path: &Path, links: Links) -> Result<File, RegularError> {
+/// Opens a regular file for reading. Waits for nobody: a pipe without a writer is refused at once.
+///
+/// # Errors
+/// If it is not there, is no regular file, or is a link where links are refused.
+pub fn open_regular(path: &Path, links: Links) -> Result<File, RegularError> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]

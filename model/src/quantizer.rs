@@ -9,7 +9,7 @@ mod scalar;
 
 pub(crate) use kinds::{Books, Search};
 
-use std::path::Path;
+use std::{path::Path, sync::OnceLock};
 
 use parlo_tokens::TokenFrame;
 use safetensors::{Dtype, SafeTensors};
@@ -32,8 +32,9 @@ pub(crate) struct Book {
     entries: Vec<f32>,
     /// Tiles of [`TILE`] entries: value 0 of all of them, then value 1 of all of them, ...: for searches, where a vector
     /// register then holds the same coordinate of neighbouring entries, no sum runs across a register, and memory is read in
-    /// one go from its first byte to its last. The last tile is filled up with zeros.
-    tiles: Vec<f32>,
+    /// one go from its first byte to its last. The last tile is filled up with zeros. Made when a search asks for them: who only
+    /// decodes has no use for them, and they are as large as the entries.
+    tiles: OnceLock<Vec<f32>>,
     /// Half the squared length of each entry.
     half_norms: Vec<f32>,
 }
@@ -112,16 +113,8 @@ impl Codebooks {
 impl Book {
     /// A book of these entries, one after another.
     pub(crate) fn new(entries: &[f32], dimension: usize) -> Self {
-        let size = entries.len() / dimension;
-        let mut tiles = vec![0.0; size.next_multiple_of(TILE) * dimension];
-        for (index, entry) in entries.chunks_exact(dimension).enumerate() {
-            let tile = &mut tiles[index / TILE * TILE * dimension..][..TILE * dimension];
-            for (row, &value) in tile.chunks_exact_mut(TILE).zip(entry) {
-                row[index % TILE] = value;
-            }
-        }
         let half_norms = entries.chunks_exact(dimension).map(|e| 0.5 * e.iter().map(|v| v * v).sum::<f32>()).collect();
-        Self { entries: entries.to_vec(), tiles, half_norms }
+        Self { entries: entries.to_vec(), tiles: OnceLock::new(), half_norms }
     }
 
     /// The entry that a code names.
@@ -134,9 +127,20 @@ impl Book {
         self.half_norms.len()
     }
 
-    /// Tiles of entries, as a search reads them: [dimension][`TILE`] each.
+    /// Tiles of entries, as a search reads them: [dimension][`TILE`] each. Makes them the first time, which allocates.
     pub(crate) fn tiles(&self) -> &[f32] {
-        &self.tiles
+        self.tiles.get_or_init(|| {
+            let size = self.size();
+            let dimension = self.entries.len() / size.max(1);
+            let mut tiles = vec![0.0; size.next_multiple_of(TILE) * dimension];
+            for (index, entry) in self.entries.chunks_exact(dimension.max(1)).enumerate() {
+                let tile = &mut tiles[index / TILE * TILE * dimension..][..TILE * dimension];
+                for (row, &value) in tile.chunks_exact_mut(TILE).zip(entry) {
+                    row[index % TILE] = value;
+                }
+            }
+            tiles
+        })
     }
 
     /// Half the squared length of each entry.

@@ -1,10 +1,11 @@
 use std::{
-    env,
+    env, io,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
-use parlo_guard::{Links, read_regular};
+use parlo_guard::{Links, RegularError, open_regular};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -113,9 +114,7 @@ fn trusted(library: &Library) -> Result<(), String> {
     let wanted =
         PINNED.lines().filter_map(|line| line.split_once(' ')).find(|(processor, _)| *processor == env::consts::ARCH);
     let Some((_, wanted)) = wanted.filter(|_| library.pinned) else { return Ok(()) };
-    let bytes =
-        read_regular(file, MAX_LIBRARY_BYTES, Links::Follow).map_err(|error| format!("{} {error}", file.display()))?;
-    let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hash(file).map_err(|error| format!("{} {error}", file.display()))?;
     if found == wanted {
         return Ok(());
     }
@@ -126,9 +125,37 @@ fn trusted(library: &Library) -> Result<(), String> {
     ))
 }
 
+/// A file's SHA-256 in hexadecimal, read piece by piece: held whole, the library would be half of what `parlo decode` takes of memory.
+fn hash(file: &Path) -> Result<String, RegularError> {
+    let mut file = open_regular(file, Links::Follow)?.take(MAX_LIBRARY_BYTES);
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => hash.update(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_hashed_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("library");
+        for length in [0, 1, 1 << 16, (1 << 16) + 1, 200_000] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            std::fs::write(&file, &bytes).unwrap();
+            let whole: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hash(&file).unwrap(), whole);
+        }
+        assert!(hash(folder.path()).is_err());
+    }
 
     #[test]
     fn a_library_that_others_could_have_put_there_is_not_loaded() {

@@ -34,7 +34,7 @@ impl FileDecoder {
     /// If the packet is damaged. `out` is then as before.
     pub fn decode(&mut self, packet: &[u8], out: &mut Vec<f32>) -> Result<(), OpusError> {
         self.samples.resize((self.rate * LONGEST / 1000) as usize * self.channels, 0.0);
-        let frames = self.native.decode(packet, &mut self.samples, self.channels)?;
+        let frames = self.native.decode(packet, &mut self.samples)?;
         out.extend_from_slice(&self.samples[..frames * self.channels]);
         Ok(())
     }

@@ -198,7 +198,11 @@ impl Drop for Decoder {
 }
 
 /// A decoder of several streams.
-pub(crate) struct MultiDecoder(NonNull<sys::OpusMSDecoder>);
+pub(crate) struct MultiDecoder {
+    handle: NonNull<sys::OpusMSDecoder>,
+    /// As many as it was made for: how far it writes depends on them.
+    channels: usize,
+}
 
 // SAFETY: as for the encoder.
 unsafe impl Send for MultiDecoder {}
@@ -224,25 +228,24 @@ impl MultiDecoder {
                 &raw mut error,
             )
         };
-        made(handle, error, DOING).map(Self)
+        Ok(Self { handle: made(handle, error, DOING)?, channels: mapping.len() })
     }
 
-    /// Decodes a packet into `out`, whose length is a multiple of the `channels` that the decoder was made for; gives the samples of
-    /// each.
-    pub(crate) fn decode(&mut self, packet: &[u8], out: &mut [f32], channels: usize) -> Result<usize, OpusError> {
+    /// Decodes a packet into `out`, the channels interleaved; gives the samples of each.
+    pub(crate) fn decode(&mut self, packet: &[u8], out: &mut [f32]) -> Result<usize, OpusError> {
         let length = c_int::try_from(packet.len()).unwrap_or(c_int::MAX);
-        let room = c_int::try_from(out.len() / channels.max(1)).unwrap_or(c_int::MAX);
+        let room = c_int::try_from(out.len() / self.channels).unwrap_or(c_int::MAX);
         // SAFETY: a packet with its own length (or less, if it were beyond what fits an integer); at most `room` samples of each
-        // channel are written, which `out` has.
+        // of the channels that it was made for (one at least, as `new` saw) are written, which `out` has.
         let returned = unsafe {
-            sys::opus_multistream_decode_float(self.0.as_ptr(), packet.as_ptr(), length, out.as_mut_ptr(), room, 0)
+            sys::opus_multistream_decode_float(self.handle.as_ptr(), packet.as_ptr(), length, out.as_mut_ptr(), room, 0)
         };
         checked(returned, "decode a packet").map(|samples| samples as usize)
     }
 
     pub(crate) fn reset(&mut self) -> Result<(), OpusError> {
         // SAFETY: the request takes no argument.
-        let returned = unsafe { sys::opus_multistream_decoder_ctl(self.0.as_ptr(), sys::OPUS_RESET_STATE) };
+        let returned = unsafe { sys::opus_multistream_decoder_ctl(self.handle.as_ptr(), sys::OPUS_RESET_STATE) };
         checked(returned, "reset the decoder").map(drop)
     }
 }
@@ -250,7 +253,7 @@ impl MultiDecoder {
 impl Drop for MultiDecoder {
     fn drop(&mut self) {
         // SAFETY: made by opus_multistream_decoder_create, and given back only here.
-        unsafe { sys::opus_multistream_decoder_destroy(self.0.as_ptr()) }
+        unsafe { sys::opus_multistream_decoder_destroy(self.handle.as_ptr()) }
     }
 }
 

@@ -191,9 +191,24 @@ fn command() -> clap::Command {
     command
 }
 
+/// From how many bytes on a piece of memory is asked of the system, and given back to it when it is let go.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_PIECE: i32 = 1 << 16;
+
+/// Lets large pieces of memory go back to the system at once. By itself the C library learns from the first that is let go to keep those
+/// that follow: what the runtime needs only while it loads a graph would stay (12 MiB of it, measured).
+fn give_large_pieces_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: two numbers, a parameter that mallopt(3) names and its value, while no other thread runs. If it fails nothing changes.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_PIECE);
+    }
+}
+
 fn main() -> ExitCode {
     // SAFETY: the first thing that this program does: no other thread runs yet.
     unsafe { parlo_model::disable_telemetry() };
+    give_large_pieces_back();
     let started = Instant::now();
     let parsed = command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {

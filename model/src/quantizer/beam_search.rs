@@ -59,6 +59,8 @@ impl BeamSearch {
     pub(crate) fn new(books: Arc<Codebooks>, beam: usize) -> Self {
         let beam = beam.clamp(1, MAX_BEAM);
         let places = FRAMES * beam;
+        // Now, and not in the first search, which does not allocate.
+        books.books().iter().for_each(|book| _ = book.tiles());
         let candidates = || Candidates {
             list: vec![Candidate { error: 0.0, codes: [0; MAX_DEPTH] }; places],
             residuals: vec![0.0; places * books.dimension()],

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Row, daemon_bench};
-use crate::shell::{self, cargo, program};
+use super::{Row, daemon_bench_as};
+use crate::shell::{self, Build, cargo, program_of};
 
 pub(super) const ROWS: [Row; 7] = [
     (
@@ -42,10 +42,12 @@ pub(super) const ROWS: [Row; 7] = [
     ("sandbox_cost_pct", "what the sandbox adds to the time of `parlo decode`", "%", Some("at most 5")),
 ];
 
+/// Attacks the programs as they are installed.
 pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
-    shell::run(cargo().args(["build", "--release", "--locked", "-p", "parlo"]))?;
-    let parlo = program("parlo")?;
-    daemon_bench("attack", &["--parlo".as_ref(), parlo.get_program()])
+    let build = Build::Dist;
+    shell::run(cargo().args(["build", "--profile", build.profile(), "--locked", "-p", "parlo", "-p", "parlod"]))?;
+    let parlo = program_of(build, "parlo")?;
+    daemon_bench_as(build.profile(), "attack", &["--parlo".as_ref(), parlo.get_program()])
 }
 
 /// Where the table goes.

@@ -112,13 +112,20 @@ impl Speech {
     }
 }
 
-/// Runs one of the daemon's benches; what it found.
+/// Runs one of the daemon's benches, fully optimised; what it found.
 fn daemon_bench(bench: &str, more: &[&OsStr]) -> anyhow::Result<Map<String, Value>> {
+    daemon_bench_as("bench", bench, more)
+}
+
+/// The same, built in a profile of cargo's.
+fn daemon_bench_as(profile: &str, bench: &str, more: &[&OsStr]) -> anyhow::Result<Map<String, Value>> {
     let out = root().join("out/bench");
     fs::create_dir_all(&out)?;
     let json = out.join(bench).with_extension("json");
     let mut command = cargo();
-    command.args(["bench", "--locked", "-p", "parlod", "--bench", bench, "--", "--json"]).arg(&json);
+    command
+        .args(["bench", "--profile", profile, "--locked", "-p", "parlod", "--bench", bench, "--", "--json"])
+        .arg(&json);
     shell::run(command.args(more))?;
     Ok(serde_json::from_str(&fs::read_to_string(&json)?)?)
 }
