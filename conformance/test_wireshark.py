@@ -17,7 +17,7 @@ CALLER, LISTENER = 1, 2
 def vectors():
     """Whole datagrams of the document: name and bytes, in the order in which they go."""
     lines = (ROOT / "docs/wire.md").read_text().splitlines()
-    matches = (re.fullmatch(r"(sealed-(?:ik|xx)-[a-z]+|refuse): ((?:[0-9A-F]{2} ?)+)", line) for line in lines)
+    matches = (re.fullmatch(r"(sealed-(?:ik|xx)-[a-z-]+|sealed-psk-(?!text)[a-z]+|refuse): ((?:[0-9A-F]{2} ?)+)", line) for line in lines)
     return [(match[1], bytes.fromhex(match[2])) for match in matches if match]
 
 
@@ -25,7 +25,7 @@ def pcap(path, datagrams, port):
     """Datagrams over IPv4 and UDP, without link headers (LINKTYPE_RAW)."""
     out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)]
     for n, (name, body) in enumerate(datagrams):
-        from_caller = name.endswith(("initiate", "finish", "confirm", "media", "echo"))
+        from_caller = name.endswith(("initiate", "finish", "confirm", "media", "echo", "rekey"))
         ends = (CALLER, LISTENER) if from_caller else (LISTENER, CALLER)
         ports = (40000, port) if from_caller else (port, 40000)
         udp = struct.pack(">HHHH", *ports, 8 + len(body), 0) + body
@@ -46,10 +46,10 @@ def read(path, *fields):
 
 def test_every_kind_is_read(tmp_path):
     datagrams = vectors()
-    assert len(datagrams) == 21
+    assert len(datagrams) == 37
     pcap(tmp_path / "calls.pcap", datagrams, 7275)
     rows = read(tmp_path / "calls.pcap", "parlo.receiver", "parlo.number", "parlo.depth", "parlo.sealed_bytes", "parlo.tag")
-    kinds = {"retry": "Retry", "initiate": "Initiate", "respond": "Respond", "finish": "Finish", "media": "Media"}
+    kinds = {"retry": "Retry", "initiate": "Initiate", "respond": "Respond", "refused": "Respond", "finish": "Finish", "media": "Media"}
     for (name, body), row in zip(datagrams, rows, strict=True):
         protocol, info, receiver, number, depth, sealed, tag = row
         assert protocol == "Parlo", name

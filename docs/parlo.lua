@@ -11,8 +11,11 @@ local KINDS = {
     [0x40] = "Control", [0x41] = "Initiate", [0x42] = "Retry", [0x43] = "Respond", [0x44] = "Finish", [0x45] = "Refuse",
     [0x50] = "Relay join", [0x51] = "Relay retry", [0x52] = "Relay joined", [0x53] = "Relay error",
 }
-local PATTERNS = { [1] = "IK: the listener's key is known", [2] = "XX: no key is known" }
-local REASONS = { [1] = "busy", [2] = "no shared codec", [3] = "other version", [4] = "declined", [5] = "other key" }
+local PATTERNS = {
+    [1] = "IK: the listener's key is known", [2] = "XX: no key is known",
+    [3] = "IKpsk2: the key is known, and a secret is shared",
+}
+local REASONS = { [1] = "busy", [2] = "no shared codec", [3] = "other version", [4] = "declined", [5] = "other key", [6] = "no shared secret" }
 
 local VERSION, COOKIE, TAG = 3, 16, 8
 local MOST = 1200
@@ -77,7 +80,7 @@ local read = {
         tree:add(field.cookie, bytes(5, COOKIE))
         tree:add(field.noise, bytes(5 + COOKIE))
         local shown = bytes(5, COOKIE):bytes():tohex():match("^0*$") and "no cookie" or "cookie shown"
-        local pattern = bytes(4, 1):uint() == 1 and "IK" or "XX"
+        local pattern = ({ "IK", "XX", "IKpsk2" })[bytes(4, 1):uint()] or "unknown"
         return string.format("Initiate %s from %04x, %s", pattern, bytes(2, 2):uint(), shown)
     end,
     [0x42] = function(bytes, tree)

@@ -112,6 +112,14 @@ export class Cards {
   }
 }
 
+/** How old the keys are; they are to be agreed upon anew every two minutes. */
+function keys({ rekeys, key_age_s, rekey_overdue }) {
+  if (rekeys == null) return "never: the peer's program is too old";
+  const minutes = Math.floor(key_age_s / 60);
+  if (rekey_overdue) return `not for ${minutes} minutes: something on the way prevents it`;
+  return minutes < 1 ? "less than a minute ago" : `${minutes} min ago`;
+}
+
 const FACTS = [
   ["Lost on the way here", "loss_heard", (call) => percent(call.figures.loss_heard)],
   ["Lost on the way there", "loss_sent", (call) => percent(call.figures.loss_sent)],
@@ -125,6 +133,7 @@ const FACTS = [
   ["Faded out", null, (call) => count(call.figures.frames.faded)],
   ["Silence", null, (call) => count(call.figures.frames.silent)],
   ["Came too late", "late", (call) => count(call.figures.frames.late)],
+  ["Keys renewed", null, (call) => keys(call.figures)],
   ["Encode, decode", "coding", (call) => `${microseconds(call.figures.encode_us_p99)}, ${microseconds(call.figures.decode_us_p99)}`],
 ];
 

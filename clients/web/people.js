@@ -104,7 +104,7 @@ export class People {
       update: (contact) => {
         now = contact;
         write(name, contact.name);
-        write(detail, [contact.fingerprint, contact.address].filter(Boolean).join(" · "));
+        write(detail, [contact.fingerprint, contact.address, contact.psk && "shared secret"].filter(Boolean).join(" · "));
         show(call, contact.address !== null);
         attribute(call, "aria-label", `Call ${contact.name}`);
         attribute(input, "aria-label", `Answer ${contact.name} by itself`);

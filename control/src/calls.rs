@@ -132,6 +132,15 @@ pub struct CallFigures {
     pub round_trip_ms: f64,
     /// Bits that each frame sent over the last second holds by the entropy model; none if no frame was sent.
     pub bits_per_frame: Option<f64>,
+    /// How often both sides have agreed upon new keys, which is every two minutes; none if the peer's program is too old for it.
+    #[serde(default)]
+    pub rekeys: Option<u64>,
+    /// How old the keys are, seconds; none as above.
+    #[serde(default)]
+    pub key_age_s: Option<f64>,
+    /// Whether they are older than five minutes: something on the way keeps the two sides from agreeing, though speech passes.
+    #[serde(default)]
+    pub rekey_overdue: bool,
     /// Frames heard.
     pub frames: FrameCounts,
     /// Mouth to ear.

@@ -20,7 +20,7 @@ pub use error::ClientError;
 pub use events::{Events, Feed};
 
 use crate::{
-    Audio, AudioChange, Call, CallChange, Contact, ContactEntry, Device, Dial, Presence, Recording, Refusal,
+    Audio, AudioChange, Call, CallChange, Contact, ContactEntry, Device, Dial, Presence, PskEntry, Recording, Refusal,
     RefusalReason, Status,
 };
 
@@ -206,6 +206,18 @@ impl Client {
     /// See [`status`](Self::status).
     pub async fn remove_contact(&self, name: &str) -> Result<(), ClientError> {
         self.tell(Method::DELETE, &format!("/api/v1/contacts/{}", escape(name)), None).await
+    }
+
+    /// Shares a secret with a contact, or none any more.
+    ///
+    /// # Errors
+    /// See [`status`](Self::status).
+    pub async fn set_psk(&self, name: &str, entry: Option<&PskEntry>) -> Result<(), ClientError> {
+        let path = format!("/api/v1/contacts/{}/psk", escape(name));
+        match entry {
+            Some(entry) => self.tell(Method::PUT, &path, Some(json(entry)?)).await,
+            None => self.tell(Method::DELETE, &path, None).await,
+        }
     }
 
     /// What was recorded.

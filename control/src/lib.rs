@@ -22,4 +22,4 @@ pub use calls::{
 pub use client::{Client, ClientError};
 pub use events::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
 pub use feed::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream};
-pub use status::{Bundle, Contact, ContactEntry, Failure, Presence, Recording, Status};
+pub use status::{Bundle, Contact, ContactEntry, Failure, Presence, PskEntry, Recording, Status};

@@ -77,6 +77,23 @@ pub struct Contact {
     pub fingerprint: String,
     /// Whether its calls are answered without asking.
     pub auto_answer: bool,
+    /// Whether a secret is shared with it (a pre-shared key), without which there is no call with it.
+    #[serde(default)]
+    pub psk: bool,
+}
+
+/// A secret to be shared with a contact, as the other side was told it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PskEntry {
+    /// `parlo-psk:` and 56 letters and digits.
+    pub psk: String,
+}
+
+impl std::fmt::Debug for PskEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PskEntry { .. }")
+    }
 }
 
 /// Adds a contact, or changes the one of that name.

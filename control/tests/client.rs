@@ -6,8 +6,8 @@
 mod support;
 
 use parlo_control::{
-    AudioChange, CallChange, CallState, Client, ClientError, ContactEntry, Dial, Mark, Message, RefusalReason,
-    client::Side,
+    AudioChange, CallChange, CallState, Client, ClientError, ContactEntry, Dial, Mark, Message, PskEntry,
+    RefusalReason, client::Side,
 };
 use support::{Played, samples};
 use tempfile::TempDir;
@@ -49,6 +49,10 @@ async fn every_request_is_made_as_the_api_has_it() {
     assert_eq!(client.put_contact("a/ä", &entry).await.unwrap().name, "a/ä");
     played.answer("DELETE /api/v1/contacts/a%2F%C3%A4", 204, "");
     client.remove_contact("a/ä").await.unwrap();
+    played.answer("PUT /api/v1/contacts/a%2F%C3%A4/psk", 204, "");
+    client.set_psk("a/ä", Some(&PskEntry { psk: "parlo-psk:x".into() })).await.unwrap();
+    played.answer("DELETE /api/v1/contacts/a%2F%C3%A4/psk", 204, "");
+    client.set_psk("a/ä", None).await.unwrap();
     played.answer("GET /api/v1/recordings", 200, "[]");
     assert_eq!(client.recordings().await.unwrap(), []);
     played.answer("DELETE /api/v1/recordings/ada-1", 204, "");
@@ -68,6 +72,8 @@ async fn every_request_is_made_as_the_api_has_it() {
         r#"PUT /api/v1/presence {"do_not_disturb":true}"#,
         r#"PUT /api/v1/contacts/a%2F%C3%A4 {"address":null,"key":"parlo:k","auto_answer":true}"#,
         "DELETE /api/v1/contacts/a%2F%C3%A4",
+        r#"PUT /api/v1/contacts/a%2F%C3%A4/psk {"psk":"parlo-psk:x"}"#,
+        "DELETE /api/v1/contacts/a%2F%C3%A4/psk",
         "DELETE /api/v1/recordings/ada-1",
         "POST /api/v1/shutdown",
     ];

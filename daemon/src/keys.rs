@@ -5,6 +5,7 @@
 
 mod contacts;
 mod known;
+mod psks;
 
 use std::{
     fs::{self, File},
@@ -69,6 +70,23 @@ pub enum KeysError {
          remove it, so that a new key is made, and tell your peers", .0.display()
     )]
     Damaged(PathBuf),
+    /// The file with shared secrets is damaged.
+    #[error(
+        "{} is no list of shared secrets, or a line of it is damaged: restore it from a copy; or remove it, and share new secrets \
+         (parlo contacts psk NAME --new). Until then nobody is called or answered by it", .0.display()
+    )]
+    Psks(PathBuf),
+    /// The shared secrets are open to others.
+    #[error(
+        "{} holds secrets that you share with contacts, and others on this machine can read or change it (mode {mode:03o}): say \
+         chmod 600 on it if you trust them all; else share new ones (parlo contacts psk NAME --new)", .file.display()
+    )]
+    PsksOpen {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A file that is not text, or enormous.
     #[error("{} is not a list of peers: it is not text, or longer than a megabyte", .0.display())]
     NotText(PathBuf),

@@ -126,6 +126,8 @@ pub struct Report {
     pub junk: Junk,
     /// Times that the peer moved to another address.
     pub moves: u64,
+    /// Times that new keys were agreed upon; null if the peer's program does not do so.
+    pub rekeys: Option<u64>,
     /// Packets that build upon frames which this side does not hold, or no longer: lost.
     pub unknown_context: u64,
     /// Bits that a frame sent holds by the entropy model; null without a model.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "strangers/psk.rs"]
+mod psk;
 mod support;
 
 use std::{
@@ -20,6 +22,7 @@ use parlo_protocol::{
     identity::{Identity, PublicKey},
     offer::Offer,
     packet::Goodbye,
+    psk::Psk,
     session::Reason,
 };
 use parlod::{
@@ -211,7 +214,23 @@ impl Caller {
         Self::over(socket, who, to, is_silent)
     }
 
+    /// With IK if it knows the side's key; and with IKpsk2 if it has a secret too.
+    fn sharing(from: &str, who: u8, to: &Side, known: bool, psk: Option<&Psk>) -> Self {
+        Self::calling(UdpSocket::bind((from, 0)).unwrap(), who, to, false, known.then_some(to.key), psk)
+    }
+
     fn over(socket: UdpSocket, who: u8, to: &Side, is_silent: bool) -> Self {
+        Self::calling(socket, who, to, is_silent, Some(to.key), None)
+    }
+
+    fn calling(
+        socket: UdpSocket,
+        who: u8,
+        to: &Side,
+        is_silent: bool,
+        key: Option<PublicKey>,
+        psk: Option<&Psk>,
+    ) -> Self {
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let identity = Identity::from_bytes([who; 32]);
         let offer = Offer {
@@ -219,13 +238,14 @@ impl Caller {
             opus: true,
             depth: 6,
             frames_per_packet: 3,
+            rekeys: false,
         };
         let (mut index, mut seed) = ([0; 2], [0; 32]);
         getrandom::fill(&mut index).unwrap();
         getrandom::fill(&mut seed).unwrap();
         let (index, limits) = (u16::from_be_bytes(index), Limits::new(6, 3));
-        let call =
-            Call::dial(&identity, Some(to.key), to.address(), index, seed, &offer, limits, Instant::now()).unwrap();
+        let call = Call::dial_with_psk(&identity, key, psk, to.address(), index, seed, &offer, limits, Instant::now())
+            .unwrap();
         Self { call, socket, is_silent, connected: false, refused: None, left: None, sent: Vec::new() }
     }
 

@@ -46,13 +46,18 @@ struct World {
 }
 
 fn offer() -> Offer {
-    Offer { tokens: vec![TokensId::from_bytes([9; 32])], opus: true, depth: 6, frames_per_packet: 3 }
+    Offer { tokens: vec![TokensId::from_bytes([9; 32])], opus: true, depth: 6, frames_per_packet: 3, rekeys: true }
 }
 
 impl World {
     fn drain(&mut self) {
         let mut out = Vec::new();
         for side in [0, 1] {
+            if let Some(call) = &mut self.calls[side]
+                && call.needs_seed()
+            {
+                call.rekey([self.tape.len() as u8; 32], self.now);
+            }
             while let Some(call) = &mut self.calls[side]
                 && call.poll_transmit(&mut out)
             {

@@ -25,7 +25,8 @@ pub(crate) fn door(bytes: &[u8]) {
             0 if callers.len() < 6 => {
                 let n = callers.len() as u8 + 10;
                 let key = (op & 0x40 == 0).then(|| public(if op & 0x80 == 0 { 2 } else { 3 }));
-                let offer = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3 }.to_bytes();
+                let offer =
+                    Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3, rekeys: false }.to_bytes();
                 let identity = Identity::from_bytes([n; 32]);
                 callers.extend(
                     Session::dial(&identity, key, address(2), n.into(), &offer, [n; 32], now).ok().map(|s| (n, s)),

@@ -136,9 +136,14 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "offer" => {
             for count in [0, 1, 4] {
                 let tokens = (0..count).map(|n| TokensId::from_bytes([n; 32])).collect();
-                let offer = Offer { tokens, opus: true, depth: 6, frames_per_packet: 3 };
-                let answer =
-                    Answer { tokens: count.checked_sub(1), depth: 4, frames_per_packet: 12, ringing: count == 4 };
+                let offer = Offer { tokens, opus: true, depth: 6, frames_per_packet: 3, rekeys: true };
+                let answer = Answer {
+                    tokens: count.checked_sub(1),
+                    depth: 4,
+                    frames_per_packet: 12,
+                    ringing: count == 4,
+                    rekeys: false,
+                };
                 add(&format!("{count}-bundles"), [&[4], &answer.to_bytes()[..], &offer.to_bytes()].concat());
             }
         }

@@ -50,6 +50,9 @@ impl Pair {
     fn drain(&mut self) {
         let mut out = Vec::new();
         for side in [0, 1] {
+            if let Some(session) = self.sides[side].as_mut().filter(|session| session.needs_seed()) {
+                session.rekey([self.tape.len() as u8; 32], self.now);
+            }
             while self.sides[side].as_mut().is_some_and(|session| session.poll_transmit(&mut out)) {
                 self.send(1 - side, &out);
             }
@@ -101,7 +104,11 @@ impl Pair {
                     session.refuse(Reason::Busy, self.now);
                 }
             }
-            Some(Event::Established { peer, answer }) => assert_eq!((peer, &answer[..]), (public(2), ANSWER)),
+            Some(Event::Established { peer, answer }) => {
+                assert_eq!((peer, &answer[..]), (public(2), ANSWER));
+                session.enable_rekeying(self.now);
+            }
+            Some(Event::Confirmed) => session.enable_rekeying(self.now),
             Some(Event::Refused(_) | Event::TimedOut | Event::Attacked) => self.ends[side] += 1,
             _ => {}
         }

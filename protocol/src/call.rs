@@ -4,7 +4,8 @@
 //! One rule holds for its users: after *every* call of a method that takes `&mut self`, call
 //! [`poll_event`](Call::poll_event) until there is none and [`poll_transmit`](Call::poll_transmit) until it returns false, and
 //! send what it gives to [`address`](Call::address); and call [`handle_timeout`](Call::handle_timeout) when the time that
-//! [`poll_timeout`](Call::poll_timeout) names has come.
+//! [`poll_timeout`](Call::poll_timeout) names has come. Where it then [needs a seed](Call::needs_seed), it gets one with
+//! [`rekey`](Call::rekey) before it is polled.
 //!
 //! What to send, the [`plan`](Call::plan) says: it follows from what the peer tells of the path ([`adapt`](crate::adapt)).
 //! Frames that the peer is known to hold may serve as context for those to come. Who sends asks for a packet's
@@ -38,6 +39,7 @@ use crate::{
         Control, Frames, Goodbye, IPV4_UDP, IPV6_UDP, MAX_COPIES, MAX_COPY_DEPTH, MAX_DATAGRAM, MAX_FRAMES,
         MAX_PAYLOAD, Media, News, Presence,
     },
+    psk::Psk,
     session::{self, DialError, Reason, Session},
 };
 
@@ -144,11 +146,30 @@ impl Call {
         limits: Limits,
         now: Instant,
     ) -> Result<Self, DialError> {
-        let session = Session::dial(identity, key, address, index, &offer.to_bytes(), seed, now)?;
+        Self::dial_with_psk(identity, key, None, address, index, seed, offer, limits, now)
+    }
+
+    /// The same, with a secret that is shared with the peer of that key: nobody takes the call who does not have both.
+    ///
+    /// # Errors
+    /// If the key cannot be used, or is missing.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there are no defaults")]
+    pub fn dial_with_psk(
+        identity: &Identity,
+        key: Option<PublicKey>,
+        psk: Option<&Psk>,
+        address: SocketAddr,
+        index: u16,
+        seed: [u8; 32],
+        offer: &Offer,
+        limits: Limits,
+        now: Instant,
+    ) -> Result<Self, DialError> {
+        let session = Session::dial_with_psk(identity, key, psk, address, index, &offer.to_bytes(), seed, now)?;
         Ok(Self { caller: true, ..Self::new(Box::new(session), offer.clone(), None, limits, now) })
     }
 
-    /// Takes a call that a session told of: the answer is ready to be sent. The call stands once the caller has it
+    /// Takes a call that a session told of, once it was [asked](Session::shares) for a secret: the answer is ready to be sent. The call stands once the caller has it
     /// ([`Event::Connected`]). If it is `ringing`, nobody has picked up yet, and the answer says so:
     /// [`set_presence`](Self::set_presence) ends that.
     ///
@@ -273,6 +294,9 @@ impl Call {
                     return Some(Event::Refused(Reason::NoSharedBundle));
                 };
                 self.answer = Some(answer);
+                if self.offer.rekeys && answer.rekeys {
+                    self.session.enable_rekeying(now);
+                }
                 self.presences.answered(answer.ringing);
                 Some(self.open(now, peer, codec, answer.depth, answer.frames_per_packet, answer.ringing))
             }
@@ -280,6 +304,9 @@ impl Call {
                 let peer = self.session.peer()?;
                 let answer = self.answer?;
                 let codec = self.offer.codec(&answer)?;
+                if answer.rekeys {
+                    self.session.enable_rekeying(now);
+                }
                 Some(self.open(now, peer, codec, self.offer.depth, self.offer.frames_per_packet, answer.ringing))
             }
             session::Event::Media { number, header, body } => {
@@ -673,6 +700,22 @@ impl Call {
         self.say(now, &Control::Bye { frames: self.end as u32, reason });
         let next = now + BYE_PAUSE;
         self.state = if left <= 1 { State::Closed } else { State::Leaving { byes: left - 1, next, reason } };
+    }
+
+    /// Whether [`rekey`](Self::rekey) is to be called: to be looked at before [`poll_transmit`](Self::poll_transmit).
+    pub fn needs_seed(&self) -> bool {
+        self.state == State::Open && self.session.needs_seed()
+    }
+
+    /// Gives what [`needs_seed`](Self::needs_seed) asks for: 32 bytes of the operating system's generator, fetched now, of which new
+    /// keys are agreed with the peer.
+    pub fn rekey(&mut self, seed: [u8; 32], now: Instant) {
+        self.session.rekey(seed, now);
+    }
+
+    /// How often keys were agreed anew, and how old they are; none of a peer that does not do so.
+    pub fn keys(&self, now: Instant) -> Option<(u64, Duration)> {
+        self.session.key_age(now).map(|age| (self.session.rekeys(), age))
     }
 
     /// Whether the call is over. What is left to send still comes out of [`poll_transmit`](Self::poll_transmit).

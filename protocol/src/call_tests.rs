@@ -14,6 +14,8 @@ mod peers;
 mod presence;
 #[path = "call_tests/recorded.rs"]
 mod recorded;
+#[path = "call_tests/rekey.rs"]
+mod rekey;
 #[path = "call_tests/rules.rs"]
 mod rules;
 
@@ -45,7 +47,7 @@ fn identity(n: u8) -> Identity {
 
 fn offer(tokens: &[u8], opus: bool) -> Offer {
     let tokens = tokens.iter().map(|&n| TokensId::from_bytes([n; 32])).collect();
-    Offer { tokens, opus, depth: 6, frames_per_packet: 3 }
+    Offer { tokens, opus, depth: 6, frames_per_packet: 3, rekeys: false }
 }
 
 fn noise() -> ComfortNoise {
@@ -122,6 +124,8 @@ struct World {
     back: Path,
     seen: [Seen; 2],
     mouths: [Mouth; 2],
+    /// Whether the sides get the seeds that they ask for.
+    seeds: [bool; 2],
     /// All datagrams ever sent to the listener.
     tape: Vec<(SocketAddr, Vec<u8>)>,
     indexes: u16,
@@ -173,6 +177,7 @@ impl Setting {
             back: Path::new(self.back, now),
             seen: Default::default(),
             mouths: [mouth(), mouth()],
+            seeds: [true; 2],
             tape: Vec::new(),
             indexes: 1000,
         }
@@ -282,6 +287,13 @@ impl World {
     }
 
     fn transmit(&mut self) {
+        for side in [CALLER, LISTENER] {
+            let (seeds, seed, now) =
+                (self.seeds[side], [(self.elapsed() as u8).wrapping_add(side as u8); 32], self.now);
+            if let Some(call) = self.call(side).filter(|call| seeds && call.needs_seed()) {
+                call.rekey(seed, now);
+            }
+        }
         let mut datagram = Vec::new();
         let way = self.ways.iter().position(|way| way.0 == self.caller_address).expect("a way from there");
         while self.caller.poll_transmit(&mut datagram) {

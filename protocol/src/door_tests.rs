@@ -8,7 +8,7 @@ fn address(n: u16) -> SocketAddr {
 }
 
 fn dial(from: u8, known: bool, now: Instant) -> Call {
-    let offer = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3 };
+    let offer = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3, rekeys: false };
     let key = known.then(|| Identity::from_bytes([200; 32]).public());
     let (identity, index) = (Identity::from_bytes([from; 32]), u16::from(from));
     Call::dial(&identity, key, address(0), index, [from; 32], &offer, Limits::new(6, 3), now).unwrap()
@@ -134,7 +134,7 @@ fn held(caller: &mut Call, at: u16, door: &mut Door, index: u16, now: Instant) -
     for _ in 0..4 {
         while caller.poll_transmit(&mut datagram) {
             if let Some(Caller { offer, session, .. }) = door.handle(now, address(at), &mut datagram, index) {
-                let ours = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3 };
+                let ours = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3, rekeys: false };
                 let call = Call::answer(session, &offer, &ours, Limits::new(6, 3), true, now).unwrap();
                 door.hold(Box::new(call), now);
                 return true;

@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 const PREFIX: &str = "parlo:";
 
 /// Letters of the text form after [`PREFIX`].
-const LETTERS: usize = 56;
+pub(crate) const LETTERS: usize = 56;
 
 /// Check bytes after the key's own.
-const CHECK: usize = 3;
+pub(crate) const CHECK: usize = 3;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
@@ -102,24 +102,51 @@ fn is_fingerprint(text: &str) -> bool {
     text.split('-').count() == 4 && text.split('-').all(group)
 }
 
-fn hash(label: &[u8], bytes: &[u8; 32]) -> [u8; 32] {
+pub(crate) fn hash(label: &[u8], bytes: &[u8; 32]) -> [u8; 32] {
     Sha256::new().chain_update(label).chain_update(bytes).finalize().into()
+}
+
+/// Appends 32 bytes and the first of their check bytes in base32.
+pub(crate) fn push_letters(text: &mut String, bytes: &[u8; 32], check: &[u8; 32]) {
+    let (mut bits, mut count) = (0_u32, 0);
+    for &byte in bytes.iter().chain(&check[..CHECK]) {
+        bits = bits << 8 | u32::from(byte);
+        count += 8;
+        while count >= 5 {
+            count -= 5;
+            text.push(char::from(ALPHABET[(bits >> count) as usize & 31]));
+        }
+    }
+}
+
+/// Reads what [`push_letters`] writes.
+pub(crate) fn from_letters(text: &str) -> Result<[u8; LETTERS * 5 / 8], KeyError> {
+    let count = text.chars().count();
+    if count != LETTERS {
+        return Err(KeyError::Length(count));
+    }
+    let mut bytes = [0_u8; LETTERS * 5 / 8];
+    for (n, symbol) in text.chars().enumerate() {
+        let value = match symbol.to_ascii_lowercase() {
+            letter @ 'a'..='z' => letter as u8 - b'a',
+            digit @ '2'..='7' => digit as u8 - b'2' + 26,
+            _ => return Err(KeyError::Symbol(symbol)),
+        };
+        // The five bits lie in one byte, or across two.
+        let spread = u16::from(value) << 11 >> (n * 5 % 8);
+        bytes[n * 5 / 8] |= (spread >> 8) as u8;
+        if let Some(next) = bytes.get_mut(n * 5 / 8 + 1) {
+            *next |= spread as u8;
+        }
+    }
+    Ok(bytes)
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let check = hash(b"parlo key", &self.0);
         let mut text = String::with_capacity(PREFIX.len() + LETTERS);
         text.push_str(PREFIX);
-        let (mut bits, mut count) = (0_u32, 0);
-        for &byte in self.0.iter().chain(&check[..CHECK]) {
-            bits = bits << 8 | u32::from(byte);
-            count += 8;
-            while count >= 5 {
-                count -= 5;
-                text.push(char::from(ALPHABET[(bits >> count) as usize & 31]));
-            }
-        }
+        push_letters(&mut text, &self.0, &hash(b"parlo key", &self.0));
         f.pad(&text)
     }
 }
@@ -162,24 +189,7 @@ impl FromStr for PublicKey {
             _ if is_fingerprint(text) => return Err(KeyError::Fingerprint),
             _ => return Err(KeyError::Prefix),
         };
-        let count = text.chars().count();
-        if count != LETTERS {
-            return Err(KeyError::Length(count));
-        }
-        let mut bytes = [0_u8; LETTERS * 5 / 8];
-        for (n, symbol) in text.chars().enumerate() {
-            let value = match symbol.to_ascii_lowercase() {
-                letter @ 'a'..='z' => letter as u8 - b'a',
-                digit @ '2'..='7' => digit as u8 - b'2' + 26,
-                _ => return Err(KeyError::Symbol(symbol)),
-            };
-            // The five bits lie in one byte, or across two.
-            let spread = u16::from(value) << 11 >> (n * 5 % 8);
-            bytes[n * 5 / 8] |= (spread >> 8) as u8;
-            if let Some(next) = bytes.get_mut(n * 5 / 8 + 1) {
-                *next |= spread as u8;
-            }
-        }
+        let bytes = from_letters(text)?;
         let mut key = [0; 32];
         key.copy_from_slice(&bytes[..32]);
         if hash(b"parlo key", &key)[..CHECK] != bytes[32..] {

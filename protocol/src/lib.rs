@@ -5,7 +5,7 @@
 //! take microseconds.
 //!
 //! * [`packet`]: what is inside a sealed packet, as in `docs/wire.md`; [`report`] and [`feedback`] ride on it.
-//! * [`session`]: handshake and sealing, cookies, replay, roaming; [`identity`] has the keys.
+//! * [`session`]: handshake and sealing, cookies, replay, roaming; [`identity`] has the keys, [`psk`] what two may share besides.
 //! * [`offer`]: what two peers agree to speak.
 //! * [`call`]: one call between two peers, from the first datagram to the last; [`door`] is where callers come.
 //! * [`context`]: how two peers agree upon frames that both hold, so that packets may build upon them.
@@ -27,6 +27,7 @@ pub mod jitter;
 mod network;
 pub mod offer;
 pub mod packet;
+pub mod psk;
 pub mod relay;
 pub mod report;
 pub mod session;

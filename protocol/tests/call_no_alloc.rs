@@ -34,9 +34,23 @@ fn carry(from: &mut Call, at: SocketAddr, to: &mut Call, now: Instant, datagram:
 
 #[test]
 fn a_call_in_full_swing_allocates_nothing() {
+    assert_eq!(allocations_in_full_swing(false), (0, 0));
+}
+
+/// What agrees upon keys allocates, a few times every two minutes; nothing else does.
+#[test]
+fn agreements_of_keys_allocate_a_few_times_each() {
+    let (allocations, rekeys) = allocations_in_full_swing(true);
+    assert!((34..=35).contains(&rekeys), "{rekeys} in 69 minutes");
+    assert!(allocations <= 6 * rekeys, "{allocations} in {rekeys} agreements");
+}
+
+/// Allocations of both sides in 69 minutes, and how often they agreed upon keys.
+fn allocations_in_full_swing(rekeys: bool) -> (u64, u64) {
     let [here, there] = [1, 2].map(|n| SocketAddr::from(([10, 0, 0, n], 7275)));
     let mut now = Instant::now();
-    let offer = Offer { tokens: vec![TokensId::from_bytes([3; 32])], opus: false, depth: 6, frames_per_packet: 3 };
+    let offer =
+        Offer { tokens: vec![TokensId::from_bytes([3; 32])], opus: false, depth: 6, frames_per_packet: 3, rekeys };
     let (limits, key) = (Limits::new(6, 3), Identity::from_bytes([2; 32]).public());
     let mut caller =
         Call::dial(&Identity::from_bytes([1; 32]), Some(key), there, 1, [5; 32], &offer, limits, now).unwrap();
@@ -84,12 +98,18 @@ fn a_call_in_full_swing_allocates_nothing() {
             }
             came += carry(one, at, other, now, &mut datagram);
             one.handle_timeout(now);
+            for call in [&mut *one, &mut *other] {
+                if call.needs_seed() {
+                    call.rekey([n as u8; 32], now);
+                }
+            }
             carry(one, at, other, now, &mut datagram);
         };
         turn(&mut caller, &mut listener, here);
         turn(&mut listener, &mut caller, there);
         number += 3;
     }
-    assert_eq!(allocations() - before, 0);
+    let allocated = allocations() - before;
     assert!(came > 100_000);
+    (allocated, caller.keys(now).map_or(0, |(count, _)| count))
 }

@@ -1,16 +1,22 @@
 //! `parlo contacts`: whom this user knows. Asks the daemon; where none runs, works on its file.
 
+use std::io::{Read, stdin};
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use parlo_control::{Client, Contact, ContactEntry};
-use parlo_protocol::identity::PublicKey;
+use parlo_control::{Client, Contact, ContactEntry, PskEntry};
+use parlo_protocol::{identity::PublicKey, psk::Psk};
 use parlod::keys::{self, KnownPeers};
+use zeroize::Zeroizing;
 
 use crate::{
     connect::{DaemonAddress, block_on},
     daemon_verbs::{Switch, print, print_json},
     format::{plain, table},
 };
+
+/// Bytes of standard input in which a secret is looked for.
+const MOST_TEXT: usize = 4096;
 
 /// Whom the user knows.
 #[derive(Debug, Args)]
@@ -19,7 +25,9 @@ Examples:
   parlo contacts                                 list them
   parlo contacts add ada ada.example:7275 KEY    KEY is what `parlo id` shows there
   parlo contacts add ada - KEY --auto-answer     ada may call, and is answered without asking
-  parlo contacts auto-answer ada off")]
+  parlo contacts auto-answer ada off
+  parlo contacts psk ada --new                   a secret that both of you need to call each other
+  parlo contacts psk ada --set - < secret.txt    the one that ada has made")]
 pub(crate) struct Contacts {
     #[command(subcommand)]
     action: Option<Action>,
@@ -49,6 +57,23 @@ enum Action {
         /// What you call it
         name: String,
     },
+    /// Share a secret with a contact, without which there is no call between you
+    #[command(after_help = "\
+Keys alone keep a call from everybody today. Who records it, and can break them with a machine to come, needs this secret as
+well. Both sides need the same: make it on one, tell it over a way that nobody else hears, and set it on the other.")]
+    Psk {
+        /// What you call it
+        name: String,
+        /// Make a new secret, and show it this once
+        #[arg(long, conflicts_with_all = ["set", "remove"])]
+        new: bool,
+        /// Take the secret that the other side has made, from standard input
+        #[arg(long, value_name = "-", conflicts_with = "remove")]
+        set: Option<String>,
+        /// Share none any more
+        #[arg(long)]
+        remove: bool,
+    },
     /// Say whether a contact's calls are answered without asking
     AutoAnswer {
         /// What you call it
@@ -56,6 +81,62 @@ enum Action {
         /// Whether they are
         switch: Switch,
     },
+}
+
+/// What becomes of the secret that is shared with a contact.
+enum PskChange {
+    /// Nothing: whether there is one is asked.
+    None,
+    New(Psk),
+    Set(Psk),
+    Remove,
+}
+
+impl PskChange {
+    fn of(new: bool, set: Option<&str>, remove: bool) -> anyhow::Result<Self> {
+        match set {
+            Some("-") => {
+                let mut text = Zeroizing::new(String::with_capacity(MOST_TEXT));
+                stdin().take(MOST_TEXT as u64).read_to_string(&mut text).context("cannot read the secret")?;
+                Ok(Self::Set(text.trim().parse()?))
+            }
+            Some(_) => bail!("the secret is read from standard input, as others see a program's words: say --set -"),
+            None if new => {
+                let mut bytes = Zeroizing::new([0; 32]);
+                getrandom::fill(&mut *bytes).context("the system gives no random numbers")?;
+                Ok(Self::New(Psk::from_bytes(*bytes)))
+            }
+            None if remove => Ok(Self::Remove),
+            None => Ok(Self::None),
+        }
+    }
+
+    fn psk(&self) -> Option<&Psk> {
+        match self {
+            Self::New(psk) | Self::Set(psk) => Some(psk),
+            Self::None | Self::Remove => None,
+        }
+    }
+
+    /// Says what was done. The secret alone is on the first line, for who hands it on.
+    fn tell(&self, name: &str, has_one: bool) -> anyhow::Result<()> {
+        match self {
+            Self::None if has_one => print(&format!("you share a secret with {name}\n")),
+            Self::None => print(&format!("you share no secret with {name}\n")),
+            Self::New(psk) => {
+                print(&format!("{}\n", *psk.to_text()))?;
+                eprintln!(
+                    "This is shown once. Tell it to {name} over a way that nobody else hears; there: parlo contacts psk YOU --set -\n\
+                     Until it is set there, neither of you can call the other."
+                );
+                Ok(())
+            }
+            Self::Set(_) => print(&format!("you share this secret with {name} now\n")),
+            Self::Remove => {
+                print(&format!("you share no secret with {name} any more; the other side is to remove it too\n"))
+            }
+        }
+    }
 }
 
 impl Contacts {
@@ -101,10 +182,19 @@ async fn with_daemon(client: &Client, action: Option<Action>, json: bool) -> any
             print(&format!("{name} is {}{answered}\n", plain(&contact.fingerprint)))
         }
         Some(Action::Remove { name }) => Ok(client.remove_contact(&name).await?),
+        Some(Action::Psk { name, new, set, remove }) => {
+            let known = client.contacts().await?.into_iter().find(|contact| contact.name == name);
+            let known = known.with_context(|| nobody(&name))?;
+            let change = PskChange::of(new, set.as_deref(), remove)?;
+            let entry = change.psk().map(|psk| PskEntry { psk: psk.to_text().to_string() });
+            if !matches!(change, PskChange::None) {
+                client.set_psk(&name, entry.as_ref()).await?;
+            }
+            change.tell(&name, known.psk)
+        }
         Some(Action::AutoAnswer { name, switch }) => {
             let known = client.contacts().await?.into_iter().find(|contact| contact.name == name);
-            let known =
-                known.with_context(|| format!("nobody is called {name}; `parlo contacts` lists who is known"))?;
+            let known = known.with_context(|| nobody(&name))?;
             let entry = ContactEntry { address: known.address, key: known.key, auto_answer: switch.is_on() };
             let contact = client.put_contact(&name, &entry).await?;
             print(&match contact.auto_answer {
@@ -125,6 +215,7 @@ fn with_file(known: &KnownPeers, action: Option<Action>, json: bool) -> anyhow::
                 key: peer.key.to_string(),
                 fingerprint: peer.key.fingerprint().to_string(),
                 auto_answer: false,
+                psk: peers.psk(&peer.key).is_some(),
             };
             show(&peers.iter().map(contact).collect::<Vec<_>>(), json)?;
             if !json && peers.iter().next().is_some() {
@@ -142,8 +233,21 @@ fn with_file(known: &KnownPeers, action: Option<Action>, json: bool) -> anyhow::
             }
             Ok(())
         }
+        Some(Action::Psk { name, new, set, remove }) => {
+            let peers = known.read()?;
+            let has_one = peers.psk(&peers.by_name(&name).with_context(|| nobody(&name))?.key).is_some();
+            let change = PskChange::of(new, set.as_deref(), remove)?;
+            if !matches!(change, PskChange::None) && !known.set_psk(&name, change.psk())? {
+                bail!(nobody(&name));
+            }
+            change.tell(&name, has_one)
+        }
         Some(Action::AutoAnswer { .. }) => bail!("only a daemon answers calls; start one with `parlo daemon start`"),
     }
+}
+
+fn nobody(name: &str) -> String {
+    format!("nobody is called {name}; `parlo contacts` lists who is known")
 }
 
 fn show(contacts: &[Contact], json: bool) -> anyhow::Result<()> {
@@ -154,9 +258,10 @@ fn show(contacts: &[Contact], json: bool) -> anyhow::Result<()> {
         return print("Nobody yet. Note a contact with: parlo contacts add NAME HOST:PORT KEY\n");
     }
     let row = |contact: &Contact| {
-        let note = if contact.auto_answer { "answered without asking" } else { "" };
+        let notes = [(contact.auto_answer, "answered without asking"), (contact.psk, "shared secret")];
+        let notes: Vec<_> = notes.into_iter().filter_map(|(holds, note)| holds.then_some(note)).collect();
         let address = contact.address.as_deref().unwrap_or("-");
-        vec![plain(&contact.name), plain(&contact.fingerprint), plain(address), note.to_owned()]
+        vec![plain(&contact.name), plain(&contact.fingerprint), plain(address), notes.join(", ")]
     };
     print(&table(&contacts.iter().map(row).collect::<Vec<_>>()))
 }

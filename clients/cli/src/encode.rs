@@ -10,9 +10,8 @@ use parlo_model::{Bundle, Encoder, EncoderConfig, ModelError, Runtime, WholeEnco
 use parlo_tokens::TokenFrame;
 
 use crate::{
-    Incomplete, codec,
+    Incomplete, batch, codec,
     confine::{self, Needs},
-    corpus,
     io_path::IoPath,
 };
 

@@ -153,6 +153,15 @@ fn sound_people_and_recordings_are_shown_and_changed() {
     daemon.answer("GET /api/v1/contacts", 200, format!("[{}]", contact.replace(&key, "parlo:other")));
     let said = home.fails(&format!("contacts add ada - {key}"));
     assert!(said.contains("parlo contacts remove ada"), "a key is never replaced in silence: {said}");
+    for (words, asked) in [("--new", "PUT"), ("--remove", "DELETE")] {
+        daemon.answer(&format!("{asked} /api/v1/contacts/ada/psk"), 204, "");
+        let said = home.works(&format!("contacts psk ada {words}"));
+        assert_eq!(said.contains("parlo-psk:"), words == "--new", "{said}");
+        let last = daemon.asked().last().unwrap().clone();
+        assert!(last.starts_with(&format!("{asked} /api/v1/contacts/ada/psk")), "{last}");
+        assert!(said.lines().next().is_some_and(|psk| words == "--remove" || last.contains(psk)), "{last} {said}");
+    }
+    assert!(home.fails("contacts psk ada --set parlo-psk:abc").contains("--set -"));
     home.works("contacts auto-answer ada off");
     assert!(daemon.asked().last().unwrap().ends_with(r#""auto_answer":false}"#));
     assert!(home.fails("contacts auto-answer eve on").contains("nobody is called eve"));

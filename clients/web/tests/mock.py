@@ -40,6 +40,9 @@ def figures(elapsed_s=247.0):
         "path_kbps": 38.5,
         "round_trip_ms": 31.0,
         "bits_per_frame": 52.4,
+        "rekeys": 2,
+        "key_age_s": 7.0,
+        "rekey_overdue": False,
         "frames": {"real": 8021, "coarse": 143, "predicted": 96, "faded": 12, "silent": 4012, "late": 7},
         "budget": {"capture": 12.0, "frame": 40.0, "network": 15.5, "jitter_buffer": 22.0, "codec": 2.2, "device": 18.0, "total": 109.7},
         "level_dbfs": -23.0,
@@ -126,7 +129,7 @@ DEVICES = [
 
 
 def contact(name, address, auto_answer=False):
-    return {"name": name, "address": address, "key": "k" * 43, "fingerprint": "tin-owl-17", "auto_answer": auto_answer}
+    return {"name": name, "address": address, "key": "k" * 43, "fingerprint": "tin-owl-17", "auto_answer": auto_answer, "psk": False}
 
 
 def recording(name, peer, **changes):
@@ -403,7 +406,7 @@ class Handler(BaseHTTPRequestHandler):
             case "GET", ["contacts"]:
                 self.json(mock.contacts)
             case "PUT", ["contacts", name]:
-                made = {"name": name, "fingerprint": "new-elk-03", "address": None, "auto_answer": False, **body}
+                made = {"name": name, "fingerprint": "new-elk-03", "address": None, "auto_answer": False, "psk": False, **body}
                 mock.contacts = [each for each in mock.contacts if each["name"] != name] + [made]
                 self.json(made)
             case "DELETE", ["contacts", name]:

@@ -135,7 +135,7 @@ impl Played {
 
     /// Ends event streams properly.
     pub(crate) fn close_events(&self) {
-        self.inner.close.notify_waiters();
+        self.inner.close.notify_one();
     }
 }
 

@@ -53,6 +53,9 @@ pub(crate) fn call(id: u64, elapsed_s: f64) -> Call {
             path_kbps: 60.0,
             round_trip_ms: 18.4,
             bits_per_frame: Some(42.0),
+            rekeys: Some(3),
+            key_age_s: Some(40.0),
+            rekey_overdue: false,
             frames: FrameCounts { real: 4_000, coarse: 30, predicted: 12, faded: 1, silent: 500, late: 4 },
             budget: Budget {
                 capture: 14.0,

@@ -64,7 +64,7 @@ fn attack(bob: &Side, stop: &AtomicBool) -> anyhow::Result<u64> {
     let mut dice = Dice::new(7);
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_nonblocking(true)?;
-    let offer = Offer { tokens: bundle.identities().to_vec(), opus: true, depth, frames_per_packet: 12 };
+    let offer = Offer { tokens: bundle.identities().to_vec(), opus: true, depth, frames_per_packet: 12, rekeys: true };
     let identity = Identity::from_bytes(dice.array());
     let limits = Limits::new(depth, 12);
     let seed = dice.array();

@@ -181,7 +181,7 @@ fn damage(mut datagram: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
 /// Real handshakes up to the answer, of a new key each, and not a packet more.
 fn unconfirmed(aim: &Aim<'_>, dice: &mut Dice) -> anyhow::Result<u64> {
     let sources = sockets(SOURCES)?;
-    let offer = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3 };
+    let offer = Offer { tokens: Vec::new(), opus: true, depth: 6, frames_per_packet: 3, rekeys: false };
     let (mut sent, mut datagram, mut bytes) = (0, Vec::new(), [0; 2048]);
     while !aim.stop.load(Ordering::Relaxed) {
         let mut calls = Vec::new();

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use parlod::audio::{
-    Captured, Sink, Source,
+    ReadOutcome, Sink, Source,
     device::{Backend, DeviceChoice, DeviceSink, DeviceSource},
 };
 
@@ -85,12 +85,12 @@ fn record(name: &str, stop: &AtomicBool) -> anyhow::Result<Recording> {
     source.begin();
     while !stop.load(Ordering::Relaxed) {
         match source.read(&mut buffer)? {
-            Captured::Samples { samples: count, at } => {
+            ReadOutcome::Samples { samples: count, at } => {
                 samples.extend(buffer[..count].chunks_exact(channels).map(|frame| frame[0]));
                 // When the first sample was heard, had all come at the nominal rate.
                 starts.push(at.checked_sub(Duration::from_secs_f64(samples.len() as f64 / rate)).context("time")?);
             }
-            Captured::Nothing => {}
+            ReadOutcome::Nothing => {}
             other => bail!("{name}: {other:?}"),
         }
     }

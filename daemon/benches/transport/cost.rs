@@ -61,7 +61,13 @@ pub(crate) fn percent_of_a_core() -> f64 {
 fn connected(now: Instant) -> [Call; 2] {
     let keys = [1, 2].map(|n| Identity::from_bytes([n; 32]));
     let address = |port| ([127, 0, 0, 1], port).into();
-    let offer = Offer { tokens: vec![TokensId::from_bytes([3; 32])], opus: false, depth: 6, frames_per_packet: 3 };
+    let offer = Offer {
+        tokens: vec![TokensId::from_bytes([3; 32])],
+        opus: false,
+        depth: 6,
+        frames_per_packet: 3,
+        rekeys: false,
+    };
     let limits = Limits::new(6, 3);
     let key = Some(keys[1].public());
     let mut caller = Call::dial(&keys[0], key, address(1), 1, [1; 32], &offer, limits, now).unwrap();

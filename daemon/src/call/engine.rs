@@ -239,6 +239,7 @@ impl Engine {
             opus: self.0.config.call.opus,
             depth: settings.depth,
             frames_per_packet: settings.frames_per_packet,
+            rekeys: true,
         }
     }
 

@@ -103,6 +103,30 @@ pub enum CallError {
     /// Nobody there.
     #[error("nobody answers at {0}; is `parlo listen` running there, and does the way there pass UDP?")]
     NoAnswer(SocketAddr),
+    /// Nobody there who could take a call with a shared secret.
+    #[error(
+        "nobody answers at {0}; is `parlo listen` running there, is it of this version (older ones know no shared secrets), and does the \
+         way there pass UDP?"
+    )]
+    NoAnswerShared(SocketAddr),
+    /// The peer has no secret for this side, or another one.
+    #[error(
+        "{0} does not have the secret that you share with it, or another one, so that there is no call: set the same on both sides (here \
+         `parlo contacts psk {0} --new` makes one, there `parlo contacts psk YOU --set -` takes it), or none (--remove on both)"
+    )]
+    NotShared(String),
+    /// The peer has a secret for this side, which has none.
+    #[error(
+        "{0} takes your calls with a shared secret only, and there is none here: ask for it, and say `parlo contacts psk {0} --set -`; \
+         or let the other side share none (`parlo contacts psk YOU --remove`)"
+    )]
+    SharesSecret(String),
+    /// A contact was called in a way in which the secret cannot be used.
+    #[error(
+        "the one who answers is a contact with whom you share a secret, and was called by its address alone, without it, so that the call was \
+         ended: call it by its name (parlo contacts)"
+    )]
+    Unshared(String),
     /// It rang, and nobody came.
     #[error("it rang at {0}, and nobody answered")]
     NotPickedUp(SocketAddr),

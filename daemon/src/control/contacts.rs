@@ -5,22 +5,23 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use parlo_control::{Contact, ContactEntry, Failure};
-use parlo_protocol::identity::PublicKey;
+use parlo_control::{Contact, ContactEntry, Failure, PskEntry};
+use parlo_protocol::{identity::PublicKey, psk::Psk};
 
 use super::{
     app::{App, aside},
     response::{Body, Problem},
 };
-use crate::keys::Peer;
+use crate::keys::{KeysError, Peer, Peers};
 
-fn told(peer: &Peer) -> Contact {
+fn told(peer: &Peer, peers: &Peers) -> Contact {
     Contact {
         name: peer.name.clone(),
         address: peer.address.clone(),
         key: peer.key.to_string(),
         fingerprint: peer.key.fingerprint(),
         auto_answer: peer.auto_answer,
+        psk: peers.psk(&peer.key).is_some(),
     }
 }
 
@@ -32,7 +33,7 @@ fn told(peer: &Peer) -> Contact {
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Contact>>, Problem> {
     let known = app.extras.known;
     let peers = aside(move || known.read()).await??;
-    Ok(Json(peers.iter().map(told).collect()))
+    Ok(Json(peers.iter().map(|peer| told(peer, &peers)).collect()))
 }
 
 /// Adds a contact, or changes the one of that name. A name that stands for another key is not changed: remove it first.
@@ -50,8 +51,11 @@ pub(super) async fn put(
         Problem::new(StatusCode::BAD_REQUEST, format!("\"{}\" is no key: {error}", entry.key.escape_debug()))
     })?;
     let known = app.extras.known;
-    let put = move || known.put(&name, entry.address.as_deref(), &key, entry.auto_answer);
-    Ok(Json(told(&aside(put).await??)))
+    let put = move || {
+        let peer = known.put(&name, entry.address.as_deref(), &key, entry.auto_answer)?;
+        Ok::<_, KeysError>(told(&peer, &known.read()?))
+    };
+    Ok(Json(aside(put).await??))
 }
 
 /// Forgets a contact.
@@ -63,6 +67,41 @@ pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
     let known = app.extras.known;
     let called = name.clone();
     match aside(move || known.remove(&called)).await?? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::not_found(format!("nobody is called \"{}\"", name.escape_debug()))),
+    }
+}
+
+/// Shares a secret with a contact, in place of any that was shared before. Calls with it need the same on the other side from now on.
+#[utoipa::path(put, path = "/api/v1/contacts/{name}/psk", tag = "contacts", params(("name" = String, Path, description = "Its name.")),
+    request_body = PskEntry, responses(
+    (status = 204, description = "It is shared."),
+    (status = "default", description = "It was not done.", body = Failure),
+))]
+pub(super) async fn put_psk(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(entry): Body<PskEntry>,
+) -> Result<StatusCode, Problem> {
+    // What is no secret is not shown: it may be one, mistyped.
+    let psk: Psk =
+        entry.psk.trim().parse().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("{error}")))?;
+    set_psk(app, name, Some(psk)).await
+}
+
+/// Shares no secret with a contact any more.
+#[utoipa::path(delete, path = "/api/v1/contacts/{name}/psk", tag = "contacts", params(("name" = String, Path, description = "Its name.")), responses(
+    (status = 204, description = "None is shared."),
+    (status = "default", description = "It was not done.", body = Failure),
+))]
+pub(super) async fn remove_psk(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    set_psk(app, name, None).await
+}
+
+async fn set_psk(app: App, name: String, psk: Option<Psk>) -> Result<StatusCode, Problem> {
+    let known = app.extras.known;
+    let called = name.clone();
+    match aside(move || known.set_psk(&called, psk.as_ref())).await?? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found(format!("nobody is called \"{}\"", name.escape_debug()))),
     }

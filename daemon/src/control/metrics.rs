@@ -249,6 +249,12 @@ fn calls(out: &mut Out<'_, '_>, status: &Status) -> fmt::Result {
     out.gauges("call_delay_seconds", "From mouth to ear, by stage", now.iter().flat_map(delay))?;
     let trip = now.iter().map(|(call, figures)| (of(call), figures.round_trip_ms * 1e-3));
     out.gauges("call_round_trip_seconds", "The handshake's round trip", trip)?;
+    let age = now.iter().filter_map(|(call, figures)| Some((of(call), figures.key_age_s?)));
+    out.gauges(
+        "call_key_age_seconds",
+        "How old the keys are; above 300 something on the way keeps both sides from new ones",
+        age,
+    )?;
     let depth = now.iter().map(|(call, figures)| (of(call), figures.depth.into()));
     out.gauges("call_depth", "Codebooks sent", depth)?;
     let bits = now.iter().filter_map(|(call, figures)| Some((of(call), figures.bits_per_frame?)));

@@ -55,6 +55,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sound::devices))
         .routes(routes!(contacts::list))
         .routes(routes!(contacts::put, contacts::remove))
+        .routes(routes!(contacts::put_psk, contacts::remove_psk))
         .routes(routes!(recordings::list))
         .routes(routes!(recordings::file, recordings::remove))
         .routes(routes!(events::stream))

@@ -17,7 +17,7 @@ use parlo_protocol::{
     relay::Ticket,
 };
 
-use super::{figures::Before, log_limit::LogLimit, trunk::Trunk};
+use super::{figures::Before, log_limit::LogLimit, socket::secret, trunk::Trunk};
 use crate::{
     call::{
         CallError, Packetizer,
@@ -141,6 +141,10 @@ pub(super) struct Conversation {
     /// Times that the system said that nobody listens there.
     pub(super) refusals: u32,
     pub(super) figures: Option<CallFigures>,
+    /// Whether it was called with a shared secret.
+    pub(super) shares: bool,
+    /// Whether it was said that its keys are old.
+    pub(super) told_of_keys: bool,
     pub(super) before: Before,
     /// When frame numbers were last moved on while it is held.
     kept_up: Option<Instant>,
@@ -189,6 +193,8 @@ impl Conversation {
             overrun: 0,
             refusals: 0,
             figures: None,
+            shares: false,
+            told_of_keys: false,
             before: Before::default(),
             kept_up: None,
             datagram: Vec::with_capacity(2048),
@@ -221,6 +227,12 @@ impl Conversation {
     /// Sends what the call has to send; whether that was anything.
     pub(super) fn transmit(&mut self, trunk: &Trunk) -> bool {
         let Some(call) = &mut self.call else { return false };
+        // Without randomness it asks again, and the keys grow old, which is told.
+        if call.needs_seed()
+            && let Ok(seed) = secret()
+        {
+            call.rekey(seed, Instant::now());
+        }
         packetizer::transmit(call, &mut self.datagram, &mut |to, datagram| trunk.send(datagram, to));
         let sent = call.stats().sent.packets;
         std::mem::replace(&mut self.relayed, sent) != sent

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 use parlo_control::{Bitrates, Budget, CallFigures, FrameCounts};
-use parlo_protocol::{call::CallStats, offer::Codec};
+use parlo_protocol::{call::CallStats, offer::Codec, session::REKEY_OVERDUE};
 
 use super::conversation::Conversation;
 use crate::{
@@ -53,6 +53,7 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_eng
     let measured = call.path().and_then(|path| path.round_trip).unwrap_or_else(|| call.round_trip());
     let round_trip = 1000.0 * measured.as_secs_f64();
     let level = seat.level_dbfs();
+    let keys = call.keys(now);
     conversation.figures = Some(CallFigures {
         elapsed_s: conversation.talking(now).as_secs_f64(),
         sent: Bitrates {
@@ -79,6 +80,9 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_eng
             silent,
             late: live.late.load(Relaxed),
         },
+        rekeys: keys.map(|(count, _)| count),
+        key_age_s: keys.map(|(_, age)| age.as_secs_f64()),
+        rekey_overdue: keys.is_some_and(|(_, age)| age > REKEY_OVERDUE),
         budget: budget(conversation, engine, audio_engine, round_trip),
         level_dbfs: level,
         encode_us_p99: live.encode_us_p99.load(Relaxed),
@@ -174,6 +178,7 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
                 + media.inbound.as_ref().map_or(0, DepacketizerThread::undecodable),
         },
         moves: stats.moves,
+        rekeys: call.keys(Instant::now()).map(|(count, _)| count),
         unknown_context: stats.unknown_context,
         bits_per_frame: outbound.bits.filter(|_| outbound.frames > 0).map(|bits| bits / outbound.frames as f64),
         raw_kbps: f64::from(bundle.layout().frame_bits(depth)) / frame / 1000.0,

@@ -101,6 +101,23 @@ pub(super) fn welcome(engine: &Engine, peer: &PublicKey, from: SocketAddr, away:
     }
 }
 
+/// What the user is told of who calls and does not share the secret that it should.
+pub(super) fn unshared(engine: &Engine, peer: &PublicKey, from: SocketAddr) -> String {
+    let peers = engine.contacts().current().peers;
+    let who = peers.by_key(peer).map_or_else(|| from.to_string(), |known| known.name.clone());
+    if peers.psk(peer).is_some() {
+        format!(
+            "{who} calls without the secret that you share, or with another one, and was turned away: tell it the one that you have, or \
+             share a new one (parlo contacts psk {who} --new); or share none (parlo contacts psk {who} --remove)"
+        )
+    } else {
+        format!(
+            "{who} calls with a shared secret, and you have none for it, so that it was turned away: set it here \
+             (parlo contacts psk {who} --set -), or let it share none with you"
+        )
+    }
+}
+
 /// What is known of who answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Recognised {

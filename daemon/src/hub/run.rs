@@ -307,16 +307,28 @@ impl<'o> Hub<'o> {
     }
 
     fn each_second(&mut self, now: Instant) {
+        let mut with_old_keys = Vec::new();
         for call in &mut self.calls {
             if call.phase == Phase::Talking {
                 if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
                     call.advance_numbers(trunk, now, self.engine.frame(call.codec));
                 }
                 figures::update(call, &self.engine, &self.audio_engine, now);
+                let is_overdue = call.figures.is_some_and(|figures| figures.rekey_overdue);
+                if is_overdue && !call.told_of_keys {
+                    with_old_keys.push(call.id);
+                }
+                call.told_of_keys = is_overdue;
                 if let Some(progress) = super::status::progress(call, now) {
                     (self.observer)(progress);
                 }
             }
+        }
+        for id in with_old_keys {
+            let line = "the keys of this call are five minutes old, and are to be replaced every two: something on the way lets \
+                        speech pass and keeps both sides from new keys. Speech is sealed as before; if you trust nobody there, \
+                        hang up and call from another network";
+            self.notice(Some(id), line.to_owned());
         }
         let before = self.calls.len();
         self.calls.retain(|call| !matches!(call.phase, Phase::Over { since } if now - since > LISTED));

@@ -219,7 +219,11 @@ impl Hub<'_> {
         let offer = self.engine.offer(&call.settings);
         let limits = self.engine.limits(&call.settings, headers(address), None);
         let identity = self.engine.identity();
-        call.call = Some(Call::dial(identity, call.key, address, index()?, secret()?, &offer, limits, Instant::now())?);
+        let peers = self.engine.contacts().current().peers;
+        let psk = call.key.as_ref().and_then(|key| peers.psk(key));
+        let (index, seed, now) = (index()?, secret()?, Instant::now());
+        call.shares = psk.is_some();
+        call.call = Some(Call::dial_with_psk(identity, call.key, psk, address, index, seed, &offer, limits, now)?);
         call.phase = Phase::Joining;
         Ok(())
     }
@@ -250,11 +254,19 @@ impl Hub<'_> {
     }
 
     /// Somebody calls, or somebody says so: until the call is [confirmed](Self::confirmed), nothing but an answer comes of it.
-    pub(super) fn called(&mut self, trunk: u64, caller: Caller, now: Instant) {
+    pub(super) fn called(&mut self, trunk: u64, mut caller: Caller, now: Instant) {
         let from = caller.session.address();
         if let Welcome::Refuse { reason, notice } = self.welcome(&caller.peer, from) {
             if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
                 door.refuse(caller, reason, now);
+            }
+            return self.refused(now, notice);
+        }
+        // Who shares a secret with somebody takes no call of that one without it, nor one with another.
+        if !caller.session.shares(self.engine.contacts().current().peers.psk(&caller.peer)) {
+            let notice = policy::unshared(&self.engine, &caller.peer, from);
+            if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+                door.refuse(caller, Reason::Psk, now);
             }
             return self.refused(now, notice);
         }
@@ -466,6 +478,7 @@ impl Hub<'_> {
                 let call = &self.calls[at];
                 let address = call.place();
                 let error = match call.phase {
+                    Phase::Joining if call.shares => CallError::NoAnswerShared(address),
                     Phase::Joining => CallError::NoAnswer(address),
                     _ => CallError::Lost(address),
                 };
@@ -494,8 +507,14 @@ impl Hub<'_> {
         if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == self.calls[at].trunk) {
             report_errors(&trunk.socket, false);
         }
+        let shares = self.engine.contacts().current().peers.psk(&peer).is_some();
         let codec = self.engine.known_as(codec);
         let call = &mut self.calls[at];
+        // It was called by its address alone, and turns out to be somebody with whom a secret is shared.
+        if shares && !call.shares && call.direction == Direction::Outgoing {
+            let who = call.who();
+            return Err(CallError::Unshared(who));
+        }
         (call.key, call.codec) = (Some(peer), Some(codec));
         call.settings = self.engine.fit(call.settings, codec);
         (call.peer_frames, call.peer_depth) = (peer_frames, peer_depth);
@@ -685,10 +704,16 @@ impl Hub<'_> {
     fn refusal(&self, at: usize, reason: Reason) -> CallError {
         let call = &self.calls[at];
         let address = call.place();
+        let peers = self.engine.contacts().current().peers;
+        let peer = call.call.as_ref().and_then(Call::peer);
         match reason {
             Reason::WrongKey => {
                 CallError::KeyChanged { who: call.name.clone().unwrap_or_else(|| address.to_string()), address }
             }
+            Reason::Psk if call.shares => CallError::NotShared(call.who()),
+            // It was called by its address alone.
+            Reason::Psk if peer.is_some_and(|peer| peers.psk(&peer).is_some()) => CallError::Unshared(call.who()),
+            Reason::Psk => CallError::SharesSecret(call.who()),
             reason => CallError::Refused { peer: address, reason: explain(reason).to_owned() },
         }
     }
@@ -830,6 +855,7 @@ fn explain(reason: Reason) -> &'static str {
         Reason::Version => "it speaks another version of the protocol; update the older side",
         Reason::WrongKey => "it has another key",
         Reason::Declined => "it does not want to; if it does not know you, it may want your key (`parlo id`)",
+        Reason::Psk => "the two of you do not share the same secret (PSK)",
         Reason::Other(_) => "it gave a reason that this program does not know; a newer Parlo may",
     }
 }

@@ -77,7 +77,7 @@ pub struct Listing {
 pub(super) struct List {
     known: KnownPeers,
     /// The file as it was at the last look. Held while it is read.
-    seen: Mutex<Option<Stamp>>,
+    seen: Mutex<Option<Stamps>>,
     /// Held for a moment only.
     listing: Mutex<Kept>,
 }
@@ -128,6 +128,17 @@ impl Stamp {
     }
 }
 
+/// Of the list, and of the shared secrets, if there are some.
+type Stamps = (Stamp, Option<Stamp>);
+
+/// None if they may change unseen.
+fn stamps(known: &KnownPeers) -> Option<Stamps> {
+    let psks = known.psk_file();
+    let is_there = fs::symlink_metadata(&psks).is_ok();
+    let of_psks = if is_there { Some(Stamp::of(&psks)?) } else { None };
+    Some((Stamp::of(&known.file())?, of_psks))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done where it could panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -137,7 +148,7 @@ impl List {
     /// Reads the file, if it may have changed. May wait for the disk.
     pub(super) fn look(&self) {
         let mut seen = lock(&self.seen);
-        let stamp = Stamp::of(&self.known.file());
+        let stamp = stamps(&self.known);
         if stamp.is_some() && *seen == stamp {
             return;
         }

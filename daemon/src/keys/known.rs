@@ -12,9 +12,15 @@ use std::{
 };
 
 use parlo_guard::{Keep, check_owner};
-use parlo_protocol::identity::PublicKey;
+use parlo_protocol::{identity::PublicKey, psk::Psk};
 
-use super::{KeysError, MAX_BYTES, contacts::List, make_folder, sync, written};
+use super::{
+    KeysError, MAX_BYTES,
+    contacts::List,
+    make_folder,
+    psks::{self, Psks},
+    sync, written,
+};
 
 /// Name of the file, in the [folder](super::folder).
 const FILE: &str = "known_peers";
@@ -61,6 +67,7 @@ pub enum Check {
 #[derive(Debug, Clone, Default)]
 pub struct Peers {
     lines: Vec<Line>,
+    psks: Psks,
 }
 
 #[derive(Debug, Clone)]
@@ -88,7 +95,7 @@ impl Line {
 
 impl Peers {
     fn read(text: &str) -> Self {
-        Self { lines: text.lines().map(Line::read).collect() }
+        Self { lines: text.lines().map(Line::read).collect(), psks: Psks::new() }
     }
 
     /// All of them, in the file's order.
@@ -109,6 +116,11 @@ impl Peers {
     /// The first peer with this key.
     pub fn by_key(&self, key: &PublicKey) -> Option<&Peer> {
         self.iter().find(|peer| peer.key == *key)
+    }
+
+    /// The secret that is shared with who has this key, if one is.
+    pub fn psk(&self, key: &PublicKey) -> Option<&Psk> {
+        self.psks.get(key)
     }
 
     /// Whether whoever answered for a name or an address is the one that is known. If several peers are known there, any of
@@ -171,16 +183,28 @@ impl KnownPeers {
         let _ = self.list.set(Arc::downgrade(list));
     }
 
+    /// Where the shared secrets are.
+    pub(super) fn psk_file(&self) -> PathBuf {
+        psks::file(&self.folder)
+    }
+
     /// Where it is.
     pub fn file(&self) -> PathBuf {
         self.folder.join(FILE)
     }
 
-    /// Reads it. Whoever is in it may be answered without asking, so that nobody else may have written it.
+    /// Reads it, and the secrets that are shared with who is in it. Whoever is in it may be answered without asking, so that nobody
+    /// else may have written it.
     ///
     /// # Errors
-    /// If the system refuses, others can change the file or a folder that it lies in, or it is no text.
+    /// If the system refuses, others can change the file or a folder that it lies in, or it is no text; or others can read the file
+    /// with the secrets, or it is damaged.
     pub fn read(&self) -> Result<Peers, KeysError> {
+        let psks = psks::read(&self.folder)?;
+        Ok(Peers { psks, ..self.read_list()? })
+    }
+
+    fn read_list(&self) -> Result<Peers, KeysError> {
         let file = self.file();
         match check_owner(&file, Keep::Unchanged) {
             Ok(()) => {}
@@ -237,7 +261,8 @@ impl KnownPeers {
         self.change(|peers| peers.note(address, key))
     }
 
-    /// Removes the peer of this name; false if there is none.
+    /// Removes the peer of this name, and the secret that is shared with it, if no other name stands for the same key; false if
+    /// there is none.
     ///
     /// # Errors
     /// If the system refuses.
@@ -245,7 +270,24 @@ impl KnownPeers {
         self.change(|peers| {
             let before = peers.lines.len();
             peers.lines.retain(|line| line.peer.as_ref().is_none_or(|peer| peer.name != name));
+            let left: Vec<PublicKey> = peers.iter().map(|peer| peer.key).collect();
+            peers.psks.retain(|key, _| left.contains(key));
             Ok(peers.lines.len() < before)
+        })
+    }
+
+    /// From now on this secret is shared with the peer of this name, or none; false if there is no such peer.
+    ///
+    /// # Errors
+    /// If the system refuses, or the secrets that are there cannot be read.
+    pub fn set_psk(&self, name: &str, psk: Option<&Psk>) -> Result<bool, KeysError> {
+        self.change(|peers| {
+            let Some(key) = peers.by_name(name).map(|peer| peer.key) else { return Ok(false) };
+            match psk {
+                Some(psk) => peers.psks.insert(key, psk.clone()),
+                None => peers.psks.remove(&key),
+            };
+            Ok(true)
         })
     }
 
@@ -262,8 +304,11 @@ impl KnownPeers {
         lock.lock().map_err(KeysError::system("lock", &lock_file))?;
 
         let mut peers = self.read()?;
-        let before = text(&peers);
+        let (before, psks) = (text(&peers), peers.psks.clone());
         let result = change(&mut peers)?;
+        if peers.psks != psks {
+            psks::write(&self.folder, &peers.psks)?;
+        }
         let after = text(&peers);
         if after != before {
             // Through a link to where the file really is, so that the link stays.

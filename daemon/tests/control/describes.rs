@@ -14,7 +14,7 @@ use crate::stand::{Stand, ask, call};
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
 
 /// What is promised to clients.
-const PROMISED: [(&str, &[&str]); 19] = [
+const PROMISED: [(&str, &[&str]); 20] = [
     ("/", &["get"]),
     ("/metrics", &["get"]),
     ("/api/v1/status", &["get"]),
@@ -30,6 +30,7 @@ const PROMISED: [(&str, &[&str]); 19] = [
     ("/api/v1/devices", &["get"]),
     ("/api/v1/contacts", &["get"]),
     ("/api/v1/contacts/{name}", &["put", "delete"]),
+    ("/api/v1/contacts/{name}/psk", &["put", "delete"]),
     ("/api/v1/recordings", &["get"]),
     ("/api/v1/recordings/{name}", &["get", "delete"]),
     ("/api/v1/events", &["get"]),
@@ -116,6 +117,7 @@ async fn every_schema_of_the_document_is_there() {
         "Meters",
         "Peer",
         "Presence",
+        "PskEntry",
         "Recording",
         "Refusal",
         "RefusalReason",

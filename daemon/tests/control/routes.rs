@@ -1,7 +1,7 @@
 //! Every route: what it asks of the hub, what it answers, how it fails.
 
 use parlo_control::{Audio, Call, Contact, Device, Presence, RefusalReason, Status};
-use parlo_protocol::identity::Identity;
+use parlo_protocol::{identity::Identity, psk::Psk};
 use parlod::hub::{Refused, RefusedKind, Request};
 
 use crate::stand::{Stand, ask, call, status};
@@ -172,6 +172,21 @@ async fn contacts_are_put_listed_and_removed() {
         assert!(answer.error().contains(word), "{}", answer.error());
     }
     assert_eq!(list().await, all);
+    // A secret is kept, and told to nobody.
+    let psk = Psk::from_bytes([7; 32]).to_text();
+    let shared = async || list().await.iter().map(|contact| contact.psk).collect::<Vec<_>>();
+    let put = async |name: &str, psk: &str| {
+        stand.ask("PUT", &format!("/api/v1/contacts/{name}/psk"), &format!("{{\"psk\":\"{psk}\"}}")).await
+    };
+    assert_eq!(put("ada", &psk).await.status, 204);
+    assert_eq!(shared().await, [true, false]);
+    let said = put("ada", &psk.replace("parlo-psk:", "parlo-psk:a")).await;
+    assert_eq!((said.status, said.error().contains(&psk[20..30])), (400, false), "{said:?}");
+    assert_eq!(put("eve", &psk).await.status, 404);
+    let listed = stand.get("/api/v1/contacts").await;
+    assert!(!format!("{listed:?}").contains("parlo-psk") && !listed.body.is_empty());
+    assert_eq!(stand.ask("DELETE", "/api/v1/contacts/ada/psk", "").await.status, 204);
+    assert_eq!(shared().await, [false, false]);
     assert_eq!(stand.ask("DELETE", "/api/v1/contacts/ada", "").await.status, 204);
     assert_eq!(stand.ask("DELETE", "/api/v1/contacts/ada", "").await.status, 404);
     assert_eq!(list().await.len(), 1);

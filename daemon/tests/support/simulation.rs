@@ -124,6 +124,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         opus: true,
         depth: script.limits.depth,
         frames_per_packet: script.limits.frames,
+        rekeys: false,
     };
     let answer = Offer { tokens, ..offer.clone() };
     let key = Some(ours[1].public());

@@ -247,7 +247,7 @@ mod tests {
 
     /// The examples of docs/bundle.md that begin with this.
     fn examples(fence: &str) -> Vec<&'static str> {
-        let page = include_str!("../../docs/bundle.md");
+        let page = include_str!("../../../docs/bundle.md");
         let fence = format!("```{fence}\n");
         let blocks = page.split(fence.as_str()).skip(1);
         blocks.map(|block| block.split("```").next().unwrap_or_default()).collect()
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn every_field_is_on_the_page() {
-        let page = include_str!("../../docs/bundle.md");
+        let page = include_str!("../../../docs/bundle.md");
         for text in examples("toml").into_iter().chain(examples("toml quantizer")) {
             let fields = text.lines().filter_map(|line| line.split_once(" = ")).map(|(field, _)| field);
             for field in fields.filter(|field| !field.starts_with('"')) {

@@ -1,7 +1,10 @@
 //! The sealed vectors in `docs/wire.md` are what this code makes.
 
 use super::*;
-use crate::session::{Event as Told, Gate, Knock};
+use crate::{
+    psk::Psk,
+    session::{Event as Told, Gate, Knock},
+};
 
 /// The bytes of a line of the document.
 fn vector(name: &str) -> Vec<u8> {
@@ -37,7 +40,7 @@ fn draw(seed: &mut [u8; 32]) -> [u8; 32] {
 fn the_document_shows_true_handshakes_and_seals() {
     let now = Instant::now();
     let ours = Offer { tokens: vec![TokensId::from_bytes(std::array::from_fn(|n| n as u8))], ..offer(&[], true) };
-    let answer = Answer { tokens: Some(0), depth: 4, frames_per_packet: 12, ringing: false };
+    let answer = Answer { tokens: Some(0), depth: 4, frames_per_packet: 12, ringing: false, rekeys: false };
     is("offer", &ours.to_bytes());
     is("answer", &answer.to_bytes());
     is("answer-ringing", &Answer { ringing: true, ..answer }.to_bytes());
@@ -112,10 +115,80 @@ fn the_document_shows_true_handshakes_and_seals() {
         let mut echo = next(&mut dialer);
         is("echo", &echo);
         assert_eq!(answerer.handle(now, elsewhere, &mut echo), Some(Told::Moved { from: caller, to: elsewhere }));
+        // Two minutes later keys are agreed anew.
+        dialer.enable_rekeying(now);
+        answerer.enable_rekeying(now);
+        let now = now + crate::session::REKEY_EVERY;
+        assert_eq!(dialer.handle_timeout(now), None);
+        dialer.rekey([5; 32], now);
+        let mut rekey = next(&mut dialer);
+        is("rekey", &rekey);
+        assert_eq!(answerer.handle(now, elsewhere, &mut rekey), None);
+        answerer.rekey([6; 32], now);
+        let mut rekeyed = next(&mut answerer);
+        is("rekeyed", &rekeyed);
+        assert_eq!(dialer.handle(now, address(2), &mut rekeyed), None);
+        let mut confirm = next(&mut dialer);
+        is("rekey-confirm", &confirm);
+        assert_eq!(answerer.handle(now, elsewhere, &mut confirm), None);
+        let mut confirmed = next(&mut answerer);
+        is("rekey-confirmed", &confirmed);
+        assert_eq!(dialer.handle(now, address(2), &mut confirmed), None);
+        assert_eq!((dialer.rekeys(), answerer.rekeys()), (1, 1));
+        sealed.clear();
+        dialer.seal_media(0x123A, media[0] & 0x7F, &media[1..], &mut sealed).unwrap();
+        is("rekey-media", &sealed);
+        assert!(matches!(answerer.handle(now, elsewhere, &mut sealed), Some(Told::Media { number: 0x123A, .. })));
     }
     let mut gate = Gate::new(&identity(2), [4; 32], now);
     let mut other = vec![0x41, 9, 0x01, 0x02];
     other.resize(60, 0);
     let Knock::Reply(refuse) = gate.knock(now, address(1), &other, 1) else { panic!("a refusal") };
     is("refuse", &refuse);
+}
+
+/// As above by IKpsk2, with a secret of 32 bytes 07; and how a listener refuses that has none.
+#[test]
+fn the_document_shows_true_calls_with_a_shared_secret() {
+    let now = Instant::now();
+    let (ours, answer) = (vector("offer"), vector("answer"));
+    let psk = Psk::from_bytes([7; 32]);
+    is("sealed-psk-text", psk.to_text().as_bytes());
+    let caller = SocketAddr::from(([192, 0, 2, 1], 7275));
+    for shared in [false, true] {
+        let mut gate = Gate::new(&identity(2), [4; 32], now);
+        let key = Some(identity(2).public());
+        let mut dialer =
+            Session::dial_with_psk(&identity(1), key, Some(&psk), address(2), 0x0102, &ours, [3; 32], now).unwrap();
+        let Knock::Reply(mut retry) = gate.knock(now, caller, &next(&mut dialer), 0xBEEF) else { panic!("a cookie") };
+        is("sealed-psk-retry", &retry);
+        dialer.handle(now, address(2), &mut retry);
+        let question = next(&mut dialer);
+        is("sealed-psk-initiate", &question);
+        let Knock::Session(mut answerer, Some(Told::Incoming { .. })) = gate.knock(now, caller, &question, 0xBEEF)
+        else {
+            panic!("a session")
+        };
+        if !shared {
+            assert!(!answerer.shares(None));
+            answerer.refuse(Reason::Psk, now);
+            let mut refused = next(&mut answerer);
+            is("sealed-psk-refused", &refused);
+            assert_eq!(dialer.handle(now, address(2), &mut refused), Some(Told::Refused(Reason::Psk)));
+            continue;
+        }
+        assert!(answerer.shares(Some(&psk)));
+        answerer.accept(&answer, now).unwrap();
+        let mut respond = next(&mut answerer);
+        is("sealed-psk-respond", &respond);
+        assert!(matches!(dialer.handle(now, address(2), &mut respond), Some(Told::Established { .. })));
+        let mut confirm = next(&mut dialer);
+        is("sealed-psk-confirm", &confirm);
+        assert_eq!(answerer.handle(now, caller, &mut confirm), Some(Told::Confirmed));
+        let media = vector("media");
+        let mut sealed = Vec::new();
+        dialer.seal_media(0x1234, media[0] & 0x7F, &media[1..], &mut sealed).unwrap();
+        is("sealed-psk-media", &sealed);
+        assert!(matches!(answerer.handle(now, caller, &mut sealed), Some(Told::Media { .. })));
+    }
 }

@@ -122,7 +122,7 @@ fn an_answer_that_names_nothing_offered_ends_the_call_on_both_sides() {
     for known in [true, false] {
         let key = known.then(|| identity(2).public());
         let mut world = Setting { key, theirs: offer(&[3], false), ..Setting::new() }.world();
-        world.answer = Some(Answer { tokens: Some(3), depth: 6, frames_per_packet: 3, ringing: false });
+        world.answer = Some(Answer { tokens: Some(3), depth: 6, frames_per_packet: 3, ringing: false, rekeys: false });
         world.run(1000);
         assert_eq!(world.seen[CALLER].ended, ["no shared bundle"]);
         assert_eq!(world.seen[LISTENER].ended, ["left"]);

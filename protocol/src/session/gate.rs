@@ -187,11 +187,14 @@ impl Gate {
         }
         let seed = self.draw.next();
         let begun = match pattern {
-            Pattern::Known => noise::responder(&self.identity, pattern, &shown, &seed).and_then(|mut noise| {
-                let offer = noise::read(&mut noise, message)?;
-                let begun = Session::answering_known(noise, offer, datagram, from, index, sender, now);
-                begun.map(|(session, event)| (session, Some(event))).ok_or(snow::Error::Decrypt)
-            }),
+            Pattern::Known | Pattern::Shared => {
+                noise::responder(&self.identity, pattern, &shown, &seed).and_then(|mut noise| {
+                    let payload = noise::read(&mut noise, message)?;
+                    let shares = (pattern == Pattern::Shared).then(|| (self.identity.public(), shown));
+                    let begun = Session::answering_known(noise, payload, shares, datagram, from, index, sender, now);
+                    begun.map(|(session, event)| (session, Some(event))).ok_or(snow::Error::Decrypt)
+                })
+            }
             Pattern::Unknown => {
                 Responded::new(&self.identity, &shown, &seed, message, index).map(|(responded, second)| {
                     (Session::answering_unknown(responded, &second, datagram, from, index, sender, now), None)

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     identity::{Identity, PublicKey},
+    psk::{PROOF, Psk, same},
     session::{
         AcceptError, DialError, Event, MAX_ANSWER, MAX_OFFER, Reason, Session,
         noise::{self, Draw},
@@ -39,21 +40,69 @@ const ACCEPTED: u8 = 0;
 pub(super) struct Dialing {
     identity: Identity,
     peer: Option<PublicKey>,
+    psk: Option<Psk>,
     offer: Vec<u8>,
     draw: Draw,
+    /// Of which the present message is made.
+    seed: Zeroizing<[u8; 32]>,
     cookie_since: Option<Instant>,
     cookie: [u8; COOKIE],
     /// How often the message with this cookie was sent.
     sent: u8,
-    noise: HandshakeState,
+    /// Always there, once it has begun.
+    noise: Option<HandshakeState>,
 }
 
 impl Dialing {
-    fn begin(&self, cookie: &[u8; COOKIE], seed: &[u8; 32], index: u16) -> Result<(HandshakeState, Vec<u8>), Error> {
-        let mut noise = noise::initiator(&self.identity, self.peer, cookie, seed)?;
-        let message = first_message(&mut noise, self.peer, &self.offer, cookie, index)?;
+    /// The first message with a cookie, made of this seed.
+    fn begin(
+        &self,
+        cookie: &[u8; COOKIE],
+        seed: &[u8; 32],
+        index: u16,
+        psk: Option<&[u8; 32]>,
+    ) -> Result<(HandshakeState, Vec<u8>), Error> {
+        let mut noise = noise::initiator(&self.identity, self.peer, psk, cookie, seed)?;
+        let proof = match (&self.psk, &self.peer) {
+            (Some(psk), Some(peer)) => psk.proof(&self.identity.public(), peer, cookie).to_vec(),
+            _ => Vec::new(),
+        };
+        // The first message of XX is readable for all: there the offer comes with the third.
+        let payload = if self.peer.is_some() { [&proof[..], &self.offer].concat() } else { Vec::new() };
+        let inner = noise::write(&mut noise, &payload)?;
+        let mut message = Vec::with_capacity(wire::INITIATE_HEADER + inner.len());
+        let pattern = Pattern::of(self.peer.is_some(), self.psk.is_some());
+        wire::initiate(&mut message, index, pattern, cookie, &inner);
         Ok((noise, message))
     }
+
+    fn renew(&mut self, cookie: &[u8; COOKIE], index: u16) -> Result<Vec<u8>, Error> {
+        let seed = self.draw.next();
+        let (noise, message) = self.begin(cookie, &seed, index, self.psk.as_ref().map(Psk::as_bytes))?;
+        (self.noise, self.seed, self.cookie) = (Some(noise), seed, *cookie);
+        Ok(message)
+    }
+
+    /// The reason of a refusal to who has a secret that the listener has not: it cannot be sealed with the secret. All else that
+    /// is sealed without is none.
+    fn refused_without_psk(&self, message: &[u8], index: u16) -> Option<u8> {
+        self.psk.as_ref()?;
+        // From the same seed comes the same state.
+        let (mut noise, _) = self.begin(&self.cookie, &self.seed, index, Some(&noise::NO_PSK)).ok()?;
+        match noise::read(&mut noise, message).ok()?[..] {
+            [_, _, code] if code != ACCEPTED => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// What a caller with a secret has shown.
+pub(super) struct Shown {
+    proof: [u8; PROOF],
+    cookie: [u8; COOKIE],
+    ours: PublicKey,
+    /// The listener has the same secret.
+    is_ours: bool,
 }
 
 /// An answerer of XX that waits for the third message.
@@ -95,21 +144,6 @@ impl Responded {
     }
 }
 
-fn first_message(
-    noise: &mut HandshakeState,
-    peer: Option<PublicKey>,
-    offer: &[u8],
-    cookie: &[u8; COOKIE],
-    index: u16,
-) -> Result<Vec<u8>, Error> {
-    // The first message of XX is readable for all: there the offer comes with the third.
-    let (pattern, payload) = if peer.is_some() { (Pattern::Known, offer) } else { (Pattern::Unknown, &[][..]) };
-    let inner = noise::write(noise, payload)?;
-    let mut message = Vec::with_capacity(wire::INITIATE_HEADER + inner.len());
-    wire::initiate(&mut message, index, pattern, cookie, &inner);
-    Ok(message)
-}
-
 impl Session {
     /// Calls the peer at `address`: with IK if its key is known, and else with XX. `index` is any number that no other session
     /// of this socket has, better a random one; `seed` must be 32 fresh bytes of the operating system's generator, as the
@@ -126,25 +160,56 @@ impl Session {
         seed: [u8; 32],
         now: Instant,
     ) -> Result<Self, DialError> {
+        Self::dial_with_psk(identity, peer_key, None, address, index, offer, seed, now)
+    }
+
+    /// The same with IKpsk2, if the peer's key and a secret that is shared with it are given: then nobody takes the call who does
+    /// not have both.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial), and if a secret is given and no key.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there are no defaults")]
+    pub fn dial_with_psk(
+        identity: &Identity,
+        peer_key: Option<PublicKey>,
+        psk: Option<&Psk>,
+        address: SocketAddr,
+        index: u16,
+        offer: &[u8],
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, DialError> {
+        if psk.is_some() && peer_key.is_none() {
+            return Err(DialError::Handshake);
+        }
         if offer.len() > MAX_OFFER {
             return Err(DialError::Offer(offer.len()));
         }
-        let mut draw = Draw::new(seed);
         let cookie = [0; COOKIE];
-        let unusable = |_| DialError::Handshake;
-        let mut noise = noise::initiator(identity, peer_key, &cookie, &draw.next()).map_err(unusable)?;
-        let message = first_message(&mut noise, peer_key, offer, &cookie, index).map_err(unusable)?;
-        let (identity, offer) = (identity.clone(), offer.to_vec());
-        let dialing = Dialing { identity, peer: peer_key, offer, draw, cookie_since: None, cookie, sent: 0, noise };
+        let mut dialing = Dialing {
+            identity: identity.clone(),
+            peer: peer_key,
+            psk: psk.cloned(),
+            offer: offer.to_vec(),
+            draw: Draw::new(seed),
+            seed: Zeroizing::default(),
+            cookie_since: None,
+            cookie,
+            sent: 0,
+            noise: None,
+        };
+        let message = dialing.renew(&cookie, index).map_err(|_| DialError::Handshake)?;
         let state = State::Dialing(Box::new(dialing));
         let timer = Timer::repeating(now);
         Ok(Self { peer: peer_key, message, message_due: true, ..Self::with(state, timer, address, index, 0) })
     }
 
-    /// Answers an IK initiation, whose offer is given.
+    /// Answers an IK initiation, whose payload is given: the offer, of IKpsk2 after what shows the secret.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there are no defaults")]
     pub(super) fn answering_known(
         noise: HandshakeState,
-        offer: Vec<u8>,
+        payload: Vec<u8>,
+        shares: Option<(PublicKey, [u8; COOKIE])>,
         datagram: &[u8],
         address: SocketAddr,
         index: u16,
@@ -152,8 +217,15 @@ impl Session {
         now: Instant,
     ) -> Option<(Self, Event<'static>)> {
         let peer = noise::peer(&noise)?;
+        let (mut offer, mut shown) = (payload, None);
+        if let Some((ours, cookie)) = shares {
+            let proof = *offer.first_chunk()?;
+            offer.drain(..PROOF);
+            shown = Some(Box::new(Shown { proof, cookie, ours, is_ours: false }));
+        }
         let timer = Timer::waiting(now, ANSWERER_PATIENCE);
         let mut session = Self::with(State::Asked(Box::new(noise)), timer, address, index, remote);
+        session.shown = shown;
         session.peer = Some(peer);
         session.taken[0] = Some(Sha256::digest(datagram).into());
         Some((session, Event::Incoming { peer, offer }))
@@ -185,16 +257,13 @@ impl Session {
         if dialing.cookie == cookie || dialing.cookie_since.is_some_and(stays) {
             return self.count_handshake(false);
         }
-        let seed = dialing.draw.next();
-        let Ok((noise, message)) = dialing.begin(&cookie, &seed, self.index) else {
-            return self.count_handshake(false);
-        };
+        let Ok(message) = dialing.renew(&cookie, self.index) else { return self.count_handshake(false) };
         if dialing.cookie_since.is_none()
             && let Some(timer) = &mut self.timer
         {
             timer.next = Some((now + PAUSE, PAUSE));
         }
-        (dialing.cookie, dialing.cookie_since, dialing.noise) = (cookie, Some(now), noise);
+        dialing.cookie_since = Some(now);
         dialing.sent = 1;
         // A refusal was of another message, perhaps one that was damaged on the way.
         self.doubted = None;
@@ -215,9 +284,9 @@ impl Session {
             dialing.sent += 1;
             return;
         }
-        let (cookie, seed) = (dialing.cookie, dialing.draw.next());
-        if let Ok((noise, message)) = dialing.begin(&cookie, &seed, self.index) {
-            (dialing.sent, dialing.noise) = (1, noise);
+        let cookie = dialing.cookie;
+        if let Ok(message) = dialing.renew(&cookie, self.index) {
+            dialing.sent = 1;
             self.message = message;
         }
     }
@@ -233,19 +302,29 @@ impl Session {
             self.count_handshake(false);
             return None;
         }
-        let Ok(payload) = noise::read(&mut dialing.noise, message) else {
-            self.stats.forged += 1;
-            return None;
+        let Some(noise) = &mut dialing.noise else { return None };
+        let Ok(payload) = noise::read(noise, message) else {
+            let refused = dialing.refused_without_psk(message, self.index);
+            let Some(code) = refused else {
+                self.stats.forged += 1;
+                return None;
+            };
+            self.count_handshake(true);
+            return Some(self.end(Event::Refused(code.into())));
         };
         // The index is inside, where nobody can change it on the way.
         let (index, payload) =
             payload.split_first_chunk().map_or((0, &[][..]), |(i, rest)| (u16::from_be_bytes(*i), rest));
-        let peer = noise::peer(&dialing.noise)?;
+        let peer = noise::peer(noise)?;
         let mut third = None;
         if dialing.peer.is_none() {
-            third = Some(noise::write(&mut dialing.noise, &dialing.offer).ok()?);
+            third = Some(noise::write(noise, &dialing.offer).ok()?);
         }
-        self.keys = Some(Keys::new(&mut dialing.noise, true));
+        self.keys = Some(Keys::new(noise, true));
+        if dialing.psk.is_some() {
+            // Overwritten, which `snow` leaves out.
+            let _ = noise::set_psk(noise, &noise::NO_PSK);
+        }
         (self.remote, self.peer, self.doubted) = (index, Some(peer), None);
         self.message_due = false;
         self.count_handshake(true);
@@ -303,13 +382,28 @@ impl Session {
         Some(Event::Incoming { peer, offer })
     }
 
+    /// Answerer: whether this side has the same secret for the caller of [`Event::Incoming`] as the caller shows: also if neither
+    /// has one. If not, the call is not to be taken, and [`Reason::Psk`] is to be said. To be called before
+    /// [`accept`](Self::accept): who shows a secret is not accepted without.
+    pub fn shares(&mut self, psk: Option<&Psk>) -> bool {
+        let (Some(shown), State::Asked(noise)) = (&mut self.shown, &mut self.state) else { return psk.is_none() };
+        let (Some(psk), Some(peer)) = (psk, self.peer) else { return false };
+        let is_same = same(&psk.proof(&peer, &shown.ours, &shown.cookie), &shown.proof);
+        shown.is_ours = is_same && noise::set_psk(noise, psk.as_bytes()).is_ok();
+        shown.is_ours
+    }
+
     /// Answerer: takes the call of [`Event::Incoming`].
     ///
     /// # Errors
-    /// If the answer is longer than [`MAX_ANSWER`], or there is no call to be taken.
+    /// If the caller shows a secret that this side does not [share](Self::shares), the answer is longer than [`MAX_ANSWER`], or there is no call to be taken.
     pub fn accept(&mut self, answer: &[u8], now: Instant) -> Result<(), AcceptError> {
         if answer.len() > MAX_ANSWER {
             return Err(AcceptError::Answer(answer.len()));
+        }
+        if self.shown.as_ref().is_some_and(|shown| !shown.is_ours) {
+            self.refuse(Reason::Psk, now);
+            return Err(AcceptError::Psk);
         }
         self.decide(ACCEPTED, (ANSWER, answer.to_vec()), State::Unconfirmed, now)?;
         self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
@@ -336,8 +430,15 @@ impl Session {
                 if code == ACCEPTED {
                     payload.extend_from_slice(&verdict.1);
                 }
+                if self.shown.as_ref().is_some_and(|shown| !shown.is_ours) {
+                    noise::set_psk(noise, &noise::NO_PSK).map_err(|_| AcceptError::NotAsked)?;
+                }
                 let second = noise::write(noise, &payload).map_err(|_| AcceptError::NotAsked)?;
                 self.keys = Some(Keys::new(noise, false));
+                if self.shown.take().is_some() {
+                    // Overwritten, which `snow` leaves out.
+                    let _ = noise::set_psk(noise, &noise::NO_PSK);
+                }
                 self.message.clear();
                 wire::respond(&mut self.message, self.remote, &second);
                 self.message_due = true;

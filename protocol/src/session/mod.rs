@@ -15,6 +15,8 @@
 //!   [`poll_timeout`](Session::poll_timeout) names has come.
 //! * What [`seal_media`](Session::seal_media) and [`seal_control`](Session::seal_control) make goes to
 //!   [`address`](Session::address) as well.
+//! * Where keys are [agreed anew](Session::enable_rekeying), after the same calls look whether it [needs a seed](Session::needs_seed),
+//!   and give it one with [`rekey`](Session::rekey) before you poll.
 //! * Once a session stands, silence is the user's matter: nothing here ends it but too many forgeries.
 
 mod gate;
@@ -23,6 +25,7 @@ pub(crate) mod limit;
 mod noise;
 mod path;
 mod recent;
+mod rekey;
 mod seal;
 mod state;
 mod window;
@@ -35,6 +38,10 @@ mod handshake_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]
+mod psk_tests;
+#[cfg(test)]
+mod rekey_tests;
+#[cfg(test)]
 mod seal_tests;
 #[cfg(test)]
 mod testing;
@@ -45,6 +52,8 @@ use std::net::SocketAddr;
 
 pub use gate::{Gate, GateStats, Knock};
 pub(crate) use limit::{Source, source};
+pub(crate) use noise::expand;
+pub use rekey::{REKEY_EVERY, REKEY_OVERDUE};
 pub use state::Session;
 pub use wire::{Destination, destination};
 
@@ -61,8 +70,8 @@ pub const MAX_ANSWER: usize = 64;
 /// tells the session's own from the application's.
 pub const OVERHEAD: usize = wire::HEADER + wire::TAG;
 
-/// Forged packets after which a session ends. Each is accepted with probability 2^-64 at most, so one in 2^28 sessions that
-/// are attacked so accepts one; `docs/threat-model.md` argues it.
+/// Forged packets after which a session ends. Each is tried with two keys at most and accepted with probability 2^-63, so one in
+/// 2^27 sessions that are attacked so accepts one; `docs/threat-model.md` argues it.
 pub const MAX_FORGERIES: u64 = 1 << 36;
 
 /// What happened.
@@ -129,6 +138,8 @@ pub enum Reason {
     Declined,
     /// The listener has another key than the caller thinks. (Not authenticated.)
     WrongKey,
+    /// One side has a [secret](crate::psk) for calls with the other, and the other has none, or another one.
+    Psk,
     /// A reason of later versions, by its number: no less a refusal.
     Other(u8),
 }
@@ -141,6 +152,7 @@ impl From<u8> for Reason {
             3 => Self::Version,
             4 => Self::Declined,
             5 => Self::WrongKey,
+            6 => Self::Psk,
             other => Self::Other(other),
         }
     }
@@ -154,6 +166,7 @@ impl From<Reason> for u8 {
             Reason::Version => 3,
             Reason::Declined => 4,
             Reason::WrongKey => 5,
+            Reason::Psk => 6,
             Reason::Other(code) => code,
         }
     }
@@ -197,6 +210,9 @@ pub enum AcceptError {
     /// The answer is longer than [`MAX_ANSWER`].
     #[error("an answer has at most {MAX_ANSWER} bytes, not {0}")]
     Answer(usize),
+    /// The caller has a shared secret, and the listener none, or another one. The caller was told so.
+    #[error("the caller has another shared secret, or one where this side has none")]
+    Psk,
     /// Nobody calls, or it is decided already.
     #[error("there is no call to be taken")]
     NotAsked,

@@ -1,7 +1,7 @@
 //! The Noise handshakes (<https://noiseprotocol.org/noise.html>, revision 34), with `snow`.
 //!
 //! `Noise_IK_25519_ChaChaPoly_BLAKE2s` where the responder's key is known, `Noise_XX_25519_ChaChaPoly_BLAKE2s` where it is
-//! not. The ephemeral keys come from a seed, so that a test's handshake is the same every time; and secret keys are
+//! not, and `Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s` where the two share a secret besides. The ephemeral keys come from a seed, so that a test's handshake is the same every time; and secret keys are
 //! overwritten when a handshake is dropped, which `snow` leaves out.
 
 use hkdf::Hkdf;
@@ -23,6 +23,7 @@ use crate::{
 };
 
 const KNOWN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
+const SHARED: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const UNKNOWN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
 
 /// A generator of key material from a seed. Each draw replaces the state, so that earlier draws cannot be worked out from a
@@ -56,10 +57,26 @@ impl Random for Draw {
 }
 
 /// HKDF-Expand with SHA-256 (RFC 5869 section 2.3) of a uniformly random key, which needs no extraction (section 3.3).
-pub(super) fn expand(key: &[u8; 32], label: &[u8], out: &mut [u8]) {
+pub(crate) fn expand(key: &[u8; 32], label: &[u8], out: &mut [u8]) {
     // Neither can fail: the key is as long as the hash, and `out` shorter than 255 of them.
     let done = Hkdf::<Sha256>::from_prk(key).is_ok_and(|hkdf| hkdf.expand(label, out).is_ok());
     debug_assert!(done, "at most 8160 bytes are derived from one key");
+}
+
+/// HKDF with SHA-256 (RFC 5869) of a secret that need not be uniform, as an agreed one is not.
+pub(super) fn extract_and_expand(salt: &[u8; 32], secret: &[u8; 32], info: &[&[u8]], out: &mut [u8]) {
+    let done = Hkdf::<Sha256>::new(Some(&salt[..]), secret).expand_multi_info(info, out).is_ok();
+    debug_assert!(done, "at most 8160 bytes are derived from one key");
+}
+
+/// What X25519 makes of one side's secret and the other's public key; none of a public key of small order, with which it would be
+/// known to all.
+pub(super) fn agree(own: &Identity, theirs: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut curve = Curve(DefaultResolver.resolve_dh(&DHChoice::Curve25519)?);
+    curve.set(own.secret());
+    let mut secret = Zeroizing::new([0; 32]);
+    curve.dh(theirs, &mut *secret).ok()?;
+    (*secret != [0; 32]).then_some(secret)
 }
 
 /// X25519 that overwrites its secret in the end.
@@ -129,6 +146,7 @@ impl CryptoResolver for Resolver {
 pub(super) fn builder(pattern: Pattern, seed: &[u8; 32]) -> Result<Builder<'static>, Error> {
     let name = match pattern {
         Pattern::Known => KNOWN,
+        Pattern::Shared => SHARED,
         Pattern::Unknown => UNKNOWN,
     };
     Ok(Builder::with_resolver(name.parse::<NoiseParams>()?, Box::new(Resolver(Draw::new(*seed)))))
@@ -143,18 +161,33 @@ fn prologue(cookie: &[u8; COOKIE]) -> [u8; 6 + COOKIE] {
     prologue
 }
 
-/// The initiator's side, before its first message. IK if `peer` is given.
+/// In place of a secret where the two share none, or not the same: only refusals are sealed with it.
+pub(super) const NO_PSK: [u8; 32] = [0; 32];
+
+/// Where the secret is mixed in.
+const PSK_PLACE: u8 = 2;
+
+/// Gives a handshake of IKpsk2 its secret.
+pub(super) fn set_psk(noise: &mut HandshakeState, psk: &[u8; 32]) -> Result<(), Error> {
+    noise.set_psk(PSK_PLACE.into(), psk)
+}
+
+/// The initiator's side, before its first message. IK if `peer` is given, IKpsk2 if a secret is too.
 pub(super) fn initiator(
     identity: &Identity,
     peer: Option<PublicKey>,
+    psk: Option<&[u8; 32]>,
     cookie: &[u8; COOKIE],
     seed: &[u8; 32],
 ) -> Result<HandshakeState, Error> {
     let (prologue, key) = (prologue(cookie), peer.unwrap_or(PublicKey::from_bytes([0; 32])));
-    let pattern = if peer.is_some() { Pattern::Known } else { Pattern::Unknown };
+    let pattern = Pattern::of(peer.is_some(), psk.is_some());
     let mut builder = builder(pattern, seed)?.local_private_key(identity.secret())?.prologue(&prologue)?;
     if peer.is_some() {
         builder = builder.remote_public_key(key.as_bytes())?;
+        if let Some(psk) = psk {
+            builder = builder.psk(PSK_PLACE, psk)?;
+        }
     }
     builder.build_initiator()
 }

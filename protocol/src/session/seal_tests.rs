@@ -47,10 +47,10 @@ fn epochs_change_and_old_keys_go() {
     open(&mut opener, &late).unwrap();
     assert_eq!(opener.keys_held(), (0, false, false));
     let first = seal(&mut sealer, 0x1_0000);
-    assert_eq!(open(&mut opener, &first), Ok(Opened { number: 0x1_0000, newest: true }));
+    assert_eq!(open(&mut opener, &first), Ok(Opened { number: 0x1_0000, newest: true, rekeyed: false }));
     assert_eq!(opener.keys_held(), (1, true, false));
     // From before the change, as the window still reaches back.
-    assert_eq!(open(&mut opener, &lost), Ok(Opened { number: 0xFFFF, newest: false }));
+    assert_eq!(open(&mut opener, &lost), Ok(Opened { number: 0xFFFF, newest: false, rekeyed: false }));
     assert_eq!(open(&mut opener, &lost), Err(OpenError::Replayed));
     for number in [0x1_2000, 0x1_3FBE, 0x1_3FBF, 0x1_4000] {
         open(&mut opener, &seal(&mut sealer, number)).unwrap();
@@ -102,6 +102,39 @@ fn forgeries_move_no_key() {
     assert_eq!(opener.keys_held(), (0, false, true));
     open(&mut opener, &seal(&mut sealer, 0x1_0005)).unwrap();
     assert_eq!(opener.keys_held(), (1, true, false));
+}
+
+/// Around the number from which a sender has other keys nothing is refused, in any order; and of two generations only.
+#[test]
+fn every_number_around_new_keys_arrives_in_any_order() {
+    for corner in [0x5000_u64, 0xFFF0] {
+        for seed in 0..20 {
+            let (mut sealer, mut opener) = pair();
+            for number in (0..corner - 0x200).step_by(0x3000) {
+                open(&mut opener, &seal(&mut sealer, number)).unwrap();
+            }
+            let first = corner >> 16;
+            opener.expect(&[8; 32], first);
+            let mut datagrams: Vec<_> = (corner - 0x100..corner).map(|number| seal(&mut sealer, number)).collect();
+            sealer.rekey(&[8; 32], first);
+            datagrams.extend((corner..corner + 0x100).step_by(3).map(|number| seal(&mut sealer, number)));
+            let mut dice = super::testing::Dice::new(seed);
+            for at in (1..datagrams.len()).rev() {
+                datagrams.swap(at, dice.roll() as usize % (at + 1));
+            }
+            let mut rekeyed = 0;
+            for datagram in &datagrams {
+                rekeyed += usize::from(open(&mut opener, datagram).unwrap().rekeyed);
+            }
+            assert_eq!(rekeyed, 1);
+            for datagram in &datagrams {
+                assert_eq!(open(&mut opener, datagram), Err(OpenError::Replayed));
+            }
+            assert!(opener.has_old());
+            opener.expect(&[9; 32], first);
+            assert!(!opener.has_old(), "there are never three");
+        }
+    }
 }
 
 #[test]

@@ -14,9 +14,10 @@ use crate::{
     identity::PublicKey,
     session::{
         Event, MAX_FORGERIES, Reason, SealError, Stats,
-        handshake::{Dialing, Responded},
+        handshake::{Dialing, Responded, Shown},
         noise::{Draw, expand},
         path::{CHALLENGE_BYTES, Probe},
+        rekey::Rekeying,
         seal::{OpenError, Opener, Sealer, Space},
         wire::{self, HEADER, MEDIA, Outer, Sealed, TAG},
     },
@@ -48,30 +49,87 @@ pub(super) const REFUSED: u8 = 3;
 const APPLICATION: u8 = 4;
 const CHALLENGE: u8 = 5;
 const ECHO: u8 = 6;
+const REKEY: u8 = 7;
+const REKEYED: u8 = 8;
 
 pub(super) struct Keys {
+    caller: bool,
     seal_media: Sealer,
     seal_control: Sealer,
     open_media: Opener<256>,
     open_control: Opener<32>,
     /// Makes the challenges of paths.
     challenges: Draw,
+    /// What the next agreement of keys is mixed with.
+    root: Zeroizing<[u8; 32]>,
 }
 
 impl Keys {
     pub(super) fn new(noise: &mut HandshakeState, caller: bool) -> Box<Self> {
         let (from_caller, from_answerer) = noise.dangerously_get_raw_split();
         let (from_caller, from_answerer) = (Zeroizing::new(from_caller), Zeroizing::new(from_answerer));
+        let mut root = Zeroizing::new([0; 32]);
+        expand(&from_caller, b"parlo root", &mut *root);
         let (out, back) = if caller { (from_caller, from_answerer) } else { (from_answerer, from_caller) };
         let mut seed = [0; 32];
         expand(&out, b"parlo paths", &mut seed);
         Box::new(Self {
+            caller,
             challenges: Draw::new(seed),
             seal_media: Sealer::new(&out, Space::Media),
             seal_control: Sealer::new(&out, Space::Control),
             open_media: Opener::new(&back, Space::Media),
             open_control: Opener::new(&back, Space::Control),
+            root,
         })
+    }
+
+    pub(super) fn is_caller(&self) -> bool {
+        self.caller
+    }
+
+    pub(super) fn root(&self) -> &[u8; 32] {
+        &self.root
+    }
+
+    /// The epochs of the next media and control packet.
+    pub(super) fn next_epochs(&self) -> (u32, u32) {
+        (self.seal_media.next_epoch() as u32, self.seal_control.next_epoch() as u32)
+    }
+
+    /// Whether the peer's numbers can be near these epochs.
+    pub(super) fn are_near(&self, media: u32, control: u32) -> bool {
+        self.open_media.is_near(media.into()) && self.open_control.is_near(control.into())
+    }
+
+    /// The peer may use these keys from now on; those of two agreements before are overwritten.
+    pub(super) fn expect(&mut self, direction: &[u8; 32], media: u32, control: u32) {
+        self.open_media.expect(direction, media.into());
+        self.open_control.expect(direction, control.into());
+    }
+
+    /// This side uses these keys from now on.
+    pub(super) fn seal_with(&mut self, direction: &[u8; 32], media: u32, control: u32, root: &[u8; 32]) {
+        self.seal_media.rekey(direction, media.into());
+        self.seal_control.rekey(direction, control.into());
+        self.root.copy_from_slice(root);
+    }
+
+    /// The peer uses what it [may](Self::expect).
+    pub(super) fn turn(&mut self) {
+        self.open_media.turn();
+        self.open_control.turn();
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_old(&self) -> bool {
+        self.open_media.has_old() || self.open_control.has_old()
+    }
+
+    /// Overwrites the keys that the peer used before.
+    pub(super) fn forget(&mut self) {
+        self.open_media.forget();
+        self.open_control.forget();
     }
 }
 
@@ -166,6 +224,8 @@ pub struct Session {
     pub(super) control_due: Option<u8>,
     /// Answerer, XX: what the control packet says, as long as it may have to be said again.
     pub(super) verdict: (u8, Vec<u8>),
+    /// Answerer: the secret that the caller shows.
+    pub(super) shown: Option<Box<Shown>>,
     /// Answerer: SHA-256 of the messages that it has taken, to know them again.
     pub(super) taken: [Option<[u8; 32]>; 2],
     /// Answerer: how often its handshake message was sent, and its verdict of XX.
@@ -180,6 +240,8 @@ pub struct Session {
     pub(super) probe: Option<Probe>,
     /// A challenge of the peer's to be sent back, and where it came from.
     pub(super) echo: Option<(SocketAddr, [u8; CHALLENGE_BYTES])>,
+    /// Whether, and how, keys are agreed anew.
+    pub(super) rekeying: Option<Box<Rekeying>>,
     /// Where what was polled last goes.
     pub(super) to: SocketAddr,
     pub(super) stats: Stats,
@@ -210,6 +272,7 @@ impl Session {
             message_due: false,
             control_due: None,
             verdict: (REFUSED, Vec::new()),
+            shown: None,
             taken: [None; 2],
             answers: Answers::default(),
             verdicts: Answers::default(),
@@ -219,6 +282,7 @@ impl Session {
             moved: None,
             probe: None,
             echo: None,
+            rekeying: None,
             to: address,
             stats: Stats::default(),
         }
@@ -294,6 +358,9 @@ impl Session {
                 return (self.stats.forged >= MAX_FORGERIES).then(|| self.end(Event::Attacked));
             }
         };
+        if opened.rekeyed {
+            self.rekeyed(now);
+        }
         self.watch_path(now, from, opened.newest, datagram.len());
         let end = datagram.len().saturating_sub(TAG);
         let body = datagram.get(HEADER..end).unwrap_or_default();
@@ -333,6 +400,14 @@ impl Session {
                 if let Some(to) = self.probe.as_ref().and_then(|probe| probe.answered(body)) {
                     self.move_to(to);
                 }
+            }
+            REKEY => {
+                self.heard();
+                self.rekey_asked(body);
+            }
+            REKEYED => {
+                self.heard();
+                self.rekey_answered(body, now);
             }
             // A kind of later versions counts as a sign of life.
             _ => self.heard(),
@@ -416,7 +491,7 @@ impl Session {
         self.control(APPLICATION, body, out)
     }
 
-    fn control(&mut self, kind: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+    pub(super) fn control(&mut self, kind: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
         let sealer = &mut self.keys.as_mut().ok_or(SealError::NotOpen)?.seal_control;
         sealer.seal(sealer.next(), wire::CONTROL, self.remote, [&[kind], body], out)
     }
@@ -430,7 +505,7 @@ impl Session {
             out.extend_from_slice(&self.message);
             return true;
         }
-        let Some(kind) = self.control_due.take() else { return self.test_path(out) };
+        let Some(kind) = self.control_due.take() else { return self.test_path(out) || self.agree_keys(out) };
         let body = if kind == self.verdict.0 { mem::take(&mut self.verdict.1) } else { Vec::new() };
         let sealed = self.control(kind, &body, out).is_ok();
         if kind == self.verdict.0 {
@@ -451,6 +526,12 @@ impl Session {
         self.control(kind, &bytes, out).is_ok()
     }
 
+    /// The next datagram of an agreement of keys.
+    fn agree_keys(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some((caller, message)) = self.rekeying.as_mut().and_then(|rekeying| rekeying.take()) else { return false };
+        self.control(if caller { REKEY } else { REKEYED }, &message, out).is_ok()
+    }
+
     /// Where the datagram goes that [`poll_transmit`](Self::poll_transmit) gave last: to [`address`](Self::address), or to one
     /// where the peer may be.
     pub fn transmit_address(&self) -> SocketAddr {
@@ -463,7 +544,8 @@ impl Session {
         let end = self.timer.map(|timer| timer.end);
         let doubt = self.doubted.map(|(_, when)| when);
         let path = self.probe.as_ref().map(Probe::due);
-        [repeat, end, doubt, path, self.answers.due, self.verdicts.due].into_iter().flatten().min()
+        let rekeying = self.rekeying.as_ref().and_then(|rekeying| rekeying.due());
+        [repeat, end, doubt, path, rekeying, self.answers.due, self.verdicts.due].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`. Harmless when nothing is.
@@ -476,6 +558,7 @@ impl Session {
             self.control_due = Some(self.verdict.0);
         }
         self.probe = self.probe.take().and_then(|mut probe| probe.tick(now).then_some(probe));
+        self.tick_rekeying(now);
         let timer = self.timer.as_mut()?;
         if now >= timer.end {
             let silent = matches!(self.state, State::Refusing);
@@ -510,7 +593,7 @@ impl Session {
         self.message_due = false;
         self.control_due = None;
         (self.timer, self.doubted, self.moved, self.confirmed) = (None, None, None, false);
-        (self.probe, self.echo) = (None, None);
+        (self.probe, self.echo, self.rekeying) = (None, None, None);
         (self.answers.due, self.verdicts.due) = (None, None);
     }
 

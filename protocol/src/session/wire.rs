@@ -38,6 +38,8 @@ pub(super) enum Pattern {
     Known,
     /// XX: it does not.
     Unknown,
+    /// IKpsk2: it knows the key, and has a secret that it shares with the responder.
+    Shared,
 }
 
 impl Pattern {
@@ -45,6 +47,16 @@ impl Pattern {
         match self {
             Self::Known => 1,
             Self::Unknown => 2,
+            Self::Shared => 3,
+        }
+    }
+
+    /// That of an initiator who knows the key or not, and has a secret or not.
+    pub(super) fn of(knows_key: bool, has_psk: bool) -> Self {
+        match (knows_key, has_psk) {
+            (true, true) => Self::Shared,
+            (true, false) => Self::Known,
+            (false, _) => Self::Unknown,
         }
     }
 }
@@ -123,6 +135,7 @@ impl<'a> Outer<'a> {
                 let pattern = match (pattern, noise.len()) {
                     (1, 96..=352) => Pattern::Known,
                     (2, 32) => Pattern::Unknown,
+                    (3, 112..=368) => Pattern::Shared,
                     _ => return Err(Unread::Malformed),
                 };
                 Ok(Self::Initiate { sender: index, pattern, cookie, noise })
@@ -210,6 +223,7 @@ mod tests {
         let pattern = prop_oneof![
             (Just(Pattern::Known), prop::collection::vec(any::<u8>(), 96..=352)),
             (Just(Pattern::Unknown), prop::collection::vec(any::<u8>(), 32)),
+            (Just(Pattern::Shared), prop::collection::vec(any::<u8>(), 112..=368)),
         ];
         prop_oneof![
             (any::<u16>(), pattern, any::<[u8; COOKIE]>()).prop_map(|(sender, (pattern, noise), cookie)| {

@@ -10,7 +10,7 @@ use std::{
 use parlo_protocol::{
     door::Door,
     identity::Identity,
-    session::{Destination, Event, Session, destination},
+    session::{Destination, Event, REKEY_EVERY, REKEY_OVERDUE, Session, destination},
 };
 
 /// A property that does not hold.
@@ -27,6 +27,10 @@ pub enum Broken {
     KeysDisagree,
     /// Two packets of one side were sealed with the same key and number.
     NumberTwice,
+    /// Keys have not been agreed upon for longer than they should be used, and a side does not say so.
+    AgeUntold,
+    /// Who has robbed both sides of all that they had when the call began opens what is said after keys were agreed anew.
+    ThiefFollows,
 }
 
 /// A mistake of the program around the sessions.
@@ -42,6 +46,10 @@ pub enum Mutant {
     SpeaksWithOldKeys,
     /// The caller is started anew with the seed that it had, gets the same answers, and seals from the first number again.
     RestartsFromSeed,
+    /// It makes the keys of later agreements of what a thief found when the call began.
+    SeedsFromBefore,
+    /// It gives no seeds, and says that the keys are new.
+    HidesAge,
 }
 
 /// What happens next.
@@ -63,6 +71,8 @@ pub enum Action {
     Second,
     /// As long passes as a cookie is good for.
     Slot,
+    /// So much time passes that keys are too old.
+    KeysAge,
 }
 
 /// Where the search begins.
@@ -78,6 +88,8 @@ pub enum Prefix {
     Second,
     /// A call stands in which both have spoken, and the next words but one are of another epoch.
     LateInEpoch,
+    /// A call stands in which keys are agreed anew, which is due; both have spoken.
+    Rekeying,
 }
 
 const CALLER: usize = 0;
@@ -103,6 +115,7 @@ struct Sent {
     call: u8,
     /// What is in it, if it is speech.
     number: Option<u64>,
+    at: Instant,
     /// How often it was delivered from where it came, and from elsewhere; and whether it has come whole before.
     delivered: [u8; 2],
     arrived: bool,
@@ -147,6 +160,10 @@ pub struct World {
     index: u16,
     /// How often the network may still do something else than to deliver what is sent, once.
     mischief: u8,
+    /// When the keys of each side were agreed upon, and how often; of a call in which that is done anew.
+    agreed: Option<[(Instant, u64); 2]>,
+    /// What a thief has had of both sides since the call began, if keys are agreed anew.
+    thieves: Option<Box<[Session; 2]>>,
 }
 
 fn address(n: u8) -> SocketAddr {
@@ -200,6 +217,8 @@ impl World {
             broken: None,
             index: 100,
             mischief,
+            agreed: None,
+            thieves: None,
         };
         world.drain();
         match prefix {
@@ -218,7 +237,7 @@ impl World {
                 }
                 world.dial_again();
             }
-            Prefix::Fresh | Prefix::Standing | Prefix::LateInEpoch => {}
+            Prefix::Fresh | Prefix::Standing | Prefix::LateInEpoch | Prefix::Rekeying => {}
         }
         if prefix != Prefix::Fresh {
             world.settle();
@@ -230,7 +249,14 @@ impl World {
                 world.settle();
             }
         }
-        (world.mutant, world.mischief) = (mutant, mischief);
+        world.mutant = mutant;
+        if prefix == Prefix::Rekeying {
+            world.step(Action::Speak(CALLER));
+            world.step(Action::Speak(LISTENER));
+            world.settle();
+            world.begin_rekeying();
+        }
+        world.mischief = mischief;
         world
     }
 
@@ -283,6 +309,7 @@ impl World {
             }
         }
         actions.extend([Action::Second, Action::Slot]);
+        actions.extend(self.agreed.map(|_| Action::KeysAge));
         actions.retain(|action| self.mischief > 0 || !self.is_mischief(*action));
         actions
     }
@@ -291,7 +318,7 @@ impl World {
         match action {
             Action::Deliver { datagram, elsewhere, damaged } => elsewhere || damaged || self.sent[datagram].arrived,
             Action::Speak(_) => false,
-            Action::Second | Action::Slot => true,
+            Action::Second | Action::Slot | Action::KeysAge => true,
         }
     }
 
@@ -315,12 +342,108 @@ impl World {
             Action::Speak(side) => self.speak(side),
             Action::Second => self.pass(Duration::from_secs(1)),
             Action::Slot => self.pass(Duration::from_secs(20)),
+            Action::KeysAge => self.pass(REKEY_OVERDUE),
         }
+        self.give_seeds();
         self.drain();
+        self.look_at_ages();
         // Who stood stands, until somebody ends it.
         let standing = self.lines.iter().filter(|line| line.confirmed && !line.session.is_over()).count();
         if standing + usize::from(self.ended) < usize::from(self.confirmed) {
             self.breaks(Broken::Replaced);
+        }
+    }
+
+    /// Both sides are to agree upon keys anew, and the first time is due. A thief takes all that they have.
+    fn begin_rekeying(&mut self) {
+        let (Some(listener), now) = (self.twin(), self.now) else { return };
+        self.thieves = Some(Box::new([self.restarted(), listener]));
+        let thieves = self.thieves.iter_mut().flat_map(|thieves| thieves.iter_mut());
+        let lines = self.lines.iter_mut().map(|line| &mut *line.session);
+        for session in thieves.chain(lines).chain([&mut self.caller]) {
+            session.enable_rekeying(now);
+        }
+        self.agreed = Some([(now, 0); 2]);
+        self.pass(REKEY_EVERY);
+        self.give_seeds();
+        self.drain();
+    }
+
+    /// The listener's session once more, from the same secret and the same datagrams.
+    fn twin(&self) -> Option<Session> {
+        let index = self.lines.last()?.session.index();
+        let mut door = Door::new(&Identity::from_bytes([2; 32]), [4; 32], self.start);
+        let (mut session, mut out): (Option<Box<Session>>, _) = (None, Vec::new());
+        for sent in self.sent.iter().filter(|sent| sent.by == CALLER) {
+            let mut datagram = sent.bytes.clone();
+            match &mut session {
+                Some(session) => {
+                    let _ = session.handle(self.start, home(CALLER), &mut datagram);
+                    while session.poll_transmit(&mut out) {}
+                }
+                None => {
+                    if let Some(mut caller) = door.handle(self.start, home(CALLER), &mut datagram, index) {
+                        caller.session.accept(b"", self.start).ok()?;
+                        session = Some(caller.session);
+                    }
+                    while door.poll_transmit(&mut out).is_some() {}
+                }
+            }
+        }
+        session.map(|session| *session)
+    }
+
+    /// Gives each session the randomness that it asks for; a thief has its own.
+    fn give_seeds(&mut self) {
+        if self.mutant == Some(Mutant::HidesAge) {
+            return;
+        }
+        let (now, foreseen) = (self.now, self.mutant == Some(Mutant::SeedsFromBefore));
+        let lines = self.lines.iter_mut().map(|line| (LISTENER, &mut *line.session));
+        for (side, session) in lines.chain([(CALLER, &mut self.caller)]) {
+            if session.needs_seed() {
+                session.rekey([100 + 2 * session.rekeys() as u8 + side as u8; 32], now);
+            }
+        }
+        for (side, thief) in self.thieves.iter_mut().flat_map(|thieves| thieves.iter_mut()).enumerate() {
+            if thief.needs_seed() {
+                let its = if foreseen { 100 } else { 200 };
+                thief.rekey([its + 2 * thief.rekeys() as u8 + side as u8; 32], now);
+            }
+        }
+    }
+
+    /// Where keys are old, both sides say so; and the program hands that on.
+    fn look_at_ages(&mut self) {
+        let Some(mut agreed) = self.agreed else { return };
+        let now = self.now;
+        let line = self.lines.iter().rev().find(|line| line.confirmed && !line.session.is_over());
+        let sessions = [Some(&self.caller), line.map(|line| &*line.session)];
+        let mut untold = false;
+        for (session, (since, count)) in sessions.into_iter().zip(&mut agreed) {
+            let Some(session) = session else { continue };
+            if session.rekeys() > *count {
+                (*since, *count) = (now, session.rekeys());
+            }
+            let told = session.key_age(now).is_some_and(|age| age > REKEY_OVERDUE);
+            let told = told && self.mutant != Some(Mutant::HidesAge);
+            untold |= now - *since > REKEY_OVERDUE && !told;
+        }
+        self.agreed = Some(agreed);
+        if untold {
+            self.breaks(Broken::AgeUntold);
+        }
+    }
+
+    /// A thief hears what is said. What was sealed with newer keys than it has, it does not open.
+    fn overhear(&mut self, by: usize, datagram: &[u8]) {
+        let renewed = self.agreed.is_some_and(|agreed| agreed[by].1 > 0);
+        let Some(thieves) = &mut self.thieves else { return };
+        let came = media(thieves[1 - by].handle(self.now, home(by), &mut datagram.to_vec()));
+        let mut out = Vec::new();
+        while thieves[1 - by].poll_transmit(&mut out) {}
+        if renewed && came.is_some() {
+            self.breaks(Broken::ThiefFollows);
         }
     }
 
@@ -334,6 +457,9 @@ impl World {
         self.door.handle_timeout(self.now);
         for line in &mut self.lines {
             let _ = line.session.handle_timeout(self.now);
+        }
+        for thief in self.thieves.iter_mut().flat_map(|thieves| thieves.iter_mut()) {
+            let _ = thief.handle_timeout(self.now);
         }
         self.lines.retain(|line| line.confirmed || !line.session.is_over());
     }
@@ -384,7 +510,9 @@ impl World {
         }
         // The same again is nothing new to the attacker.
         if !self.sent.iter().any(|sent| sent.bytes == bytes) {
-            self.sent.push(Sent { by, bytes, call: self.calls, number, delivered: [0; 2], arrived: false });
+            self.overhear(by, &bytes);
+            let (call, at) = (self.calls, self.now);
+            self.sent.push(Sent { by, bytes, call, number, at, delivered: [0; 2], arrived: false });
         }
     }
 
@@ -412,7 +540,7 @@ impl World {
     }
 
     fn deliver(&mut self, at: usize, elsewhere: bool, damaged: bool) {
-        let Sent { by, bytes, number, call, arrived, .. } = self.sent[at].clone();
+        let Sent { by, bytes, number, call, arrived, at: when, .. } = self.sent[at].clone();
         let mates = self.sent.iter().filter(|sent| sent.by == by && sent.call == call && sent.arrived);
         let highest = mates.filter_map(|sent| sent.number).max();
         self.sent[at].delivered[usize::from(elsewhere)] += 1;
@@ -426,7 +554,9 @@ impl World {
         let opens = number.filter(|&number| {
             let near = highest
                 .is_none_or(|highest| number.abs_diff(highest) <= if number > highest { MISSED } else { WINDOW - 1 });
-            near && !arrived && !damaged && call == self.calls && self.stands()
+            // The keys before the last are kept for longer than this, and no longer than need be.
+            let is_fresh = self.agreed.is_none() || self.now - when <= Duration::from_secs(25);
+            near && is_fresh && !arrived && !damaged && call == self.calls && self.stands()
         });
         let came = if by == CALLER {
             self.deliver_to_listener(from, &mut datagram, (&bytes, damaged))

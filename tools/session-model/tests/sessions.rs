@@ -12,6 +12,8 @@ fn the_properties_hold_whatever_the_network_does() {
             (Prefix::Again, 3, 1),
             (Prefix::Second, 2, 2),
             (Prefix::LateInEpoch, 4, 1),
+            (Prefix::Rekeying, 4, 1),
+            (Prefix::Rekeying, 6, 0),
         ] {
             let begun = std::time::Instant::now();
             let report = search(known, prefix, None, depth, mischief);
@@ -32,6 +34,8 @@ fn each_mistake_is_found() {
         (Mutant::SpeaksWithOldKeys, Prefix::Second, true, 2, Broken::KeysDisagree),
         (Mutant::RestartsFromSeed, Prefix::Standing, true, 2, Broken::NumberTwice),
         (Mutant::RestartsFromSeed, Prefix::Standing, false, 2, Broken::NumberTwice),
+        (Mutant::SeedsFromBefore, Prefix::Rekeying, true, 4, Broken::ThiefFollows),
+        (Mutant::HidesAge, Prefix::Rekeying, true, 2, Broken::AgeUntold),
     ] {
         let report = search(known, prefix, Some(mutant), depth, 1);
         let found = report.found.as_ref().unwrap_or_else(|| panic!("{mutant:?} is not found: {report:?}"));

@@ -128,7 +128,7 @@ pub(crate) struct Conference {
 }
 
 impl Which {
-    async fn select_call(&self, fit: Fit) -> anyhow::Result<(Client, u64)> {
+    async fn select(&self, fit: Fit) -> anyhow::Result<(Client, u64)> {
         let client = self.reach.running().await?;
         let id = select_call(&client, self.id, fit).await?;
         Ok((client, id))
