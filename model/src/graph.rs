@@ -247,6 +247,9 @@ fn commit(runtime: &Runtime, bytes: &[u8]) -> Result<Session, String> {
         .with_inter_threads(1)
         .map_err(text)?
         .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(text)?
+        // Weights that are stored in bytes become floats once, here, and not in every run.
+        .with_quant_qdq(false)
         .map_err(text)?;
     builder.commit_from_memory(bytes).map_err(|error| error.to_string())
 }

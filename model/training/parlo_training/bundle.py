@@ -361,6 +361,8 @@ class _Graph:
         self.outputs = [declared[output]["name"], *(state["output"] for state in states)]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # weights stored in bytes become floats once, when the graph is loaded, not in every run
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         data = bundle.verified(declared["file"])
         self.session = self._told(
             onnxruntime.InferenceSession, data, options, providers=["CPUExecutionProvider"]

@@ -34,7 +34,7 @@ def model_card(
         ("codes", f"{config.quantizer.stages} codebooks of {config.quantizer.entries} entries, "
                   "residual, Euclidean"),
         ("parameters", f"{weights / 1e6:.2f} million, and codebooks of "
-                       f"{codec.quantizer.codebooks.numel() / 1e6:.2f} million; stored as float16, "
+                       f"{codec.quantizer.codebooks.numel() / 1e6:.2f} million; stored as int8 and float16, "
                        "computed as float32"),
         ("compute", f"{compute['encoder']:.0f} + {compute['decoder']:.0f} million multiply-"
                     "accumulates per second of audio (encoder + decoder), and "

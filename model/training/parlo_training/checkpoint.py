@@ -58,22 +58,23 @@ class Checkpoint:
 
     def slim(self) -> Checkpoint:
         """Without optimizer state, averaged weights only, in half precision: to be kept or sent. Of
-        a decoder that was trained for another checkpoint's tokens, that decoder alone."""
-        alone = self.config.training.only == "decoder"
+        a run for another checkpoint's tokens, what it trained: a decoder, or an encoder too."""
+        only = self.config.training.only
+        kept = {"": ("",), "decoder": ("decoder.",), "networks": ("encoder.", "decoder.")}[only]
         half = {
             name: value.half() if value.is_floating_point() and value.numel() > 4096 else value
             for name, value in self.average.items()
-            if name != "quantizer.sums" and (name.startswith("decoder.") or not alone)
+            if name != "quantizer.sums" and name.startswith(kept)
         }
         return Checkpoint(self.config, self.step, self.seconds, {}, half, notes=self.notes)
 
     @classmethod
     def load(cls, path: Path, tokens: Checkpoint | None = None) -> Checkpoint:
-        """Reads a file that `save` wrote; runs no code from it. What a decoder alone lacks is taken
-        from `tokens`.
+        """Reads a file that `save` wrote; runs no code from it. What networks for the tokens of
+        another checkpoint lack is taken from that.
 
-        Raises UserError if it is missing, cut short or something else, or a decoder alone without
-        its tokens.
+        Raises UserError if it is missing, cut short or something else, or has no codebooks and
+        `tokens` is not given.
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -96,9 +97,9 @@ class Checkpoint:
             for name, value in checkpoint.average.items()
         }
         average = checkpoint.average
-        if not any(name.startswith("encoder.") for name in average):
+        if "quantizer.codebooks" not in average:
             if tokens is None:
-                raise UserError(f"{path} holds a decoder alone: name the checkpoint of the tokens "
+                raise UserError(f"{path} holds no codebooks: name the checkpoint of the tokens "
                                 "that it was trained for, with --tokens of train or export")
             lacks = {name: value for name, value in tokens.average.items()
                      if not name.startswith("decoder.")}

@@ -116,7 +116,7 @@ class Losses:
 class Training:
     """The course of a run."""
 
-    only: str = ""  # "decoder": encoder and codebooks stay as they are
+    only: str = ""  # "decoder": encoder and codebooks stay as they are; "networks": the codebooks
     follow: float = 0.0  # share of the steps in which pulses follow the target's own
     batch: int = 8
     seconds: float = 1.0  # length of a crop
@@ -237,7 +237,8 @@ class Config:
             all(1 <= depth for depth in self.training.depths) and self.training.depths,
             "training.depths must be numbers of codebooks, 1 or more",
         )
-        need(self.training.only in ("", "decoder"), 'training.only is "" or "decoder"')
+        need(self.training.only in ("", "decoder", "networks"),
+             'training.only is "", "decoder" or "networks"')
         need(self.training.batch >= 1, "training.batch must be 1 or more")
         need(self.training.seconds >= 0.2, "training.seconds must be 0.2 or more")
         # the codebooks start from what was seen before them

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from safetensors.numpy import save
 from torch import Tensor, nn
 
@@ -26,13 +25,13 @@ from .card import model_card, score_table
 from .checkpoint import Checkpoint
 from .codec import Codec
 from .errors import UserError
+from .stored_weights import round_weights, store
 
 TOLERANCE = 1e-4  # largest difference of any sample or latent element, full scale being 1
 LARGEST = 12 * 2**20  # bytes of a bundle
 ENTROPY = 2 * 2**20  # bytes more, with an entropy model
 SERVED = "served-"  # how the files begin that hold manifests of bundles whose tokens are served
 CODEBOOKS = {"file": "codebooks.safetensors", "tensor": "codebooks"}
-HALF_FROM = 1024  # weights of this many elements or more are stored in half precision
 OPEN = -1  # a dimension as long as the frames of one run need
 GRAPHS = {1: "graph", 32: "graph of many frames"}  # frames a run that are compared, and their name
 TRACED = 3  # frames of the run that is traced: with one, the tracer would take it for a constant
@@ -90,19 +89,9 @@ def graphs(codec: Codec) -> dict[str, Graph]:
     }
 
 
-def half_weights(codec: Codec) -> None:
-    """Rounds every weight that the bundle stores in half precision, in place, so that the model
-    that is checked is the one that ships."""
-    with torch.no_grad():
-        for parameter in codec.parameters():
-            if parameter.numel() >= HALF_FROM:
-                parameter.copy_(parameter.half().float())
-        codec.quantizer.codebooks.copy_(codec.quantizer.codebooks.half().float())
-
-
 def write_graph(graph: Graph, path: Path) -> None:
-    """Traces a step of any number of frames and writes it as ONNX, large weights in half
-    precision."""
+    """Traces a step of any number of frames and writes it as ONNX, large weights in bytes and
+    halves."""
     inputs = {name: graph.shape(name, TRACED) for name in graph.inputs} | graph.states
     example = tuple(torch.zeros(shape) for shape in inputs.values())
     frames = torch.export.Dim("frames")
@@ -122,7 +111,7 @@ def write_graph(graph: Graph, path: Path) -> None:
         )
     model = program.model_proto
     _name_casts(model)
-    _store_half(model)
+    store(model)
     _forget_origin(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
@@ -140,27 +129,6 @@ def _name_casts(model: onnx.ModelProto) -> None:
             node.op_type = "Cast"
             del node.input[1]
             node.attribute.append(onnx.helper.make_attribute("to", kind))
-
-
-def _store_half(model: onnx.ModelProto) -> None:
-    """Stores large float32 tensors in half precision wherever that loses nothing, and casts them
-    back; the runtime does that once, when it loads the graph."""
-    casts = []
-    for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(tensor)
-        half = values.astype(np.float16)
-        if values.size < HALF_FROM or not np.array_equal(half.astype(np.float32), values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-        casts.append(
-            onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
-        )
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
@@ -362,7 +330,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card-only", action="store_true",
                         help="write only the model card of the bundle in --out, anew")
     parser.add_argument("--tokens", type=Path, metavar="CHECKPOINT",
-                        help="of a decoder alone (a slim checkpoint of such a run): its tokens' checkpoint")
+                        help="of a slim checkpoint of `train --tokens`: the checkpoint of those tokens")
     parser.add_argument("--slim", type=Path, help="also write a checkpoint without optimizer state")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
 
@@ -382,7 +350,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.checkpoint} is a checkpoint of another version of this "
                         "program") from error
     codec.eval()
-    half_weights(codec)
+    round_weights(codec)
     # what may be missing or wrong is read before the work
     sources = _read(args.sources) if args.sources else ""
     scores = score_table(args.scores) if args.scores else ""

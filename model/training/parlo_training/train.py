@@ -76,6 +76,7 @@ class Trainer:
         self.average = {name: v.detach().clone() for name, v in self.codec.state_dict().items()}
         self.loss = SpectralLoss(config.losses, config.audio.rate).to(device)
         self.decoder_only = training.only == "decoder"
+        self.codebooks_learn = training.only == ""
         self.trained = list((self.codec.decoder if self.decoder_only else self.codec).parameters())
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=training.rate, betas=training.betas,
@@ -210,7 +211,7 @@ class Trainer:
         """Latents [B, T, D] -> what the decoder gets of them, with losses as streams have them;
         codebooks in use [B, T]; the commitment loss."""
         config, codec = self.config, self.codec
-        if self.step < config.training.unquantized and not self.decoder_only:
+        if self.step < config.training.unquantized and self.codebooks_learn:
             self.seen = [*self.seen[-63:], latent.detach().reshape(-1, latent.shape[-1])]
             depth = torch.full(latent.shape[:2], config.quantizer.stages, device=self.device)
             return latent, depth, latent.new_zeros(())
@@ -222,7 +223,7 @@ class Trainer:
         noisy = latent.detach() + config.robustness.latent_noise * torch.randn(
             latent.shape, generator=self.noise, device=self.device
         )
-        quantized, _ = codec.quantizer.quantize(noisy, depth, learn=not self.decoder_only)
+        quantized, _ = codec.quantizer.quantize(noisy, depth, learn=self.codebooks_learn)
         # pitch, level and phase are in scales of their own, and have losses of their own
         told = Layout(config.quantizer).told
         commitment = (latent - quantized)[..., told:].square().mean(-1)
@@ -340,7 +341,7 @@ class Trainer:
         )
 
     def keep_tokens(self, checkpoint: Checkpoint) -> None:
-        """Takes the checkpoint's encoder and codebooks, and leaves the decoder as it is."""
+        """Begins with the checkpoint's encoder and codebooks, and leaves the decoder as it is."""
         for part in ("encoder", "quantizer"):
             own = getattr(self.codec, part).state_dict()
             for name in own:
@@ -440,13 +441,14 @@ def run(args: argparse.Namespace) -> int:
     config = config or (checkpoint.config if checkpoint else Config())
     if tokens:
         kept = {name: getattr(tokens.config, name) for name in ("audio", "encoder", "quantizer")}
-        config = replace(config, **kept, training=replace(config.training, only="decoder"))
+        only = config.training.only or "decoder"
+        config = replace(config, **kept, training=replace(config.training, only=only))
     config = override(config, args.set)
     if tokens:
         tokens.require(replace(config, decoder=tokens.config.decoder), args.tokens)
     if config.training.only and not (tokens or checkpoint):
-        raise UserError("training.only = \"decoder\" needs --tokens CHECKPOINT: the encoder and the "
-                        "codebooks to train it for")
+        raise UserError(f"training.only = \"{config.training.only}\" needs --tokens CHECKPOINT: the "
+                        "codebooks, and the encoder to begin with")
     if checkpoint:
         checkpoint.require(config, path if path.exists() else args.start)
     try:

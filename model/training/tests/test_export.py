@@ -22,7 +22,7 @@ for package in ("onnxscript", "onnxruntime", "safetensors", "soundfile", "soxr")
     pytest.importorskip(package)
 
 from onnx import numpy_helper
-from parlo_training import evaluate, export
+from parlo_training import evaluate, export, stored_weights
 from parlo_training.bundle import BundleCodec, shared, with_tokens
 from parlo_training.checkpoint import Checkpoint
 from parlo_training.codec import Codec
@@ -231,15 +231,23 @@ def test_a_graph_is_plain_and_says_nothing_of_its_origin(part, kind, made):
 
 @slow
 @pytest.mark.parametrize("part", PARTS)
-def test_half_precision_loses_nothing(part, tiny):
+def test_what_is_stored_loses_nothing(part, tiny):
     codec = Codec(setting("tiny"))
     codec.load_state_dict(Checkpoint.load(tiny.checkpoint).average)
-    export.half_weights(codec)
+    stored_weights.round_weights(codec)
     owner = getattr(codec, part)
     model = onnx.load(tiny.folder / f"{part}.onnx")
-    stored = [(tensor, numpy_helper.to_array(tensor)) for tensor in model.graph.initializer]
-    halves = [values for tensor, values in stored if values.dtype == np.float16]
-    assert halves and all(values.size >= export.HALF_FROM for values in halves)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    floats = [values for values in stored.values() if values.dtype == np.float32]
+    halves = [values for values in stored.values() if values.dtype == np.float16]
+    assert halves and all(values.size >= stored_weights.LARGE for values in halves)
+    axes = {node.input[0]: node.attribute[0].i for node in model.graph.node
+            if node.op_type == "DequantizeLinear"}
+    matrices = [
+        values.astype(np.float32)
+        * np.expand_dims(stored[name.removesuffix(".bytes") + ".scale"], 1 - axes[name])
+        for name, values in stored.items() if values.dtype == np.int8
+    ]
 
     def found(values: np.ndarray, among: list[np.ndarray]) -> bool:
         whole = values.reshape(-1)
@@ -249,12 +257,14 @@ def test_half_precision_loses_nothing(part, tiny):
             for one in among if one.size == values.size
         )
 
+    in_bytes = {id(weight) for weight in stored_weights._byte_matrices(codec)}
+    assert in_bytes
     for name, parameter in owner.named_parameters():
-        if parameter.numel() >= export.HALF_FROM:
-            assert found(parameter.detach().numpy(), halves), name
-    floats = [values for _, values in stored if values.dtype == np.float32]
+        if parameter.numel() >= stored_weights.LARGE:
+            among = matrices if id(parameter) in in_bytes else halves
+            assert found(parameter.detach().numpy(), among), name
     for values in floats:  # what is large and still whole is not made of halves
-        assert values.size < export.HALF_FROM or not np.array_equal(
+        assert values.size < stored_weights.LARGE or not np.array_equal(
             values.astype(np.float16).astype(np.float32), values
         )
     if part == "decoder":
@@ -265,13 +275,41 @@ def test_half_precision_loses_nothing(part, tiny):
 def test_only_large_weights_are_rounded():
     torch.manual_seed(1)
     codec = Codec(setting("tiny"))
+    in_bytes = {id(weight) for weight in stored_weights._byte_matrices(codec)}
     before = {name: value.clone() for name, value in codec.named_parameters()}
-    export.half_weights(codec)
+    stored_weights.round_weights(codec)
     for name, value in codec.named_parameters():
-        large = value.numel() >= export.HALF_FROM
-        assert torch.equal(value, before[name].half().float() if large else before[name]), name
+        if value.numel() < stored_weights.LARGE:
+            assert torch.equal(value, before[name]), name
+        elif id(value) in in_bytes:
+            step = before[name].abs().amax(1, keepdim=True) / 127
+            # the scale is rounded down by 2^-15 at most, which shifts the largest multiples by as much
+            assert ((value - before[name]).abs() <= 0.505 * step).all(), name
+            assert all(len(row.unique()) <= 255 for row in value)
+        else:
+            assert torch.equal(value, before[name].half().float()), name
     books = codec.quantizer.codebooks
     assert torch.equal(books, books.half().float())
+
+
+def test_matrices_in_bytes_come_back_as_they_were():
+    torch.manual_seed(1)
+    weight = torch.randn(40, 64) * torch.logspace(-12, 4, 40)[:, None]
+    weight[3] = 0
+    rounded = stored_weights._to_bytes(weight)
+    assert torch.equal(stored_weights._to_bytes(rounded), rounded)
+    for values in (rounded, rounded.T.contiguous()):
+        graph = onnx.helper.make_graph(
+            [], "", [], [], [numpy_helper.from_array(values.numpy(), "weight")]
+        )
+        model = onnx.helper.make_model(graph)
+        stored_weights.store(model)
+        (node,) = model.graph.node
+        assert node.op_type == "DequantizeLinear"
+        whole, scale = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
+        assert whole.dtype == np.int8
+        scale = np.expand_dims(scale, 1 - node.attribute[0].i)
+        assert np.array_equal(whole.astype(np.float32) * scale, values.numpy())
 
 
 def test_whatever_is_in_a_name_the_manifest_is_toml(tmp_path):
@@ -485,7 +523,7 @@ def test_a_slim_checkpoint_is_the_same_model(tiny):
         checkpoint = Checkpoint.load(path)
         codecs.append(Codec(checkpoint.config))
         codecs[-1].load_state_dict(checkpoint.average)
-        export.half_weights(codecs[-1])
+        stored_weights.round_weights(codecs[-1])
     for (name, one), other in zip(codecs[0].named_parameters(), codecs[1].parameters()):
         assert torch.equal(one, other), name
     assert torch.equal(codecs[0].quantizer.codebooks, codecs[1].quantizer.codebooks)

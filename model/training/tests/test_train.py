@@ -177,13 +177,34 @@ def test_a_decoder_is_trained_for_tokens_that_are_there(cache, tmp_path):
         run(cache, tmp_path / "none", "--steps", 4, "--set", 'training.only="decoder"')
     # slim, it is the decoder alone, which is gone on with beside its tokens
     second.slim().save(tmp_path / "slim.pt")
-    with pytest.raises(UserError, match="holds a decoder alone"):
+    with pytest.raises(UserError, match="holds no codebooks"):
         run(cache, tmp_path / "none", "--steps", 1, "--from", tmp_path / "slim.pt")
     assert run(cache, tmp_path / "third", "--steps", 1, *words, "--from", tmp_path / "slim.pt",
                "--set", "training.rate=0") == 0
     third = Checkpoint.load(tmp_path / "third/checkpoint.pt")
     assert third.step == 9 and third.model.keys() == second.model.keys()
     for name, value in third.model.items():
+        assert torch.allclose(value, second.average[name], rtol=2e-3, atol=1e-3), name
+
+
+def test_encoder_and_decoder_are_trained_for_codebooks_that_are_there(cache, tmp_path):
+    run(cache, tmp_path / "first", "--steps", 6, "--set", "training.unquantized=1")
+    words = ("--tokens", tmp_path / "first/checkpoint.pt", "--set", 'training.only="networks"')
+    assert run(cache, tmp_path / "second", "--steps", 4, *words) == 0
+    first, second = (Checkpoint.load(tmp_path / name / "checkpoint.pt")
+                     for name in ("first", "second"))
+    moved = [name for name, value in second.average.items()
+             if not torch.equal(value, first.average[name])]
+    assert not any(name.startswith("quantizer.") for name in moved)
+    # it begins with the encoder that is there
+    encoder = [name for name in moved if name.startswith("encoder.")]
+    assert len(encoder) > 10 and any(name.startswith("decoder.") for name in moved)
+    assert all((second.average[name] - first.average[name]).abs().max() < 0.1 for name in encoder)
+    second.slim().save(tmp_path / "slim.pt")
+    assert not any("quantizer" in name for name in second.slim().average)
+    third = Checkpoint.load(tmp_path / "slim.pt", first)
+    assert third.average.keys() == second.average.keys()
+    for name, value in third.average.items():
         assert torch.allclose(value, second.average[name], rtol=2e-3, atol=1e-3), name
 
 
