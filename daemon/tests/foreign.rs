@@ -479,6 +479,8 @@ fn recordings_and_feeds_name_the_tokens_and_are_heard_with_either_decoder() {
         let first = bundles[0].1.tokens();
         assert_eq!((&start.tokens, &start.bundle), (&first.to_string(), &theirs.id().to_string()));
         bob.call_is("the end", |call| call.state == CallState::Ended);
+        // A thread of its own writes the rest.
+        bob.until("the recording is whole", |_| bob.handle.recordings().list().iter().all(|one| !one.running));
         drop((alice, feed));
         let recordings = Recordings::new(bob.recordings.path());
         let name = recordings.list()[0].name.clone();
@@ -487,13 +489,7 @@ fn recordings_and_feeds_name_the_tokens_and_are_heard_with_either_decoder() {
         let sounds = [&bundles[0], &bundles[1]].map(|(_, bundle)| {
             support::wav(&recordings, &name, parlod::recordings::Side::Heard, &runtime, bundle).unwrap()
         });
-        // The graphs are the same, but a product's last bit may hang on where in memory its factors lie.
-        let [first, newer] = sounds.map(|wav| {
-            wav[44..].chunks_exact(2).map(|pair| i32::from(i16::from_le_bytes([pair[0], pair[1]]))).collect::<Vec<_>>()
-        });
-        assert!(first.len() == newer.len() && first.len() > 8_000, "{} and {} samples", first.len(), newer.len());
-        let apart = first.iter().zip(&newer).map(|(a, b)| (a - b).abs()).max();
-        assert!(apart <= Some(2), "samples are up to {apart:?} apart");
+        assert!(sounds[0] == sounds[1] && sounds[0].len() > 16_000);
     }
 }
 
