@@ -329,7 +329,8 @@ fn calls_end_cleanly_when_either_side_is_told_to() {
         ]));
         let address = listener.address();
         let caller = Daemon::start(&mut parlod(&["--call", &address, "--source", "none", "--sink", "none"]));
-        thread::sleep(Duration::from_millis(2500));
+        // A second or two of them may go by until both have loaded their models.
+        thread::sleep(Duration::from_secs(4));
         assert!(!wav.exists(), "no half file under the final name");
         if end_caller { &caller } else { &listener }.signal(signal);
         caller.ends_well();
@@ -337,7 +338,9 @@ fn calls_end_cleanly_when_either_side_is_told_to() {
         // Nobody spoke, and next to nothing was sent.
         let report = json(Path::new(&report));
         assert!(report["frames"]["silent"].as_u64().unwrap() > 30, "{report}");
-        assert!(report["received"]["packets"].as_u64().unwrap() < 20, "{report}");
+        // Speech would be 17 packets a second.
+        let most = 10.0 + 6.0 * report["media_seconds"].as_f64().unwrap();
+        assert!(report["received"]["packets"].as_f64().unwrap() < most, "{report}");
         assert!(hound::WavReader::open(&wav).unwrap().duration() > 16_000);
     }
     // Waiting for calls ends so, too.
