@@ -192,7 +192,8 @@ fn a_seam_is_not_heard() {
     assert!(off < 1e-3, "{off}");
     // Behind it, it is as loud, everywhere, as if there were none: no gap, no echo.
     let power =
-        |sound: &[f64]| 10.0 * (sound.iter().map(|s| s * s).sum::<f64>() / sound.len() as f64).max(1e-6).log10();
+        // Below -35 dBFS, in pauses, it is what the decoder draws that decides.
+        |sound: &[f64]| 10.0 * (sound.iter().map(|s| s * s).sum::<f64>() / sound.len() as f64).max(3e-4).log10();
     for at in (seam..33 * RATE).step_by(400) {
         let (found, wanted) = (power(&played[at..at + 800]), power(&expected[at..at + 800]));
         assert!((found - wanted).abs() < 6.0, "{found} dB and not {wanted} at {}", at as f64 / RATE as f64);
