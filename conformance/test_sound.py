@@ -34,7 +34,7 @@ class Pulse:
     def start(self):
         self.socket.unlink(missing_ok=True)
         modules = [word for module in self.modules for word in ("-L", module)]
-        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--realtime=no", *modules]
+        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--realtime=yes", "--high-priority=yes", *modules]
         with open(self.folder / "log", "ab") as log:
             self.server = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + 20

@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
     anyhow::ensure!(speech.is_file(), "there is no file {}", speech.display());
 
     // As desktops have it: what is measured is this daemon, not a sound server that gets no time.
-    let pulse = Pulse::start_at(true);
+    let pulse = Pulse::start();
     for name in ["mic_b", "ear_a", "ear_b"] {
         pulse.add_sink(name, 48_000, 1);
     }
