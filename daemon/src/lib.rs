@@ -5,12 +5,12 @@
 
 pub mod audio;
 pub mod call;
+pub mod call_manager;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod feeds;
 pub mod generate;
-pub mod hub;
 pub mod keys;
 pub mod logging;
 pub mod media;

@@ -84,12 +84,25 @@ where
     {
         return Err(wrong("not a level".into()));
     }
+    let renamed = level.split(',').map(|part| current_name(part.trim())).collect::<Vec<_>>().join(",");
     // Not `EnvFilter`: its filters by field bring an engine of regular expressions along.
-    let filter: Targets = level.parse().map_err(|error: ParseError| wrong(error.to_string()))?;
+    let filter: Targets = renamed.parse().map_err(|error: ParseError| wrong(error.to_string()))?;
     let writer = Plain { writer, json, colours };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).with_ansi(colours);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(FilterFn::new(told)))))
+}
+
+/// Parts of the program that had another name: filters that people have written keep what they mean.
+const FORMER_NAMES: [(&str, &str); 2] = [("parlod::hub", "parlod::call_manager"), ("parlod::desk", "parlod::media")];
+
+/// A filter's part (`parlod::hub=debug`, `parlod::hub::policy`) by the name that its module has now.
+fn current_name(part: &str) -> String {
+    let renamed = FORMER_NAMES.iter().find_map(|(former, now)| {
+        let rest = part.strip_prefix(former)?;
+        (rest.is_empty() || rest.starts_with([':', '='])).then(|| format!("{now}{rest}"))
+    });
+    renamed.unwrap_or_else(|| part.to_owned())
 }
 
 /// The longest line, characters: what peers and servers say is short.
@@ -193,6 +206,15 @@ mod tests {
         let few = logged("warn", false, say);
         assert!(few.contains("ours at warn") && few.lines().count() == 1, "{few}");
         assert!(logged("warn,parlod::logging=debug", false, say).contains("ours at debug"));
+    }
+
+    #[test]
+    fn parts_are_known_by_their_former_names_too() {
+        let of_calls = || tracing::debug!(target: "parlod::call_manager::policy", "of calls");
+        for level in ["warn,parlod::hub=debug", "warn, parlod::hub::policy=debug", "warn,parlod::call_manager=debug"] {
+            assert!(logged(level, false, of_calls).contains("of calls"), "{level}");
+        }
+        assert!(!logged("warn,parlod::hubris=debug", false, of_calls).contains("of calls"));
     }
 
     #[test]

@@ -13,10 +13,9 @@ use clap::{CommandFactory, Parser};
 use parlod::{
     audio::device::errors,
     call::{Engine, Event, Finished, Stop, Timeline},
+    call_manager::Service,
     config::{self, Config},
-    control, generate,
-    hub::Service,
-    logging,
+    control, generate, logging,
     nats::Nats,
     options::CallOptions,
     recordings::{self, Recordings},
@@ -52,7 +51,7 @@ struct Arguments {
     /// Folder that calls are recorded to
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
-    /// What is logged: error, warn, info, debug or trace, also by part ("parlod::hub=debug"); PARLO_LOG says it
+    /// What is logged: error, warn, info, debug or trace, also by part ("parlod::call_manager=debug"); PARLO_LOG says it
     /// too
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,

@@ -2,7 +2,7 @@
 //! which passes them on to as many consumers as there are.
 //!
 //! ```text
-//! scribe -> Feeds -> queue of 1024, drops the oldest -> thread parlo-nats -> server -> consumers
+//! frame tap -> Feeds -> queue of 1024, drops the oldest -> thread parlo-nats -> server -> consumers
 //! ```
 //!
 //! Whatever the server does, nothing before the queue waits for it. If it is away it is tried again and again, and calls go on; once
@@ -27,9 +27,9 @@ use parlo_guard::{Keep, Links, OwnerError, check_owner, read_regular};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    call_manager::Handle,
     config::NatsConfig,
     feeds::{About, Listening, Taken, Told},
-    hub::Handle,
 };
 
 mod figures;

@@ -34,9 +34,9 @@ use parlo_protocol::{
 use parlo_tokens::TokenFrame;
 use parlod::{
     call::{CallError, CodedFrame, EncodedFrame, Engine, FrameDecoder, Kind, PayloadCoder, RunPosition, Stop},
+    call_manager::{Handle, Reply, Request, Service},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Taken, Wanted},
-    hub::{Handle, Reply, Request, Service},
     recordings::Recordings,
 };
 use support::{
@@ -205,7 +205,7 @@ fn config(bundle: Option<&Path>, source: Endpoint, sink: Endpoint) -> Config {
     config
 }
 
-/// One daemon: its hub on a thread, and a hold on it.
+/// One daemon: its call manager on a thread, and a hold on it.
 struct Side {
     handle: Handle,
     stop: Stop,

@@ -22,9 +22,9 @@ use std::{
 use futures_util::StreamExt;
 use parlo_control::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream, Message};
 use parlod::{
+    call_manager::Handle,
     config::NatsConfig,
     feeds::{Feeds, Taken},
-    hub::Handle,
     nats::Nats,
     recordings::Recordings,
 };
@@ -89,7 +89,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A daemon's feeds and notices, without its hub.
+/// A daemon's feeds and notices, without its call manager.
 struct Stand {
     folder: TempDir,
     handle: Handle,

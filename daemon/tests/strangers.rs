@@ -1,4 +1,4 @@
-//! What nobody outside can do to a hub: end it, hold it up, or take what is others'. Raw callers over real sockets.
+//! What nobody outside can do to a call manager: end it, hold it up, or take what is others'. Raw callers over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -27,8 +27,8 @@ use parlo_protocol::{
 };
 use parlod::{
     call::{CallError, Engine, Event as Happened, Stop},
+    call_manager::{Handle, Refused, Reply, Request, Service},
     config::{AutoAnswer, Config, Endpoint},
-    hub::{Handle, Refused, Reply, Request, Service},
     keys::KnownPeers,
     recordings::Recordings,
 };

@@ -244,7 +244,10 @@ mod tests {
     fn cargos_lines_tell_which_program_took_how_long() {
         let line = "     Running unittests src/lib.rs (target/debug/deps/parlo_dsp-0123456789abcdef)";
         assert_eq!(running(line), Some("parlo_dsp"));
-        assert_eq!(running("     Running tests/hub.rs (/somewhere/else/hub-0a)"), Some("hub"));
+        assert_eq!(
+            running("     Running tests/call_manager.rs (/somewhere/else/call_manager-0a)"),
+            Some("call_manager")
+        );
         assert_eq!(running("   Doc-tests parlo_model"), Some("parlo_model"));
         assert_eq!(running("running 3 tests"), None);
         let line = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 12.34s";

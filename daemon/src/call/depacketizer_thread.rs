@@ -185,7 +185,7 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, orders: &Receiver<Order>) {
-        // Speech waits for this as it does for the network's thread. Where it is refused, the hub has been told already.
+        // Speech waits for this as it does for the network's thread. Where it is refused, the call manager has been told already.
         let _ = realtime::promote(48_000, 480);
         for order in orders {
             match order {

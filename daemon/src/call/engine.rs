@@ -299,7 +299,7 @@ impl Engine {
     }
 
     /// Makes a call's codec: everything slow, and everything that can fail, before the call.
-    pub(crate) fn voice(
+    pub(crate) fn call_codec(
         &self,
         call: u64,
         codec: Codec,

@@ -1,6 +1,6 @@
 //! What a call is made with and made of: the model and the configuration ([`Engine`]), from frames to packets ([`Packetizer`]) and
 //! back ([`Depacketizer`]), and from what came to sound ([`Player`]). The sound of all calls is the [`media`](crate::media)'s, their
-//! network side the [`hub`](crate::hub)'s.
+//! network side the [call manager](crate::call_manager)'s.
 
 pub mod channels;
 mod codec;

@@ -27,9 +27,9 @@ use super::{
     response::{MAX_BODY, Problem},
     services::Services,
 };
-use crate::hub::{self, Handle, Reply};
+use crate::call_manager::{self, Handle, Reply};
 
-/// How long the hub may take for what it is asked.
+/// How long the call manager may take for what it is asked.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a browser may do with the page: load what the daemon serves, talk to the daemon, log in, play recordings; and no other page
@@ -90,16 +90,16 @@ impl App {
         router.layer(middleware::from_fn_with_state(self.clone(), observe))
     }
 
-    /// Asks the hub.
-    pub(super) async fn ask(&self, request: hub::Request) -> Result<Reply, Problem> {
+    /// Asks the call manager.
+    pub(super) async fn ask(&self, request: call_manager::Request) -> Result<Reply, Problem> {
         match timeout(PATIENCE, self.handle.ask(request)).await {
             Ok(reply) => Ok(reply?),
             Err(_) => Err(Problem::failed("the daemon is too busy to answer; try again")),
         }
     }
 
-    /// Asks the hub for something that is answered with a call.
-    pub(super) async fn ask_for_call(&self, id: u64, request: hub::Request) -> Result<Call, Problem> {
+    /// Asks the call manager for something that is answered with a call.
+    pub(super) async fn ask_for_call(&self, id: u64, request: call_manager::Request) -> Result<Call, Problem> {
         match self.ask(request).await? {
             Reply::Call(call) => Ok(*call),
             Reply::Done => self.call(id),

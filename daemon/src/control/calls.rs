@@ -11,7 +11,7 @@ use super::{
     app::App,
     response::{Body, BodyOrDefault, Problem},
 };
-use crate::hub::{Reply, Request};
+use crate::call_manager::{Reply, Request};
 
 /// The number in an address. What is no number is no call.
 pub(super) fn number(id: &str) -> Result<u64, Problem> {

@@ -12,7 +12,7 @@ use super::{
     app::App,
     response::{Body, Problem},
 };
-use crate::hub::Request;
+use crate::call_manager::Request;
 
 /// Everything, as it is now.
 #[utoipa::path(get, path = "/api/v1/status", tag = "daemon", responses((status = 200, description = "So it is.", body = Status)))]

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{app::App, response::Problem};
-use crate::hub::Handle;
+use crate::call_manager::Handle;
 
 /// Streams at a time, feeds among them.
 const STREAMS: usize = 128;
@@ -103,7 +103,7 @@ fn json(message: &Message) -> Utf8Bytes {
     serde_json::to_string(message).unwrap_or_default().into()
 }
 
-/// The hub's text, without copying it.
+/// The call manager's text, without copying it.
 pub(super) fn shared(text: Arc<str>) -> Utf8Bytes {
     struct Shared(Arc<str>);
     impl AsRef<[u8]> for Shared {
@@ -155,7 +155,7 @@ pub(super) async fn stream(
     }))
 }
 
-/// Until the client goes, does not answer, or the hub ends.
+/// Until the client goes, does not answer, or the call manager ends.
 async fn tell(
     socket: &mut WebSocket,
     mut status: watch::Receiver<Utf8Bytes>,

@@ -1,4 +1,4 @@
-//! Figures for Prometheus, made of what the hub has published when they are asked for.
+//! Figures for Prometheus, made of what the call manager has published when they are asked for.
 
 use std::{
     fmt,
@@ -29,7 +29,7 @@ use prometheus_client::{
 };
 
 use super::{app::App, response::Problem};
-use crate::{feeds, hub::Handle, nats};
+use crate::{call_manager::Handle, feeds, nats};
 
 /// Bounds of the histogram of requests, seconds.
 const BOUNDS: [f64; 11] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -100,7 +100,7 @@ pub(super) async fn scrape(State(app): State<App>) -> Result<Response, Problem> 
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], out).into_response())
 }
 
-/// What the hub has published.
+/// What the call manager has published.
 struct Published {
     handle: Handle,
     nats: Option<Arc<nats::Figures>>,

@@ -1,11 +1,11 @@
 //! The control API: HTTP and WebSocket, on a Unix socket and, if asked for, on loopback TCP.
 //!
 //! ```text
-//! client -> listener -> auth (TCP: Host, Origin, token) -> route -> hub::Handle -> hub
-//! client <- events   <- texts made once for all clients  <- hub::Handle <- hub
+//! client -> listener -> auth (TCP: Host, Origin, token) -> route -> Handle -> call manager
+//! client <- events   <- texts made once for all clients  <- Handle <- call manager
 //! ```
 //!
-//! All of it runs on one thread of its own, `parlo-control`, at normal priority. It asks the hub and reads what the hub has
+//! All of it runs on one thread of its own, `parlo-control`, at normal priority. It asks the call manager and reads what the call manager has
 //! published; it never touches what the threads of the sound use. What takes long (files, devices, decoding a recording) is
 //! done on other threads, so that no request waits for another's.
 
@@ -43,7 +43,7 @@ use tokio::{runtime, sync::watch, time::timeout};
 pub use services::{Devices, Render, Services};
 
 use self::{app::App, auth::Auth, socket_claim::Claim};
-use crate::{config::ControlConfig, hub::Handle};
+use crate::{call_manager::Handle, config::ControlConfig};
 
 /// How long requests that run when the server ends may take to finish.
 const GRACE: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::{
-    hub::{Refused, RefusedKind},
+    call_manager::{Refused, RefusedKind},
     keys::KeysError,
     recordings::RecordingError,
 };

@@ -1,4 +1,4 @@
-//! What some routes need beside the hub.
+//! What some routes need beside the call manager.
 
 use std::{fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ pub type Render = dyn Fn(&Recordings, &str, Side) -> Result<Box<dyn Source>, Rec
 /// Lists microphones and loudspeakers. May take long.
 pub type Devices = dyn Fn() -> Result<Vec<Device>, AudioError> + Send + Sync;
 
-/// What some routes need beside the hub. Cloning is cheap.
+/// What some routes need beside the call manager. Cloning is cheap.
 #[derive(Clone)]
 pub struct Services {
     /// The contacts.

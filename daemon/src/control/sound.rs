@@ -9,7 +9,7 @@ use super::{
     app::{App, aside},
     response::{Body, Problem},
 };
-use crate::hub::Request;
+use crate::call_manager::Request;
 
 /// Sound, as it is set and as it is.
 #[utoipa::path(get, path = "/api/v1/audio", tag = "sound", responses((status = 200, description = "So it is.", body = Audio)))]

@@ -1,12 +1,12 @@
 //! Live tokens of calls, for programs: each listener has a queue of its own, which drops its oldest frames when it is not read.
 //!
 //! ```text
-//! codec threads -> FrameEvent -> scribe -> Feeds -> queue -> a WebSocket
+//! codec threads -> FrameEvent -> frame tap -> Feeds -> queue -> a WebSocket
 //!                                         `-> queue -> NATS
-//! hub -> changes (a call rings, begins, is over) ^
+//! call manager -> changes (a call rings, begins, is over) ^
 //! ```
 //!
-//! Nobody waits for a listener. The hub's thread never takes the lock here: what it has to say waits in a channel for whoever takes
+//! Nobody waits for a listener. the main thread never takes the lock here: what it has to say waits in a channel for whoever takes
 //! the lock next. A frame becomes text once, and only if somebody listens.
 
 mod queue;
@@ -77,7 +77,7 @@ pub struct Told {
     pub text: Arc<str>,
 }
 
-/// What became of calls, as the hub tells it.
+/// What became of calls, as the call manager tells it.
 #[derive(Debug)]
 enum Change {
     /// There is such a call: its feed can be asked for.
@@ -332,7 +332,7 @@ impl Feeds {
         &self.figures
     }
 
-    /// The state, up to date with what the hub has said.
+    /// The state, up to date with what the call manager has said.
     fn lock(&self) -> MutexGuard<'_, State> {
         // What is behind it is whole at any time.
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

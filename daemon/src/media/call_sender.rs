@@ -220,7 +220,7 @@ fn cut(mut samples: &[f32], frame: &mut [f32], filled: &mut usize, mut each: imp
 
 impl SendPipeline {
     /// Takes a frame, and codes those that wait once they are due. `at` is when the sample was captured that came `taken` seconds
-    /// after the call was seated; none if that is the frame's last.
+    /// after the call was opened; none if that is the frame's last.
     fn frame(&mut self, frame: &[f32], at: Instant, taken: Option<f64>, detect: bool) {
         if self.captured.is_some() && self.shared.capture_stopped() {
             self.flush();

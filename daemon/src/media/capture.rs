@@ -35,7 +35,7 @@ pub(super) struct CaptureThread {
     failure: Option<AudioError>,
     chain: CaptureChain,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
-    pub(super) seats: Vec<Box<CallSender>>,
+    pub(super) senders: Vec<Box<CallSender>>,
     /// Counts of the device, as last seen.
     seen: EndFigures,
 }
@@ -97,12 +97,12 @@ impl CaptureThread {
             far,
             side_tone,
         };
-        let seats = Vec::with_capacity(MAX_CALLS);
-        Self { common, input: Some(input), ended: false, failure: None, chain, seats, seen: EndFigures::default() }
+        let senders = Vec::with_capacity(MAX_CALLS);
+        Self { common, input: Some(input), ended: false, failure: None, chain, senders, seen: EndFigures::default() }
     }
 
     fn fail(&mut self, error: AudioError) {
-        for sender in &mut self.seats {
+        for sender in &mut self.senders {
             sender.pipeline.fail(CallError::Audio(again(&error)));
         }
         self.failure = Some(error);
@@ -139,18 +139,18 @@ impl AudioThread for CaptureThread {
         }
     }
 
-    fn seat(&mut self, mut call: Box<CallSender>) {
+    fn add(&mut self, mut call: Box<CallSender>) {
         if let Some(error) = &self.failure {
             call.pipeline.fail(CallError::Audio(again(error)));
         } else if self.ended {
             call.pipeline.close();
         }
-        self.seats.push(call);
+        self.senders.push(call);
     }
 
-    fn leave(&mut self, key: u64) -> Option<Box<CallSender>> {
-        let place = self.seats.iter().position(|sender| sender.key == key)?;
-        let mut sender = self.seats.swap_remove(place);
+    fn remove(&mut self, key: u64) -> Option<Box<CallSender>> {
+        let place = self.senders.iter().position(|sender| sender.key == key)?;
+        let mut sender = self.senders.swap_remove(place);
         sender.pipeline.flush();
         Some(sender)
     }
@@ -177,20 +177,20 @@ impl AudioThread for CaptureThread {
         };
         let start = Instant::now();
         let mut blocks = 0;
-        let (chain, seats, common) = (&mut self.chain, &mut self.seats, &self.common);
+        let (chain, senders, common) = (&mut self.chain, &mut self.senders, &self.common);
         match read {
             Read::Nothing => {}
             Read::Samples => input.blocks(|block, at, stages| {
-                chain.process(block, at, stages, common, seats);
+                chain.process(block, at, stages, common, senders);
                 blocks += 1;
             }),
             Read::End => {
                 let mut last = start;
                 input.finish(|block, at, stages| {
                     last = at;
-                    chain.process(block, at, stages, common, seats);
+                    chain.process(block, at, stages, common, senders);
                 });
-                for sender in seats {
+                for sender in senders {
                     sender.finish(last, common.controls.silence());
                 }
                 self.ended = true;
@@ -198,7 +198,7 @@ impl AudioThread for CaptureThread {
             }
             Read::Changed(notice) => {
                 common.names().source = input.name();
-                for sender in seats {
+                for sender in senders {
                     sender.pipeline.notice(&notice);
                 }
             }
@@ -219,7 +219,7 @@ impl CaptureChain {
         at: Instant,
         stages: &mut Option<Stages>,
         common: &EngineShared,
-        seats: &mut [Box<CallSender>],
+        senders: &mut [Box<CallSender>],
     ) {
         let controls = &common.controls;
         self.near.copy_from_slice(block);
@@ -252,9 +252,9 @@ impl CaptureChain {
             self.looked.clear();
         }
         self.side_tone.push_slice(&self.near);
-        let confer = self.gather(seats);
+        let confer = self.gather(senders);
         let detect = controls.silence();
-        for (n, sender) in seats.iter_mut().enumerate() {
+        for (n, sender) in senders.iter_mut().enumerate() {
             let others = if confer > 1 && self.confers[n] {
                 self.others.fill(0.0);
                 for (_, voice) in
@@ -271,10 +271,10 @@ impl CaptureChain {
     }
 
     /// Takes a block of each voice of the conference. How many there are.
-    fn gather(&mut self, seats: &mut [Box<CallSender>]) -> usize {
+    fn gather(&mut self, senders: &mut [Box<CallSender>]) -> usize {
         self.confers = [false; MAX_CALLS];
         for ((sender, voice), confers) in
-            seats.iter_mut().zip(self.voices.chunks_exact_mut(self.block)).zip(&mut self.confers)
+            senders.iter_mut().zip(self.voices.chunks_exact_mut(self.block)).zip(&mut self.confers)
         {
             *confers = sender.pipeline.flags.confers();
             if *confers {

@@ -37,7 +37,7 @@ const NOTICES: usize = 8;
 /// Blocks of what is heard that the echo canceller may be behind.
 const FAR_BLOCKS: usize = 32;
 
-/// What is shared by the audio engine and its seats.
+/// What is shared by the audio engine and its calls.
 pub(super) struct Core {
     pub(super) common: Arc<EngineShared>,
     devices: Box<dyn Devices>,
@@ -50,7 +50,7 @@ pub(super) struct Core {
 
 struct State {
     next_key: u64,
-    seats: Vec<ActiveCall>,
+    calls: Vec<ActiveCall>,
     threads: Option<Threads>,
     heard: Option<HeapProd<f32>>,
 }
@@ -82,11 +82,11 @@ impl Core {
     ) -> Self {
         // A second.
         let (heard, look) = HeapRb::new(format.sample_rate.max(1) as usize).split();
-        let seats = Vec::with_capacity(MAX_CALLS);
+        let calls = Vec::with_capacity(MAX_CALLS);
         Self {
             common: Arc::new(EngineShared::new(format, &settings, frame_events, clock)),
             devices,
-            state: Mutex::new(State { next_key: 0, seats, threads: None, heard: Some(heard) }),
+            state: Mutex::new(State { next_key: 0, calls, threads: None, heard: Some(heard) }),
             settings: Mutex::new(settings),
             heard: Mutex::new(Some(look)),
         }
@@ -124,9 +124,9 @@ impl Core {
         })
     }
 
-    pub(super) fn seat(self: &Arc<Self>, voice: CallCodec) -> Result<CallAudio, CallError> {
+    pub(super) fn open_call(self: &Arc<Self>, voice: CallCodec) -> Result<CallAudio, CallError> {
         let mut state = lock(&self.state);
-        if state.seats.len() >= MAX_CALLS {
+        if state.calls.len() >= MAX_CALLS {
             return Err(CallError::Full(MAX_CALLS));
         }
         let format = self.common.format;
@@ -159,15 +159,15 @@ impl Core {
             Box::new(CallReceiver::new((key, call), format, player, (sample_rate, frame_samples), ends, timeline)?);
         match &state.threads {
             Some(threads) => {
-                threads.playback.seat(receiver).map_err(|Gone| CallError::Crashed("playback"))?;
-                if threads.capture.seat(sender).is_err() {
-                    let _ = threads.playback.leave(key);
+                threads.playback.add(receiver).map_err(|Gone| CallError::Crashed("playback"))?;
+                if threads.capture.add(sender).is_err() {
+                    let _ = threads.playback.remove(key);
                     return Err(CallError::Crashed("capture"));
                 }
             }
             None => self.start(&mut state, sender, receiver, &notices)?,
         }
-        state.seats.push(ActiveCall { key, notices, shared: Arc::clone(&shared) });
+        state.calls.push(ActiveCall { key, notices, shared: Arc::clone(&shared) });
         let guard = CallAudioGuard::new(Arc::clone(self), key, flags);
         Ok(CallAudio { captured: from_capture, to_playback, notices: notice, shared, guard })
     }
@@ -211,14 +211,14 @@ impl Core {
         self.common.metrics.rest();
     }
 
-    pub(super) fn leave(&self, key: u64) -> CallAudioFigures {
+    pub(super) fn close(&self, key: u64) -> CallAudioFigures {
         let mut state = lock(&self.state);
         let mut figures = CallAudioFigures::default();
         let Some(threads) = &state.threads else { return figures };
         let metrics = &self.common.metrics;
         figures.realtime = metrics.capture.realtime() == Some(true) && metrics.playback.realtime() == Some(true);
         let mut failure;
-        match threads.capture.leave(key) {
+        match threads.capture.remove(key) {
             Ok(Some(mut sender)) => {
                 let pipeline = &mut sender.pipeline;
                 figures.encode = std::mem::take(&mut pipeline.encode);
@@ -228,7 +228,7 @@ impl Core {
             }
             Ok(None) | Err(Gone) => failure = Some(CallError::Crashed("capture")),
         }
-        match threads.playback.leave(key) {
+        match threads.playback.remove(key) {
             Ok(Some(mut receiver)) => {
                 figures.decode = std::mem::take(&mut receiver.decode);
                 figures.played = std::mem::take(&mut receiver.timeline);
@@ -237,8 +237,8 @@ impl Core {
             }
             Ok(None) | Err(Gone) => failure = failure.or(Some(CallError::Crashed("playback"))),
         }
-        state.seats.retain(|active| active.key != key);
-        if state.seats.is_empty()
+        state.calls.retain(|active| active.key != key);
+        if state.calls.is_empty()
             && let Some(threads) = state.threads.take()
         {
             let last = self.close(&mut state, threads);
@@ -333,7 +333,7 @@ impl Core {
 
 impl State {
     fn tell(&self, notice: &str) {
-        for active in &self.seats {
+        for active in &self.calls {
             let _ = active.notices.try_send(notice.to_owned());
             active.shared.wake.notify_one();
         }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Two threads, at real-time priority where the system allows it: one takes sound in, one gives it out. They allocate
-//! nothing, lock nothing and log nothing while sound runs; what they need is made by [`AudioEngine::seat`] and handed over by
-//! channels, and goes back the same way to be dropped elsewhere. No device is open before the first call is seated, nor after
+//! nothing, lock nothing and log nothing while sound runs; what they need is made by [`AudioEngine::open_call`] and handed over by
+//! channels, and goes back the same way to be dropped elsewhere. No device is open before the first call is opened, nor after
 //! the last has left.
 //!
 //! Between the threads there is a ring for each voice of a conference, one for what is heard (the echo canceller's far end),
@@ -87,8 +87,8 @@ impl AudioEngine {
     /// # Errors
     /// If a device or file cannot be used, [`MAX_CALLS`] calls sit there ([`CallError::Full`]), or a thread has crashed and
     /// not all calls that it carried have left yet ([`CallError::Crashed`]).
-    pub fn seat(&self, voice: CallCodec) -> Result<CallAudio, CallError> {
-        self.core.seat(voice)
+    pub fn open_call(&self, voice: CallCodec) -> Result<CallAudio, CallError> {
+        self.core.open_call(voice)
     }
 
     /// Changes the sound. Gains, switches and mute act within a block of 10 ms; other devices are opened first and then

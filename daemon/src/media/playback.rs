@@ -35,7 +35,7 @@ pub(super) struct PlaybackThread {
     pub(super) output: Option<Box<Output>>,
     failure: Option<AudioError>,
     #[allow(clippy::vec_box, reason = "they come and go in their boxes, which this thread must not free")]
-    pub(super) seats: Vec<Box<CallReceiver>>,
+    pub(super) receivers: Vec<Box<CallReceiver>>,
     /// Samples of the block at hand; of the buffers, so many are in use.
     size: usize,
     mix: Vec<f32>,
@@ -74,7 +74,7 @@ impl PlaybackThread {
         Self {
             output: Some(output),
             failure: None,
-            seats: Vec::with_capacity(MAX_CALLS),
+            receivers: Vec::with_capacity(MAX_CALLS),
             size: block,
             mix: vec![0.0; block],
             one: vec![0.0; block],
@@ -94,7 +94,7 @@ impl PlaybackThread {
     }
 
     fn fail(&mut self, error: AudioError) {
-        for receiver in &mut self.seats {
+        for receiver in &mut self.receivers {
             receiver.fail(CallError::Audio(again(&error)));
         }
         self.failure = Some(error);
@@ -106,14 +106,14 @@ impl PlaybackThread {
     /// then waits for nothing.
     fn render(&mut self, now: Instant) {
         let whole = self.common.block();
-        self.size = match self.seats.as_slice() {
+        self.size = match self.receivers.as_slice() {
             [receiver] if (1..whole).contains(&receiver.left_over()) => receiver.left_over(),
             _ => whole,
         };
         let (mix, one) = (&mut self.mix[..self.size], &mut self.one[..self.size]);
         mix.fill(0.0);
         let (mut voices, mut louder) = (0, false);
-        for receiver in &mut self.seats {
+        for receiver in &mut self.receivers {
             if receiver.render(now, one) {
                 voices += 1;
                 louder |= receiver.is_louder();
@@ -155,17 +155,17 @@ impl AudioThread for PlaybackThread {
         self.common.metrics.playback.set_realtime(Some(realtime));
     }
 
-    fn seat(&mut self, mut call: Box<CallReceiver>) {
+    fn add(&mut self, mut call: Box<CallReceiver>) {
         call.underruns_before = self.all_underruns;
         if let Some(error) = &self.failure {
             call.fail(CallError::Audio(again(error)));
         }
-        self.seats.push(call);
+        self.receivers.push(call);
     }
 
-    fn leave(&mut self, key: u64) -> Option<Box<CallReceiver>> {
-        let place = self.seats.iter().position(|receiver| receiver.key == key)?;
-        let mut receiver = self.seats.swap_remove(place);
+    fn remove(&mut self, key: u64) -> Option<Box<CallReceiver>> {
+        let place = self.receivers.iter().position(|receiver| receiver.key == key)?;
+        let mut receiver = self.receivers.swap_remove(place);
         receiver.underruns = self.all_underruns - receiver.underruns_before;
         Some(receiver)
     }
@@ -193,12 +193,12 @@ impl AudioThread for PlaybackThread {
             }
             Written::Changed(notice) => {
                 self.common.names().sink = output.name();
-                for receiver in &self.seats {
+                for receiver in &self.receivers {
                     receiver.notice(&notice);
                 }
             }
         }
-        for receiver in &mut self.seats {
+        for receiver in &mut self.receivers {
             receiver.report_played(now, |offset| output.heard_at(offset));
         }
         let underruns = output.underruns();

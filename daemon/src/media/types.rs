@@ -84,7 +84,7 @@ impl Default for Settings {
     }
 }
 
-/// A call that wants a seat: its codec, made beforehand.
+/// The codec of a call, made before its audio is opened.
 #[derive(Debug)]
 pub struct CallCodec {
     /// The call's number, for [`FrameEvent`].
@@ -101,7 +101,7 @@ pub struct CallCodec {
     pub delay_samples: usize,
     /// Moments of frames that there is room for; 0 notes none.
     pub timeline: usize,
-    /// Notified when the seat has something for the network side: [`Shared::wake`].
+    /// Notified when the capture thread has something for the network side: [`Shared::wake`].
     pub wake: Arc<Notify>,
 }
 
@@ -146,11 +146,11 @@ impl CallAudio {
         self.guard.flags.finished()
     }
 
-    /// Gives the seat back. The last one closes the devices (a sound file is written to its end). Waits for the threads, up to some
+    /// Ends the call's audio. The last one closes the devices (a sound file is written to its end). Waits for the threads, up to some
     /// tenths of a second: not to be called where that matters.
-    pub fn leave(self) -> CallAudioFigures {
-        let mut seat = self;
-        seat.guard.leave()
+    pub fn close(self) -> CallAudioFigures {
+        let mut audio = self;
+        audio.guard.close()
     }
 }
 
@@ -167,14 +167,14 @@ impl CallAudioGuard {
         Self { core, key, flags, left: false }
     }
 
-    fn leave(&mut self) -> CallAudioFigures {
-        if std::mem::replace(&mut self.left, true) { CallAudioFigures::default() } else { self.core.leave(self.key) }
+    fn close(&mut self) -> CallAudioFigures {
+        if std::mem::replace(&mut self.left, true) { CallAudioFigures::default() } else { self.core.close(self.key) }
     }
 }
 
 impl Drop for CallAudioGuard {
     fn drop(&mut self) {
-        drop(self.leave());
+        drop(self.close());
     }
 }
 

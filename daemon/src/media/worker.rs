@@ -28,10 +28,10 @@ pub(super) trait AudioThread: Send + 'static {
     fn begin(&mut self, realtime: bool);
 
     /// Takes a call in.
-    fn seat(&mut self, call: Box<Self::PerCall>);
+    fn add(&mut self, call: Box<Self::PerCall>);
 
     /// Lets a call go.
-    fn leave(&mut self, key: u64) -> Option<Box<Self::PerCall>>;
+    fn remove(&mut self, key: u64) -> Option<Box<Self::PerCall>>;
 
     /// Takes a device over, and gives the old one back, if there was one.
     fn replace(&mut self, device: Box<Self::Device>) -> Option<Box<Self::Device>>;
@@ -84,12 +84,12 @@ impl<S: AudioThread> Worker<S> {
     }
 
     /// Gives a call its place.
-    pub(super) fn seat(&self, call: Box<S::PerCall>) -> Result<(), Gone> {
+    pub(super) fn add(&self, call: Box<S::PerCall>) -> Result<(), Gone> {
         self.orders.try_send(Order::CallAudio(call)).map_err(|_| Gone)
     }
 
     /// Takes a call away, and waits for what it was. None if it is not there.
-    pub(super) fn leave(&self, key: u64) -> Result<Option<Box<S::PerCall>>, Gone> {
+    pub(super) fn remove(&self, key: u64) -> Result<Option<Box<S::PerCall>>, Gone> {
         self.orders.try_send(Order::Leave(key)).map_err(|_| Gone)?;
         self.wait(|done| match done {
             Done::Left(left, call) if left == key => Some(call),
@@ -155,8 +155,8 @@ fn run<S: AudioThread>(side: &mut S, orders: &Receiver<Order<S>>, done: &Sender<
 fn obey<S: AudioThread>(side: &mut S, order: Order<S>, done: &Sender<Done<S>>) -> bool {
     // There is room: whoever orders waits for each.
     match order {
-        Order::CallAudio(call) => side.seat(call),
-        Order::Leave(key) => drop(done.try_send(Done::Left(key, side.leave(key)))),
+        Order::CallAudio(call) => side.add(call),
+        Order::Leave(key) => drop(done.try_send(Done::Left(key, side.remove(key)))),
         Order::Replace(device) => drop(done.try_send(Done::Replaced(side.replace(device)))),
         Order::Stop => return false,
     }

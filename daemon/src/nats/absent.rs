@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 pub use figures::Figures;
 
-use crate::{config::NatsConfig, hub::Handle};
+use crate::{call_manager::Handle, config::NatsConfig};
 
 mod figures;
 

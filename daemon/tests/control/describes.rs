@@ -164,7 +164,7 @@ async fn the_figures_are_those_of_the_status() {
         let found = figure(name).unwrap_or_else(|| panic!("{name} is not in\n{text}"));
         assert!((found - value).abs() < 1e-9, "{name} is {found}");
     }
-    // These go on while the hub publishes nothing.
+    // These go on while the call manager publishes nothing.
     assert!(figure("parlo_resident_bytes").is_some_and(|bytes| bytes > 1e6), "{text}");
     assert!(figure("parlo_uptime_seconds").is_some_and(|seconds| seconds >= 12.5), "{text}");
     assert!(text.ends_with("# EOF\n"));
@@ -225,7 +225,7 @@ async fn the_manuals_examples_work() {
     let mut run = 0;
     for example in examples {
         for line in example.lines().filter(|line| line.starts_with("curl ")) {
-            // The scripted hub's call, and this test's port; and no waiting for events that go on.
+            // The scripted call manager's call, and this test's port; and no waiting for events that go on.
             let line = line.replace("7276", &stand.port().to_string());
             let line = format!("{line} --fail-with-body --silent --show-error --max-time 60");
             let folder = stand.folder.path().to_owned();

@@ -10,9 +10,9 @@ use std::{
 };
 
 use parlod::{
+    call_manager::Handle,
     config::ControlConfig,
     control::{ControlError, Endpoints, serve},
-    hub::Handle,
     recordings::Recordings,
 };
 

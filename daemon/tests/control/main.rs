@@ -1,4 +1,4 @@
-//! The control API on real sockets, with a scripted hub behind it.
+//! The control API on real sockets, with a scripted call manager behind it.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod describes;

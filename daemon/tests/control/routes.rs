@@ -1,8 +1,8 @@
-//! Every route: what it asks of the hub, what it answers, how it fails.
+//! Every route: what it asks of the call manager, what it answers, how it fails.
 
 use parlo_control::{Audio, Call, Contact, Device, Presence, RefusalReason, Status};
 use parlo_protocol::{identity::Identity, psk::Psk};
-use parlod::hub::{Refused, RefusedKind, Request};
+use parlod::call_manager::{Refused, RefusedKind, Request};
 
 use crate::stand::{Stand, ask, call, status};
 
@@ -10,7 +10,7 @@ use crate::stand::{Stand, ask, call, status};
 async fn reading_answers_what_the_hub_has_published() {
     let stand = Stand::new();
     let told = stand.get("/api/v1/status").await.json::<Status>();
-    // What goes on while the hub publishes nothing is as it is now.
+    // What goes on while the call manager publishes nothing is as it is now.
     assert!(told.uptime_s > status().uptime_s && told.resident_mib > 1.0, "{} {}", told.uptime_s, told.resident_mib);
     let (uptime_s, resident_mib) = (status().uptime_s, status().resident_mib);
     assert_eq!(Status { uptime_s, resident_mib, ..told }, status());
@@ -24,7 +24,7 @@ async fn reading_answers_what_the_hub_has_published() {
         assert_eq!(answer.status, 404, "{unknown}");
         assert!(!answer.error().is_empty());
     }
-    assert!(stand.asked().is_empty(), "nothing of this bothers the hub");
+    assert!(stand.asked().is_empty(), "nothing of this bothers the call manager");
     // What changes is seen at once.
     stand.status.send_modify(|status| std::sync::Arc::make_mut(status).calls = vec![call(8)]);
     assert_eq!(stand.get("/api/v1/calls").await.json::<Vec<Call>>(), [call(8)]);
@@ -265,7 +265,8 @@ async fn who_does_not_take_what_is_played_keeps_nobody_else_from_playing() {
 #[tokio::test]
 async fn a_hub_that_has_ended_is_told_as_that() {
     let stand = Stand::new();
-    let (handle, backend) = parlod::hub::Handle::new(status(), std::sync::Arc::clone(stand.handle.recordings()));
+    let (handle, backend) =
+        parlod::call_manager::Handle::new(status(), std::sync::Arc::clone(stand.handle.recordings()));
     drop(backend);
     let folder = tempfile::tempdir().unwrap();
     let server = parlod::control::serve(

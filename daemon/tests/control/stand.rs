@@ -1,4 +1,4 @@
-//! A server, the hub's part played by the test, and a client.
+//! A server, the call manager's part played by the test, and a client.
 
 use std::{
     path::PathBuf,
@@ -13,9 +13,9 @@ use parlo_control::{
     FrameCounts, Meters, Peer, Presence, SoundFigures, StageSwitches, Status,
 };
 use parlod::{
+    call_manager::{Backend, Handle, Refused, Reply, Request},
     control::{Endpoints, Server, Services, serve},
     feeds::Feeds,
-    hub::{Backend, Handle, Refused, Reply, Request},
     keys::KnownPeers,
     recordings::{Plain, Recordings},
 };
@@ -27,7 +27,7 @@ use tokio::{
     sync::{broadcast, watch},
 };
 
-/// Who listens to the API, and what it asked of the hub.
+/// Who listens to the API, and what it asked of the call manager.
 pub(crate) struct Stand {
     pub(crate) folder: TempDir,
     pub(crate) server: Server,
@@ -63,7 +63,7 @@ impl Answer {
 }
 
 impl Stand {
-    /// With a hub that does everything, and answers with the call of its status where a call is due.
+    /// With a call manager that does everything, and answers with the call of its status where a call is due.
     pub(crate) fn new() -> Self {
         Self::with(|request, status| match request {
             Request::Refuse(..) | Request::HangUp(_) | Request::Audio(_) | Request::Presence(_) | Request::ShutDown => {
@@ -73,7 +73,7 @@ impl Stand {
         })
     }
 
-    /// With a hub that answers so. Needs a tokio runtime.
+    /// With a call manager that answers so. Needs a tokio runtime.
     pub(crate) fn with(mut answer: impl FnMut(&Request, &Status) -> Result<Reply, Refused> + Send + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let recordings = Arc::new(Recordings::new(&folder.path().join("recordings")));
@@ -128,7 +128,7 @@ impl Stand {
         self.ask("GET", path, "").await
     }
 
-    /// What was asked of the hub since the last time.
+    /// What was asked of the call manager since the last time.
     pub(crate) fn asked(&self) -> Vec<Request> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }

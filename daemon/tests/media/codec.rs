@@ -67,7 +67,7 @@ impl Codec {
         tokens.iter().flat_map(|frame| decoder.push(frame).unwrap().to_vec()).collect()
     }
 
-    /// A call that wants a seat.
+    /// The codec of a call, made before its audio is opened.
     pub(crate) fn voice(&self, call: u64) -> CallCodec {
         self.patient(call, Duration::from_millis(40))
     }

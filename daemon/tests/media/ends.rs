@@ -28,13 +28,13 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
     settings.muted = true;
     settings.stages.silence = true;
     let mut rig = Rig::new(settings.clone());
-    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(1)).unwrap();
     let microphone = speech(CODEC.rate, 0, 2 * CODEC.rate as usize);
     let (muted, spoken) = microphone.split_at(CODEC.rate as usize);
     for block in muted.chunks(160) {
         rig.tick(block, |_| {});
     }
-    let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = audio.captured.try_iter().collect();
     // At first nothing is known of the background, and what is said is coded; then it is described.
     let coded = said.iter().take_while(|frame| frame.unit.is_some()).count();
     assert!((1..30).contains(&coded) && said.len() == muted.len() / CODEC.frame, "{coded} of {}", said.len());
@@ -49,7 +49,7 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
         rig.tick(block, |_| {});
     }
     assert_eq!(rig.audio_engine.meters().sent_rms_dbfs, -120.0);
-    assert!(seat.captured.try_iter().all(|frame| frame.silence.is_none()), "silence is not told any more");
+    assert!(audio.captured.try_iter().all(|frame| frame.silence.is_none()), "silence is not told any more");
     settings.talking = true;
     rig.audio_engine.change(&settings).unwrap();
     assert_eq!(rig.audio_engine.settings(), settings);
@@ -57,13 +57,13 @@ fn a_muted_microphone_sends_silence_and_push_to_talk_opens_it() {
         rig.tick(block, |_| {});
     }
     assert!(rig.audio_engine.meters().sent_rms_dbfs > -40.0);
-    rig.end([seat]);
+    rig.end([audio]);
 }
 
 #[test]
 fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     let mut rig = Rig::new(plain());
-    let first = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
+    let first = rig.audio_engine.open_call(CODEC.voice(1)).unwrap();
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize / 2 + 100);
     for block in microphone.chunks(160) {
         rig.tick(block, |_| {});
@@ -74,7 +74,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     all.resize(all.len().next_multiple_of(CODEC.frame) + CODEC.delay, 0.0);
     assert_eq!(tokens(&said), CODEC.encode(&all));
     // Who comes now hears, and has nothing to say.
-    let second = rig.audio_engine.seat(CODEC.voice(2)).unwrap();
+    let second = rig.audio_engine.open_call(CODEC.voice(2)).unwrap();
     assert!(second.captured.recv_timeout(Duration::from_secs(10)).is_err_and(|error| error.is_disconnected()));
     // What came before the end is played, and then it is over.
     for (n, &frame) in CODEC.encode(&speech(CODEC.rate, 0, 3200)).iter().enumerate() {
@@ -93,7 +93,7 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
     let figures = rig.end([first, second]);
     assert!(figures.iter().all(|figures| figures.failure.is_none()));
     // After everybody has left it begins anew.
-    let third = rig.audio_engine.seat(CODEC.voice(3)).unwrap();
+    let third = rig.audio_engine.open_call(CODEC.voice(3)).unwrap();
     for block in [[0.1; 160], [0.2; 160]] {
         rig.tick(&block, |_| {});
     }
@@ -105,20 +105,20 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
 #[test]
 fn a_thread_that_crashes_takes_nobody_along() {
     let mut rig = Rig::new(plain());
-    let seats = [1, 2].map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap());
+    let seats = [1, 2].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
     rig.tick(&[0.0; 160], |_| {});
     rig.wires.sink_panics.store(true, SeqCst);
     rig.go();
     rig.send(Feed::Panic);
     let until = Instant::now() + Duration::from_secs(10);
-    for seat in &seats {
-        assert!(seat.captured.iter().count() < 3, "closed");
-        while !seat.playback_finished() {
+    for audio in &seats {
+        assert!(audio.captured.iter().count() < 3, "closed");
+        while !audio.playback_finished() {
             assert!(Instant::now() < until);
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    assert!(matches!(rig.audio_engine.seat(CODEC.voice(3)).map(drop), Err(CallError::Crashed(_))));
+    assert!(matches!(rig.audio_engine.open_call(CODEC.voice(3)).map(drop), Err(CallError::Crashed(_))));
     let start = Instant::now();
     let figures = rig.end(seats);
     assert!(start.elapsed() < Duration::from_secs(2));
@@ -127,18 +127,18 @@ fn a_thread_that_crashes_takes_nobody_along() {
     }
     // And there is a next time.
     rig.wires.sink_panics.store(false, SeqCst);
-    let seat = rig.audio_engine.seat(CODEC.voice(4)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(4)).unwrap();
     for _ in 0..4 {
         rig.tick(&[0.1; 160], |_| {});
     }
-    assert_eq!(seat.captured.try_iter().count(), 2);
-    rig.end([seat]);
+    assert_eq!(audio.captured.try_iter().count(), 2);
+    rig.end([audio]);
 }
 
 #[test]
 fn an_end_that_fails_ends_all_calls_with_its_reason() {
     let mut rig = Rig::new(plain());
-    let seats = [1, 2].map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap());
+    let seats = [1, 2].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
     rig.tick(&[0.0; 160], |_| {});
     rig.wires.sink_fails.store(true, SeqCst);
     rig.go();
@@ -147,17 +147,17 @@ fn an_end_that_fails_ends_all_calls_with_its_reason() {
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(5));
     }
-    let late = rig.audio_engine.seat(CODEC.voice(3)).unwrap();
+    let late = rig.audio_engine.open_call(CODEC.voice(3)).unwrap();
     let [first, second] = seats;
     for figures in rig.end([late, first, second]) {
         let said = figures.failure.unwrap().to_string();
         assert!(said.contains("loudspeaker") && said.contains("make room"), "{said}");
     }
     rig.wires.sink_fails.store(false, SeqCst);
-    let seat = rig.audio_engine.seat(CODEC.voice(4)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(4)).unwrap();
     rig.send(Feed::Fail);
-    assert!(seat.captured.recv_timeout(Duration::from_secs(10)).is_err_and(|error| error.is_disconnected()));
-    let said = rig.end([seat]).remove(0).failure.unwrap().to_string();
+    assert!(audio.captured.recv_timeout(Duration::from_secs(10)).is_err_and(|error| error.is_disconnected()));
+    let said = rig.end([audio]).remove(0).failure.unwrap().to_string();
     assert!(said.contains("microphone"), "{said}");
 }
 
@@ -165,7 +165,7 @@ fn an_end_that_fails_ends_all_calls_with_its_reason() {
 fn devices_gains_and_side_tone_change_under_a_call() {
     let mut rig = Rig::new(plain());
     let microphone: Vec<f32> = speech(CODEC.rate, 0, CODEC.rate as usize);
-    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(1)).unwrap();
     let level = |rig: &mut Rig| {
         let from = rig.heard.len();
         for block in microphone.chunks(160) {
@@ -199,16 +199,16 @@ fn devices_gains_and_side_tone_change_under_a_call() {
     settings.source = Endpoint::Device("other".into());
     settings.input_gain_db = 0.0;
     // Nobody took it meanwhile. How many frames more the change lets by is for the machine to say: none, it may be.
-    let mut before: Vec<EncodedFrame> = seat.captured.try_iter().collect();
+    let mut before: Vec<EncodedFrame> = audio.captured.try_iter().collect();
     let wanted = settings.clone();
     rig.meanwhile(move |audio_engine| audio_engine.change(&wanted)).unwrap();
     assert_eq!((rig.wires.opened.load(SeqCst), rig.wires.closed.load(SeqCst)), (4, 1));
-    before.extend(seat.captured.try_iter());
+    before.extend(audio.captured.try_iter());
     level(&mut rig);
-    let after: Vec<EncodedFrame> = seat.captured.try_iter().collect();
+    let after: Vec<EncodedFrame> = audio.captured.try_iter().collect();
     assert_eq!(Some(after[0].number), before.last().map(|last| last.number + 1), "the call goes on");
     assert!(rms(&CODEC.decode(&tokens(&after))) > 0.3 * rms(&microphone));
-    rig.end([seat]);
+    rig.end([audio]);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn files_speak_and_are_written_in_real_time() {
     audio_engine.check().unwrap();
     // A machine that is busy with other tests stands still now and then: that is not what this is about.
     let wait = Duration::from_millis(300);
-    let seats = [1, 2].map(|call| CODEC.patient(call, wait)).map(|voice| audio_engine.seat(voice).unwrap());
+    let seats = [1, 2].map(|call| CODEC.patient(call, wait)).map(|voice| audio_engine.open_call(voice).unwrap());
     let start = Instant::now();
     // The first speaks to the second; the second to nobody.
     let mut said = Vec::new();
@@ -248,8 +248,8 @@ fn files_speak_and_are_written_in_real_time() {
         said.push(frame);
     }
     assert!(start.elapsed() > Duration::from_millis(900), "in real time");
-    for seat in &seats {
-        seat.shared.drain(None);
+    for audio in &seats {
+        audio.shared.drain(None);
     }
     while !seats[1].playback_finished() {
         assert!(start.elapsed() < Duration::from_secs(20));
@@ -285,7 +285,7 @@ fn in_a_pause_nothing_is_coded_and_the_word_that_follows_has_its_beginning() {
     let mut settings = plain();
     settings.stages.silence = true;
     let mut rig = Rig::new(settings);
-    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(1)).unwrap();
     let second = CODEC.rate as usize;
     let word = speech(CODEC.rate, 0, 2 * second);
     let mut microphone = vec![0.0; 2 * second];
@@ -293,7 +293,7 @@ fn in_a_pause_nothing_is_coded_and_the_word_that_follows_has_its_beginning() {
     for block in microphone.chunks(160) {
         rig.tick(block, |_| {});
     }
-    let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = audio.captured.try_iter().collect();
     let last = said.iter().rposition(|frame| frame.unit.is_none()).unwrap();
     assert!(last > 80, "the pause is a pause until the word: {last}");
     // What was described is sent after all, two frames of it, and then the word, without a gap.
@@ -305,5 +305,5 @@ fn in_a_pause_nothing_is_coded_and_the_word_that_follows_has_its_beginning() {
     let from = sent[0].number as usize;
     let whole = CODEC.encode(&microphone[..(from + sent.len()) * CODEC.frame]);
     assert_eq!(tokens(sent)[5..], whole[from + 5..]);
-    rig.end([seat]);
+    rig.end([audio]);
 }

@@ -350,8 +350,8 @@ impl Rig {
     }
 
     /// One of several calls leaves.
-    pub(crate) fn leave(&mut self, seat: CallAudio) -> CallAudioFigures {
-        self.meanwhile(|_| seat.leave())
+    pub(crate) fn leave(&mut self, audio: CallAudio) -> CallAudioFigures {
+        self.meanwhile(|_| audio.close())
     }
 
     /// The last calls leave, and everything ends.

@@ -20,12 +20,12 @@ use crate::{
 fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     let mut rig = Rig::new(plain());
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
-    let seat = rig.audio_engine.seat(CODEC.voice(7)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(7)).unwrap();
     let names = Names { source: Some("wire in".to_owned()), sink: Some("wire out".to_owned()) };
     assert_eq!(rig.audio_engine.names(), names);
     let mut said = Vec::new();
     for block in microphone.chunks(rig.block()) {
-        rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
+        rig.tick(block, |rig| said.extend(rig.pass(&audio, &audio)));
     }
     let coded = CODEC.encode(&microphone);
     assert_eq!(tokens(&said), coded);
@@ -39,7 +39,7 @@ fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     same(&rig.heard[..length], &expected, &told);
     let meters = rig.audio_engine.meters();
     assert!(meters.input_rms_dbfs > -50.0 && meters.output_rms_dbfs > -50.0 && meters.sent_rms_dbfs > -50.0);
-    assert!(seat.level_dbfs() > -50.0 && seat.shared.live.played.load(SeqCst) > 40);
+    assert!(audio.level_dbfs() > -50.0 && audio.shared.live.played.load(SeqCst) > 40);
     let sound = rig.audio_engine.figures();
     assert!(sound.blocks >= 200 && sound.realtime.is_some(), "{sound:?}");
     let mut heard = rig.audio_engine.take_heard().unwrap();
@@ -48,7 +48,7 @@ fn a_call_alone_is_sample_by_sample_what_the_codec_makes_both_ways() {
     assert_eq!(ring[..count], rig.heard[..count]);
     assert!(count > 9 * CODEC.rate as usize / 10 && rig.audio_engine.take_heard().is_none());
 
-    let figures = rig.end([seat]).remove(0);
+    let figures = rig.end([audio]).remove(0);
     assert!(figures.failure.is_none() && figures.first_frame.is_some());
     assert_eq!((figures.captured.moments().len(), figures.overrun), (coded.len(), 0));
     let played = figures.played.moments();
@@ -64,8 +64,8 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
     let mut rig = Rig::new(plain());
     let microphone = speech(CODEC.rate, 0, CODEC.rate as usize);
     let coded = CODEC.encode(&microphone);
-    let seat = rig.audio_engine.seat(CODEC.voice(7)).unwrap();
-    seat.shared.target.frames.store(3, SeqCst);
+    let audio = rig.audio_engine.open_call(CODEC.voice(7)).unwrap();
+    audio.shared.target.frames.store(3, SeqCst);
     let mut said = Vec::new();
     let mut blocks = microphone.chunks(rig.block()).zip(1_u64..);
     let mut allocated = [0; 2];
@@ -74,7 +74,7 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
             allocated = [0, 1].map(|n| rig.wires.allocated[n].load(SeqCst));
         }
         rig.tick(block, |rig| {
-            let new = rig.pass(&seat, &seat);
+            let new = rig.pass(&audio, &audio);
             // A packet is three frames of two blocks each: it comes at once, with its last block.
             let places = [RunPosition::Within, RunPosition::Within, RunPosition::Last];
             let expected = if n.is_multiple_of(6) { places.to_vec() } else { Vec::new() };
@@ -84,11 +84,11 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
     }
     assert_eq!([0, 1].map(|n| rig.wires.allocated[n].load(SeqCst)), allocated, "allocations of the two threads");
     // A packet of the next plan; then what waits when the call is held.
-    seat.shared.target.frames.store(2, SeqCst);
+    audio.shared.target.frames.store(2, SeqCst);
     for (block, n) in blocks.by_ref() {
-        rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
+        rig.tick(block, |rig| said.extend(rig.pass(&audio, &audio)));
         if n == 92 {
-            seat.hold(true);
+            audio.hold(true);
         }
     }
     let places: Vec<RunPosition> = said[39..].iter().map(|frame| frame.place).collect();
@@ -98,7 +98,7 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
     assert_eq!(tokens(&said), coded[..said.len()]);
     let told = rig.told();
     assert!(told.len() > 30);
-    let figures = rig.end([seat]).remove(0);
+    let figures = rig.end([audio]).remove(0);
     assert!(figures.failure.is_none() && figures.captured.moments().len() >= said.len());
 }
 
@@ -109,15 +109,15 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
     let peers = [speech(CODEC.rate, 0, second), speech(CODEC.rate, 9000, second), speech(CODEC.rate, 20_000, second)]
         .map(|speech| CODEC.encode(&speech.iter().map(|sample| 0.5 * sample).collect::<Vec<_>>()));
     let mut spoken = [0; 3];
-    let mut speak = |rig: &Rig, who: usize, seat: &CallAudio| {
+    let mut speak = |rig: &Rig, who: usize, audio: &CallAudio| {
         if let Some(&frame) = peers[who].get(spoken[who]) {
-            rig.say(seat, spoken[who] as u64, CodedFrame::Tokens(frame));
+            rig.say(audio, spoken[who] as u64, CodedFrame::Tokens(frame));
             spoken[who] += 1;
         }
     };
     let microphone = speech(CODEC.rate, 5000, second);
     let mut blocks = microphone.chunks(block);
-    let first = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
+    let first = rig.audio_engine.open_call(CODEC.voice(1)).unwrap();
     for n in 0..20 {
         rig.tick(blocks.next().unwrap(), |rig| {
             if n % 2 == 0 {
@@ -125,7 +125,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
             }
         });
     }
-    let second = rig.audio_engine.seat(CODEC.voice(2)).unwrap();
+    let second = rig.audio_engine.open_call(CODEC.voice(2)).unwrap();
     for n in 0..31 {
         rig.tick(blocks.next().unwrap(), |rig| {
             if n % 2 == 0 {
@@ -134,7 +134,7 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
             }
         });
     }
-    let third = rig.audio_engine.seat(CODEC.voice(3)).unwrap();
+    let third = rig.audio_engine.open_call(CODEC.voice(3)).unwrap();
     for n in 0..30 {
         rig.tick(blocks.next().unwrap(), |rig| {
             if n % 2 == 0 {
@@ -150,8 +150,8 @@ fn voices_add_up_and_one_that_leaves_or_comes_does_not_disturb_the_others() {
     // Each call's frames begin with it, wherever the others' are.
     let said: Vec<EncodedFrame> = first.captured.try_iter().collect();
     assert_eq!(tokens(&said), CODEC.encode(&microphone[..80 * block]));
-    for (seat, from) in [(&second, 20), (&third, 51)] {
-        let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
+    for (audio, from) in [(&second, 20), (&third, 51)] {
+        let said: Vec<EncodedFrame> = audio.captured.try_iter().collect();
         assert_eq!(numbers(&said), (0..said.len() as u64).collect::<Vec<_>>());
         // The thread waits for a block when the call comes, and looks for calls before the next.
         let here = &microphone[(from + 1) * block..][..said.len() * CODEC.frame];
@@ -173,7 +173,7 @@ fn a_held_call_says_and_hears_nothing_and_comes_back_as_if_time_had_passed() {
     let block = rig.block();
     let peer = CODEC.encode(&speech(CODEC.rate, 0, 3 * CODEC.rate as usize));
     let microphone = speech(CODEC.rate, 5000, CODEC.rate as usize);
-    let seat = rig.audio_engine.seat(CODEC.voice(1)).unwrap();
+    let audio = rig.audio_engine.open_call(CODEC.voice(1)).unwrap();
     let mut frames = peer.iter().enumerate();
     let mut half = false;
     let mut tick = |rig: &mut Rig, block: &[f32]| {
@@ -181,7 +181,7 @@ fn a_held_call_says_and_hears_nothing_and_comes_back_as_if_time_had_passed() {
             half = !half;
             if half {
                 let (number, &frame) = frames.next().unwrap();
-                rig.say(&seat, number as u64, CodedFrame::Tokens(frame));
+                rig.say(&audio, number as u64, CodedFrame::Tokens(frame));
             }
         });
     };
@@ -189,28 +189,28 @@ fn a_held_call_says_and_hears_nothing_and_comes_back_as_if_time_had_passed() {
     for _ in 0..40 {
         tick(&mut rig, blocks.next().unwrap());
     }
-    assert_eq!(numbers(&seat.captured.try_iter().collect::<Vec<_>>()), (0..20).collect::<Vec<_>>());
-    seat.hold(true);
+    assert_eq!(numbers(&audio.captured.try_iter().collect::<Vec<_>>()), (0..20).collect::<Vec<_>>());
+    audio.hold(true);
     let before = rig.heard.len();
     for _ in 0..100 {
         tick(&mut rig, blocks.next().unwrap());
     }
-    assert_eq!(seat.captured.try_recv().err(), Some(TryRecvError::Empty));
+    assert_eq!(audio.captured.try_recv().err(), Some(TryRecvError::Empty));
     assert!(rig.heard[before + 2 * block..].iter().all(|&sample| sample == 0.0));
     rig.told();
-    seat.hold(false);
+    audio.hold(false);
     let back = rig.heard.len();
     for _ in 0..40 {
         tick(&mut rig, blocks.next().unwrap());
     }
-    let said: Vec<EncodedFrame> = seat.captured.try_iter().collect();
+    let said: Vec<EncodedFrame> = audio.captured.try_iter().collect();
     assert_eq!(numbers(&said), (70..90).collect::<Vec<_>>(), "numbers went on");
     let told: Vec<u64> = rig.told().iter().filter_map(|told| told.number).collect();
     assert!(told.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{told:?}");
     // As late as before it was held, not by what came meanwhile.
     assert!((65..72).contains(&told[0]) && (18..=22).contains(&told.len()), "{told:?}");
     assert!(rms(&rig.heard[back + 2 * block..]) > 0.01);
-    let figures = rig.end([seat]).remove(0);
+    let figures = rig.end([audio]).remove(0);
     assert_eq!((figures.player.jitter.lost, figures.player.jitter.skipped), (0, 0));
 }
 
@@ -221,7 +221,7 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
     let speech = speech(CODEC.rate, 0, 2 * CODEC.rate as usize);
     let peer = CODEC.encode(&speech);
     let silence = vec![0.0; block];
-    let seats = [1, 2, 3].map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap());
+    let seats = [1, 2, 3].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
     seats[0].confer(true);
     seats[1].confer(true);
     let mut said = [const { Vec::new() }; 3];
@@ -230,8 +230,8 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
             if n % 2 == 0 {
                 rig.say(&seats[1], n / 2, CodedFrame::Tokens(peer[n as usize / 2]));
             }
-            for (said, seat) in said.iter_mut().zip(&seats) {
-                said.extend(seat.captured.try_iter());
+            for (said, audio) in said.iter_mut().zip(&seats) {
+                said.extend(audio.captured.try_iter());
             }
         });
     }
@@ -251,11 +251,11 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
 fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     let mut rig = Rig::new(plain());
     let seats: Vec<CallAudio> =
-        (0..MAX_CALLS as u64).map(|call| rig.audio_engine.seat(CODEC.voice(call)).unwrap()).collect();
-    let ninth = rig.audio_engine.seat(CODEC.voice(9)).map(drop);
+        (0..MAX_CALLS as u64).map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap()).collect();
+    let ninth = rig.audio_engine.open_call(CODEC.voice(9)).map(drop);
     assert!(matches!(ninth, Err(CallError::Full(8))), "{ninth:?}");
-    for seat in &seats[..5] {
-        seat.confer(true);
+    for audio in &seats[..5] {
+        audio.confer(true);
     }
     let mut settings = plain();
     settings.stages.silence = true;
@@ -268,8 +268,8 @@ fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
         for block in blocks.chunks(160) {
             rig.tick(block, |rig| {
                 // Each speaks to the next.
-                for (n, seat) in seats.iter().enumerate() {
-                    counts[n] += rig.pass(seat, &seats[(n + 1) % MAX_CALLS]).len();
+                for (n, audio) in seats.iter().enumerate() {
+                    counts[n] += rig.pass(audio, &seats[(n + 1) % MAX_CALLS]).len();
                 }
             });
         }
@@ -295,16 +295,16 @@ fn opus_speaks_at_its_own_rate_in_any_house() {
     let format = StreamFormat { sample_rate: 24_000, frame_samples: 480 };
     let mut rig = Rig::at(format, plain());
     let microphone = speech(format.sample_rate, 0, 36_000);
-    let seat = rig.audio_engine.seat(Codec::opus(1)).unwrap();
+    let audio = rig.audio_engine.open_call(Codec::opus(1)).unwrap();
     let mut said = Vec::new();
     for block in microphone.chunks(240) {
-        rig.tick(block, |rig| said.extend(rig.pass(&seat, &seat)));
+        rig.tick(block, |rig| said.extend(rig.pass(&audio, &audio)));
     }
     assert!((73..=75).contains(&said.len()) && matches!(said[0].unit, Some(CodedFrame::Opus(_))));
     let told: Vec<usize> = rig.told().iter().filter(|told| told.number.is_some()).map(|told| told.sample).collect();
     assert!(told.windows(2).all(|pair| pair[1] - pair[0] == 480), "a frame every 20 ms: {told:?}");
     let alignment = align(&microphone, &rig.heard, format.sample_rate, 0.5).unwrap();
     assert!(alignment.correlation > 0.7, "{alignment:?}");
-    let figures = rig.end([seat]).remove(0);
+    let figures = rig.end([audio]).remove(0);
     assert!(figures.failure.is_none() && figures.player.jitter.lost == 0);
 }

@@ -15,7 +15,7 @@ use parlo_protocol::{
 use tokio::{io::ReadBuf, net::UdpSocket};
 
 use super::{
-    meeting::Meeting,
+    relay_link::Meeting,
     socket::{bind, secret, send},
 };
 use crate::call::CallError;
@@ -25,19 +25,19 @@ const REST: Duration = Duration::from_millis(100);
 
 /// A socket, and what stands before the calls that go over it.
 #[derive(Debug)]
-pub(super) struct Trunk {
+pub(super) struct UdpEndpoint {
     pub(super) id: u64,
     pub(super) socket: UdpSocket,
     /// Where others call; a socket that calls are placed from has none.
     pub(super) door: Option<Door>,
     /// The relay that it is reached by, if it is.
-    pub(super) meeting: Option<Meeting>,
+    pub(super) relay_link: Option<RelayLink>,
     /// It has reported an error, and is not read until then.
     rests: Option<Instant>,
     datagram: Vec<u8>,
 }
 
-impl Trunk {
+impl UdpEndpoint {
     /// A socket for one call that this side places.
     pub(super) async fn out(id: u64, to: SocketAddr, relay: Option<(SocketAddr, Ticket)>) -> Result<Self, CallError> {
         let any: SocketAddr = if to.is_ipv4() {
@@ -60,15 +60,15 @@ impl Trunk {
     }
 
     fn new(id: u64, socket: UdpSocket, door: Option<Door>, relay: Option<(SocketAddr, Ticket)>) -> Self {
-        let meeting = relay.map(|(relay, ticket)| Meeting::new(relay, ticket, Instant::now()));
-        Self { id, socket, door, meeting, rests: None, datagram: Vec::with_capacity(256) }
+        let relay_link = relay.map(|(relay, ticket)| RelayLink::new(relay, ticket, Instant::now()));
+        Self { id, socket, door, relay_link, rests: None, datagram: Vec::with_capacity(256) }
     }
 
-    /// When something is due at the door or the relay, or the socket is to be read again.
+    /// When something is due at the acceptor or the relay, or the socket is to be read again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let door = self.door.as_ref().and_then(Door::poll_timeout);
-        let meeting = self.meeting.as_ref().and_then(Meeting::poll_timeout);
-        door.into_iter().chain(meeting).chain(self.rests).min()
+        let relay_link = self.relay_link.as_ref().and_then(RelayLink::poll_timeout);
+        door.into_iter().chain(relay_link).chain(self.rests).min()
     }
 
     /// The socket has reported an error that is none of a datagram's: it is left alone for a moment. Whatever it is, it may pass
@@ -85,21 +85,21 @@ impl Trunk {
 
     /// Sends a datagram to a peer, directly or by the relay.
     pub(super) fn send(&self, datagram: &[u8], to: SocketAddr) {
-        match &self.meeting {
-            Some(meeting) if meeting.relay() == to => meeting.send(&self.socket, datagram),
+        match &self.relay_link {
+            Some(relay_link) if relay_link.relay() == to => relay_link.send(&self.socket, datagram),
             _ => send(&self.socket, datagram, to),
         }
     }
 
-    /// Sends what door and relay have to be told.
+    /// Sends what acceptor and relay have to say.
     pub(super) fn transmit(&mut self) {
         let mut datagram = std::mem::take(&mut self.datagram);
         while let Some(to) = self.door.as_mut().and_then(|door| door.poll_transmit(&mut datagram)) {
             self.send(&datagram, to);
         }
         self.datagram = datagram;
-        if let Some(meeting) = &mut self.meeting {
-            meeting.transmit(&self.socket);
+        if let Some(relay_link) = &mut self.relay_link {
+            relay_link.transmit(&self.socket);
         }
     }
 }
@@ -107,18 +107,18 @@ impl Trunk {
 /// Waits for a datagram on any of the sockets: which one, its length and where from. `turn` is whose turn it is to be looked at
 /// first, so that a flood at one socket does not silence another.
 pub(super) async fn receive(
-    trunks: &[Trunk],
+    endpoints: &[UdpEndpoint],
     turn: &mut usize,
     buffer: &mut [u8],
 ) -> (usize, std::io::Result<(usize, SocketAddr)>) {
     std::future::poll_fn(|context| {
-        for n in 0..trunks.len() {
-            let at = (*turn + n) % trunks.len();
-            if trunks[at].rests.is_some() {
+        for n in 0..endpoints.len() {
+            let at = (*turn + n) % endpoints.len();
+            if endpoints[at].rests.is_some() {
                 continue;
             }
             let mut into = ReadBuf::new(buffer);
-            if let Poll::Ready(received) = trunks[at].socket.poll_recv_from(context, &mut into) {
+            if let Poll::Ready(received) = endpoints[at].socket.poll_recv_from(context, &mut into) {
                 *turn = at + 1;
                 return Poll::Ready((at, received.map(|from| (into.filled().len(), from))));
             }

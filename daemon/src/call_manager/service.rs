@@ -1,11 +1,11 @@
-//! The hub with its control API: the daemon that is left running.
+//! The call manager with its control API: the daemon that is left running.
 
 use std::sync::Arc;
 
 use super::{
-    handle::{Backend, Handle},
+    event_loop::{CallManager, Purpose, block_on},
+    handle::{Handle, ManagerChannels},
     interrupt::Signals,
-    run::{Hub, Purpose, block_on},
     status,
 };
 use crate::{
@@ -31,26 +31,26 @@ pub struct Service {
 
 impl Service {
     /// A handle for the control API, and what [`run`](Self::run) needs to be behind it.
-    pub fn handle(engine: &Engine, recordings: Arc<Recordings>) -> (Handle, Backend) {
+    pub fn handle(engine: &Engine, recordings: Arc<Recordings>) -> (Handle, ManagerChannels) {
         let settings = Settings::from_config(engine.config());
         let (nowhere, _) = crossbeam_channel::bounded(1);
         let audio_engine = AudioEngine::new(engine.stream_format(), settings.clone(), nowhere, Absence::Awaited);
         Handle::new(status::blank(engine, &audio_engine, &settings), recordings)
     }
 
-    /// Runs until `stop`, SIGINT, SIGTERM or a client ends it. `backend` is the control API's, if there is one.
+    /// Runs until `stop`, SIGINT, SIGTERM or a client ends it. `channels` are the control API's, if there is one.
     ///
     /// # Errors
     /// If calls cannot be waited for, or, where it ends with its first call, that call failed.
     pub fn run(
         &self,
         engine: &Engine,
-        backend: Option<(Backend, Arc<Recordings>)>,
+        channels: Option<(ManagerChannels, Arc<Recordings>)>,
         stop: &Stop,
         on_event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), CallError> {
         let addresses = if self.listen { resolve(&engine.config().call.listen)? } else { Vec::new() };
-        let (backend, recordings) = backend.unzip();
+        let (channels, recordings) = channels.unzip();
         std::thread::scope(|scope| {
             let (tell, told) = crossbeam_channel::bounded(EVENTS);
             // Whoever is told may write to a terminal that is stopped, or a disk that hangs.
@@ -60,14 +60,14 @@ impl Service {
             block_on(async {
                 let signals = Signals::new(stop)?;
                 let purpose = Purpose { calls: if self.once { 1 } else { MAX_CALLS }, once: self.once };
-                let mut hub = Hub::new(engine.clone(), purpose, backend, recordings, &mut observer);
+                let mut manager = CallManager::new(engine.clone(), purpose, channels, recordings, &mut observer);
                 if !addresses.is_empty() {
-                    hub.listen(&addresses).await?;
+                    manager.listen(&addresses).await?;
                 }
                 if let Some(peer) = &self.call {
-                    hub.call(peer);
+                    manager.call(peer);
                 }
-                hub.run(signals).await
+                manager.run(signals).await
             })
         })
     }

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 use parlo_control::{Bitrates, Budget, CallFigures, FrameCounts};
 use parlo_protocol::{call::CallStats, offer::Codec, session::REKEY_OVERDUE};
 
-use super::conversation::Conversation;
+use super::session::CallSession;
 use crate::{
     call::{Engine, Finished, PacketizerStats, depacketizer_thread::DepacketizerThread},
     media::{AudioEngine, CallAudioFigures},
@@ -16,20 +16,20 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Before {
     stats: CallStats,
-    outbound: PacketizerStats,
+    packetizer: PacketizerStats,
     at: Option<Instant>,
     played: u64,
     lost: u64,
 }
 
-/// Brings a conversation's figures up to date. To be called about once a second.
-pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_engine: &AudioEngine, now: Instant) {
-    let (Some(call), Some(media), Some(seat)) = (&conversation.call, &conversation.media, &conversation.seat) else {
+/// Brings a call's figures up to date. To be called about once a second.
+pub(super) fn update(session: &mut CallSession, engine: &Engine, audio_engine: &AudioEngine, now: Instant) {
+    let (Some(call), Some(media), Some(audio)) = (&session.call, &session.media, &session.audio) else {
         return;
     };
-    let before = conversation.before;
-    let (stats, outbound) = (*call.stats(), *media.outbound.stats());
-    let seconds = before.at.or(conversation.talking_since).map_or(0.0, |at| (now - at).as_secs_f64());
+    let before = session.before;
+    let (stats, packetizer) = (*call.stats(), *media.packetizer.stats());
+    let seconds = before.at.or(session.talking_since).map_or(0.0, |at| (now - at).as_secs_f64());
     let kbps = |bytes: f64| if seconds > 0.1 { bytes * 8.0 / 1000.0 / seconds } else { 0.0 };
     let headers = call.headers();
     let (sent, sent_before) = (&stats.sent, &before.stats.sent);
@@ -37,13 +37,13 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_eng
     let bytes = (sent.bytes - sent_before.bytes) as f64;
     let packets = (sent.packets - sent_before.packets) as f64;
     // One range coder writes copies and frames: their shares are those of their codes.
-    let copied = (outbound.copy_codes - before.outbound.copy_codes) as f64;
-    let coded = (outbound.frame_codes - before.outbound.frame_codes) as f64;
+    let copied = (packetizer.copy_codes - before.packetizer.copy_codes) as f64;
+    let coded = (packetizer.frame_codes - before.packetizer.frame_codes) as f64;
     let redundancy = if copied > 0.0 { payload * copied / (copied + coded) } else { 0.0 };
-    let frames = outbound.frames - before.outbound.frames;
-    let bits = outbound.bits.unwrap_or_default() - before.outbound.bits.unwrap_or_default();
+    let frames = packetizer.frames - before.packetizer.frames;
+    let bits = packetizer.bits.unwrap_or_default() - before.packetizer.bits.unwrap_or_default();
 
-    let live = &seat.shared.live;
+    let live = &audio.shared.live;
     let (played, lost) = (live.played.load(Relaxed), live.lost.load(Relaxed));
     let due = (played - before.played.min(played)) + (lost - before.lost.min(lost));
     let predicted = live.predicted.load(Relaxed);
@@ -52,10 +52,10 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_eng
     let (path, loss_sent) = call.outlook();
     let measured = call.path().and_then(|path| path.round_trip).unwrap_or_else(|| call.round_trip());
     let round_trip = 1000.0 * measured.as_secs_f64();
-    let level = seat.level_dbfs();
+    let level = audio.level_dbfs();
     let keys = call.keys(now);
-    conversation.figures = Some(CallFigures {
-        elapsed_s: conversation.talking(now).as_secs_f64(),
+    session.figures = Some(CallFigures {
+        elapsed_s: session.talking(now).as_secs_f64(),
         sent: Bitrates {
             speech: kbps(payload - redundancy),
             redundancy: kbps(redundancy),
@@ -71,7 +71,7 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_eng
         loss_heard: if due > 0 { (lost - before.lost.min(lost)) as f64 / due as f64 } else { 0.0 },
         path_kbps: path / 1000.0,
         round_trip_ms: round_trip,
-        bits_per_frame: outbound.bits.filter(|_| frames > 0).map(|_| bits / frames as f64),
+        bits_per_frame: packetizer.bits.filter(|_| frames > 0).map(|_| bits / frames as f64),
         frames: FrameCounts {
             real: played.saturating_sub(coarse + silent),
             coarse,
@@ -83,23 +83,23 @@ pub(super) fn update(conversation: &mut Conversation, engine: &Engine, audio_eng
         rekeys: keys.map(|(count, _)| count),
         key_age_s: keys.map(|(_, age)| age.as_secs_f64()),
         rekey_overdue: keys.is_some_and(|(_, age)| age > REKEY_OVERDUE),
-        budget: budget(conversation, engine, audio_engine, round_trip),
+        budget: budget(session, engine, audio_engine, round_trip),
         level_dbfs: level,
         encode_us_p99: live.encode_us_p99.load(Relaxed),
         decode_us_p99: live.decode_us_p99.load(Relaxed),
     });
-    conversation.before = Before { stats, outbound, at: Some(now), played, lost };
+    session.before = Before { stats, packetizer, at: Some(now), played, lost };
 }
 
 /// Mouth to ear, by stage.
-fn budget(conversation: &Conversation, engine: &Engine, audio_engine: &AudioEngine, round_trip: f64) -> Budget {
-    let Some(seat) = &conversation.seat else { return Budget::default() };
+fn budget(session: &CallSession, engine: &Engine, audio_engine: &AudioEngine, round_trip: f64) -> Budget {
+    let Some(audio) = &session.audio else { return Budget::default() };
     let sound = audio_engine.figures();
-    let live = &seat.shared.live;
+    let live = &audio.shared.live;
     let [frame_ms, delay_ms] =
-        [engine.frame(conversation.codec), engine.delay(conversation.codec)].map(|time| 1000.0 * time.as_secs_f64());
+        [engine.frame(session.codec), engine.delay(session.codec)].map(|time| 1000.0 * time.as_secs_f64());
     // What a packet's first frame waits for its last is in the jitter buffer's delay: it plays in step with the frames.
-    let filling = f64::from(conversation.peer_frames.saturating_sub(1)) * frame_ms;
+    let filling = f64::from(session.peer_frames.saturating_sub(1)) * frame_ms;
     let jitter = (live.delay_ms.load(Relaxed) as f64 - filling).max(0.0);
     let codec = (live.encode_us_p99.load(Relaxed) + live.decode_us_p99.load(Relaxed)) as f64 / 1000.0;
     let mut budget = Budget {
@@ -116,19 +116,19 @@ fn budget(conversation: &Conversation, engine: &Engine, audio_engine: &AudioEngi
 }
 
 /// The report of a call that is over.
-pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option<Finished> {
-    let (call, media) = (conversation.call.as_ref()?, conversation.media.as_ref()?);
-    conversation.talking_since?;
-    let seat = conversation.left.take().map(|figures| *figures).unwrap_or_default();
+pub(super) fn report(session: &mut CallSession, engine: &Engine) -> Option<Finished> {
+    let (call, media) = (session.call.as_ref()?, session.media.as_ref()?);
+    session.talking_since?;
+    let audio = session.left.take().map(|figures| *figures).unwrap_or_default();
     let CallAudioFigures {
         encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, ..
-    } = seat;
-    let (outbound, stats, session) = (*media.outbound.stats(), *call.stats(), *call.session_stats());
-    let bundle = engine.bundle_of(conversation.codec);
+    } = audio;
+    let (packetizer, stats, session) = (*media.packetizer.stats(), *call.stats(), *call.session_stats());
+    let bundle = engine.bundle_of(session.codec);
     let audio = &bundle.manifest().audio;
-    let frame = engine.frame(conversation.codec).as_secs_f64();
-    let seconds = (outbound.frames + outbound.silent) as f64 * frame;
-    let depth = usize::from(conversation.settings.depth);
+    let frame = engine.frame(session.codec).as_secs_f64();
+    let seconds = (packetizer.frames + packetizer.silent) as f64 * frame;
+    let depth = usize::from(session.settings.depth);
     let kbps = |bytes: u64| if seconds > 0.0 { bytes as f64 * 8.0 / seconds / 1000.0 } else { 0.0 };
     let headers = call.headers();
     let traffic = |count: &parlo_protocol::call::Count| Traffic {
@@ -142,17 +142,17 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
     let report = Report {
         bundle: bundle.id().to_string(),
         tokens: bundle.tokens().to_string(),
-        codec: if conversation.codec == Some(Codec::Opus) { "opus" } else { "tokens" },
+        codec: if session.codec == Some(Codec::Opus) { "opus" } else { "tokens" },
         sample_rate: audio.sample_rate,
         depth,
-        frames_per_packet: conversation.settings.frames_per_packet,
+        frames_per_packet: session.settings.frames_per_packet,
         frame_ms: 1000.0 * frame,
-        algorithmic_delay_ms: 1000.0 * engine.delay(conversation.codec).as_secs_f64(),
+        algorithmic_delay_ms: 1000.0 * engine.delay(session.codec).as_secs_f64(),
         media_seconds: seconds,
         frames: Frames {
-            sent: outbound.frames,
-            unsent: outbound.silent,
-            copies: outbound.copies,
+            sent: packetizer.frames,
+            unsent: packetizer.silent,
+            copies: packetizer.copies,
             played: jitter.played,
             coarse: jitter.coarse,
             silent: jitter.silent,
@@ -162,9 +162,9 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
             skipped: jitter.skipped,
             held: jitter.held,
             overrun: overrun
-                + conversation.overrun
-                + media.inbound.as_ref().map_or(0, DepacketizerThread::overrun)
-                + outbound.dropped,
+                + session.overrun
+                + media.depacketizer.as_ref().map_or(0, DepacketizerThread::overrun)
+                + packetizer.dropped,
         },
         sent,
         received,
@@ -175,12 +175,12 @@ pub(super) fn report(conversation: &mut Conversation, engine: &Engine) -> Option
                 + session.strangers
                 + session.unexpected
                 + stats.malformed
-                + media.inbound.as_ref().map_or(0, DepacketizerThread::undecodable),
+                + media.depacketizer.as_ref().map_or(0, DepacketizerThread::undecodable),
         },
         moves: stats.moves,
         rekeys: call.keys(Instant::now()).map(|(count, _)| count),
         unknown_context: stats.unknown_context,
-        bits_per_frame: outbound.bits.filter(|_| outbound.frames > 0).map(|bits| bits / outbound.frames as f64),
+        bits_per_frame: packetizer.bits.filter(|_| packetizer.frames > 0).map(|bits| bits / packetizer.frames as f64),
         raw_kbps: f64::from(bundle.layout().frame_bits(depth)) / frame / 1000.0,
         coded_kbps: kbps(sent.payload_bytes),
         wire_kbps: kbps(sent.wire_bytes),

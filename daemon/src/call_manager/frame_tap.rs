@@ -15,7 +15,7 @@ use parlo_tokens::Slot;
 use ringbuf::{HeapCons, traits::Consumer};
 use tokio::sync::{broadcast, mpsc};
 
-use super::{handle::Backend, spectrum::Spectrum, steps::Done};
+use super::{handle::ManagerChannels, spectrum::Spectrum, transitions::JobResult};
 use crate::{
     call::{CodedFrame, Engine, Kind},
     feeds::Feeds,
@@ -40,28 +40,28 @@ enum Order {
 }
 
 /// The thread, ended with this.
-pub(super) struct Scribe {
+pub(super) struct FrameTap {
     orders: Option<Sender<Order>>,
     feeds: Arc<Feeds>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Scribe {
+impl FrameTap {
     /// Begins to listen to `frame_events`.
     pub(super) fn start(
         engine: &Engine,
         audio_engine: &Arc<AudioEngine>,
         frame_events: Receiver<FrameEvent>,
-        backend: &Backend,
-        done: mpsc::UnboundedSender<Done>,
+        channels: &ManagerChannels,
+        done: mpsc::UnboundedSender<JobResult>,
     ) -> io::Result<Self> {
         let (orders, taken) = bounded(64);
         let format = engine.stream_format();
         let mut writer = Writer {
             started: engine.started(),
             audio_engine: Arc::clone(audio_engine),
-            live: backend.live.clone(),
-            feeds: Arc::clone(&backend.feeds),
+            live: channels.live.clone(),
+            feeds: Arc::clone(&channels.feeds),
             done,
             heard: audio_engine.take_heard(),
             spectrum: Spectrum::new(format.sample_rate, format.frame_samples),
@@ -69,9 +69,10 @@ impl Scribe {
             recorders: HashMap::new(),
             voices: Vec::new(),
         };
-        let thread =
-            std::thread::Builder::new().name("parlo-scribe".into()).spawn(move || writer.run(&frame_events, &taken))?;
-        Ok(Self { orders: Some(orders), feeds: Arc::clone(&backend.feeds), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("parlo-frame-tap".into())
+            .spawn(move || writer.run(&frame_events, &taken))?;
+        Ok(Self { orders: Some(orders), feeds: Arc::clone(&channels.feeds), thread: Some(thread) })
     }
 
     /// Records a call from now on.
@@ -98,7 +99,7 @@ impl Scribe {
     }
 }
 
-impl Drop for Scribe {
+impl Drop for FrameTap {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
@@ -112,7 +113,7 @@ struct Writer {
     audio_engine: Arc<AudioEngine>,
     live: broadcast::Sender<Arc<str>>,
     feeds: Arc<Feeds>,
-    done: mpsc::UnboundedSender<Done>,
+    done: mpsc::UnboundedSender<JobResult>,
     heard: Option<HeapCons<f32>>,
     spectrum: Spectrum,
     block: Vec<f32>,
@@ -163,7 +164,7 @@ impl Writer {
             self.recorders.iter().filter_map(|(&call, recorder)| Some((call, recorder.failure()?))).collect();
         for (id, error) in failed {
             self.recorders.remove(&id);
-            let _ = self.done.send(Done::RecordingFailed { id, error });
+            let _ = self.done.send(JobResult::RecordingFailed { id, error });
         }
     }
 
@@ -178,19 +179,19 @@ impl Writer {
         if self.live.receiver_count() == 0 {
             return;
         }
-        let at = self.voices.iter().position(|voice| voice.call == call).unwrap_or_else(|| {
+        let at = self.voices.iter().position(|call_codec| call_codec.call == call).unwrap_or_else(|| {
             self.voices.push(Voice { call, level_dbfs: -120.0, heard: Vec::new(), said: Vec::new() });
             self.voices.len() - 1
         });
-        let voice = &mut self.voices[at];
+        let call_codec = &mut self.voices[at];
         match *event {
-            FrameEvent::Sent { frame, .. } if voice.said.len() < FRAMES => voice.said.push(SaidFrame {
+            FrameEvent::Sent { frame, .. } if call_codec.said.len() < FRAMES => call_codec.said.push(SaidFrame {
                 number: frame.number,
                 silent: frame.silence.is_some(),
                 codes: frame.unit.as_ref().map(codes).unwrap_or_default(),
             }),
-            FrameEvent::Played { number, kind, slot, level, .. } if voice.heard.len() < FRAMES => {
-                voice.level_dbfs = (20.0 * level.max(1e-6).log10()).max(-120.0);
+            FrameEvent::Played { number, kind, slot, level, .. } if call_codec.heard.len() < FRAMES => {
+                call_codec.level_dbfs = (20.0 * level.max(1e-6).log10()).max(-120.0);
                 let mark = match kind {
                     // Nothing has come yet: nothing to show.
                     Kind::Waiting => return,
@@ -205,7 +206,7 @@ impl Writer {
                     Slot::Frame(unit) | Slot::Coarse(unit) => codes(unit),
                     _ => Vec::new(),
                 };
-                voice.heard.push(HeardFrame { number, mark, codes });
+                call_codec.heard.push(HeardFrame { number, mark, codes });
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Calls between two daemons' hubs in one process, over real sockets, driven as the control API drives them.
+//! Calls between two daemons' call managers in one process, over real sockets, driven as the control API drives them.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,9 +16,9 @@ use parlo_control::{
 };
 use parlod::{
     call::{CallError, Engine, Stop},
+    call_manager::{Handle, Refused, RefusedKind, Reply, Request, Service},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Listening, Taken, Wanted},
-    hub::{Handle, Refused, RefusedKind, Reply, Request, Service},
     recordings::Recordings,
 };
 use support::clip;
@@ -31,7 +31,7 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     folder
 });
 
-/// One daemon: its hub on a thread, and a hold on it.
+/// One daemon: its call manager on a thread, and a hold on it.
 struct Side {
     handle: Handle,
     stop: Stop,

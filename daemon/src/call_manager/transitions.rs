@@ -17,13 +17,13 @@ use parlo_protocol::{
 };
 
 use super::{
-    conversation::{Conversation, End, Media, Phase},
+    call_session::{CallSession, End, MediaPath, Phase},
+    event_loop::CallManager,
     figures,
     handle::{Refused, RefusedKind, Reply},
     policy::{self, Lines, Recognised, Welcome},
-    run::Hub,
     socket::{index, report_errors, secret},
-    trunk::{Trunk, headers},
+    udp_endpoint::{UdpEndpoint, headers},
 };
 use crate::{
     call::{CallError, Depacketizer, Event, Found, Packetizer, Peer, depacketizer_thread::DepacketizerThread},
@@ -40,58 +40,58 @@ const HOP: Duration = Duration::from_secs(3);
 const RELAY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a thread that may wait has done for a call.
-pub(super) enum Done {
+pub(super) enum JobResult {
     /// The peer is found, and the codec made.
     Found { id: u64, result: Result<(Found, Box<CallCodec>), CallError> },
     /// The peer did not answer where it was called, and is to be called at its next address.
-    Hop { id: u64 },
+    NextAddress { id: u64 },
     /// The sound is open, and packets are decoded for it.
-    Seated { id: u64, result: Result<(Box<CallAudio>, DepacketizerThread), CallError> },
+    AudioOpened { id: u64, result: Result<(Box<CallAudio>, DepacketizerThread), CallError> },
     /// The sound is closed.
-    Left { id: u64, figures: Box<CallAudioFigures> },
+    AudioClosed { id: u64, figures: Box<CallAudioFigures> },
     /// A recording has begun, or not.
     Recording { id: u64, result: Result<Recorder, RecordingError>, reply: Answer },
     /// A recording cannot go on.
     RecordingFailed { id: u64, error: RecordingError },
     /// Who answered for the first time at this address is written down, or cannot be.
-    Noted { id: u64, address: SocketAddr, key: PublicKey, result: Result<String, KeysError> },
+    PeerNoted { id: u64, address: SocketAddr, key: PublicKey, result: Result<String, KeysError> },
     /// The devices that are set are there, or not.
-    Looked(Result<(), crate::audio::AudioError>),
+    DevicesChecked(Result<(), crate::audio::AudioError>),
     /// Other devices are in use, or not.
-    Rewired { result: Result<(), crate::audio::AudioError>, reply: Answer },
+    DevicesReplaced { result: Result<(), crate::audio::AudioError>, reply: Answer },
 }
 
 /// Where a request's answer goes.
 pub(super) type Answer = tokio::sync::oneshot::Sender<Result<Reply, Refused>>;
 
-impl Hub<'_> {
+impl CallManager<'_> {
     /// Begins an outgoing call as the configuration says; its number.
     pub(crate) fn call(&mut self, peer: &str) -> u64 {
         let config = &self.engine.config().call;
         let (relay, ticket) = (config.relay.clone(), config.ticket.clone());
-        let call = Conversation::new(0, Direction::Outgoing, peer.to_owned(), self.engine.settings());
+        let call = CallSession::new(0, Direction::Outgoing, peer.to_owned(), self.engine.settings());
         self.dial(call, relay, ticket)
     }
 
     /// Begins an outgoing call; its number.
-    pub(super) fn dial(&mut self, mut call: Conversation, relay: String, ticket: String) -> u64 {
+    pub(super) fn dial(&mut self, mut call: CallSession, relay: String, ticket: String) -> u64 {
         self.last_id += 1;
         call.id = self.last_id;
         let (id, engine, audio_engine, done) =
             (call.id, self.engine.clone(), self.audio_engine.clone(), self.done.clone());
         let (peer, settings, wake) = (call.asked.clone(), call.settings, self.wake());
         let once = self.purpose.once;
-        self.aside.run(move || {
+        self.jobs.run(move || {
             // Everything that can fail on this side comes first: nobody's phone rings for a call that cannot be.
             let find = || -> Result<_, CallError> {
                 let found = engine.find(&peer, &relay, &ticket)?;
                 if once {
                     audio_engine.check()?;
                 }
-                Ok((found, Box::new(engine.voice(id, engine.usual_codec(), &settings, wake)?)))
+                Ok((found, Box::new(engine.call_codec(id, engine.usual_codec(), &settings, wake)?)))
             };
-            // The hub may have ended meanwhile.
-            let _ = done.send(Done::Found { id, result: find() });
+            // The call manager may have ended meanwhile.
+            let _ = done.send(JobResult::Found { id, result: find() });
         });
         self.calls.push(call);
         self.feed_opens(id);
@@ -100,27 +100,27 @@ impl Hub<'_> {
     }
 
     /// Takes what another thread has done.
-    pub(super) async fn step(&mut self, done: Done) {
+    pub(super) async fn on_job_result(&mut self, done: JobResult) {
         self.stale = true;
         match done {
-            Done::Found { id, result } => {
+            JobResult::Found { id, result } => {
                 let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return };
                 let placed = match result {
-                    Ok((found, voice)) => self.place(at, found, voice).await,
+                    Ok((found, call_codec)) => self.dial_found(at, found, call_codec).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = placed {
-                    self.give_up(at, error);
+                    self.try_next_address(at, error);
                 }
             }
-            Done::Hop { id } => {
+            JobResult::NextAddress { id } => {
                 let Some(at) = self.by_id(id).filter(|&at| !self.calls[at].is_ending()) else { return };
-                if let Err(error) = self.place_at_next(at).await {
-                    self.give_up(at, error);
+                if let Err(error) = self.dial_next_address(at).await {
+                    self.try_next_address(at, error);
                 }
             }
-            Done::Seated { id, result } => self.seated(id, result),
-            Done::Left { id, figures } => {
+            JobResult::AudioOpened { id, result } => self.on_audio_opened(id, result),
+            JobResult::AudioClosed { id, figures } => {
                 if let Some(at) = self.by_id(id) {
                     let call = &mut self.calls[at];
                     // What clients see of an end is why it came.
@@ -129,22 +129,22 @@ impl Hub<'_> {
                     (call.left, call.leaving) = (Some(figures), false);
                 }
             }
-            Done::Recording { id, result, reply } => self.recording_began(id, result, reply),
-            Done::RecordingFailed { id, error } => {
+            JobResult::Recording { id, result, reply } => self.recording_began(id, result, reply),
+            JobResult::RecordingFailed { id, error } => {
                 if let Some(at) = self.by_id(id) {
                     self.calls[at].recording = None;
                     self.tell_recorded(at);
                 }
                 self.notice(Some(id), format!("the recording has ended: {error}; the call goes on"));
             }
-            Done::Noted { id, address, key, result } => self.noted(id, address, &key, result),
-            Done::Looked(found) => self.sound_is(found),
-            Done::Rewired { result, reply } => self.rewired(result, reply),
+            JobResult::PeerNoted { id, address, key, result } => self.on_peer_noted(id, address, &key, result),
+            JobResult::DevicesChecked(found) => self.on_devices_checked(found),
+            JobResult::DevicesReplaced { result, reply } => self.on_devices_replaced(result, reply),
         }
     }
 
     /// Who answered for the first time is written down, or not.
-    fn noted(&mut self, id: u64, address: SocketAddr, key: &PublicKey, result: Result<String, KeysError>) {
+    fn on_peer_noted(&mut self, id: u64, address: SocketAddr, key: &PublicKey, result: Result<String, KeysError>) {
         let first = format!(
             "{address} answers for the first time, with the key {key} (fingerprint {}); if that matters, ask your peer whether it is \
              theirs.",
@@ -166,41 +166,41 @@ impl Hub<'_> {
     }
 
     /// The peer is found: calls it, or first meets it at the relay.
-    async fn place(&mut self, at: usize, found: Found, voice: Box<CallCodec>) -> Result<(), CallError> {
+    async fn dial_found(&mut self, at: usize, found: Found, call_codec: Box<CallCodec>) -> Result<(), CallError> {
         let Found { addresses, name, key, ticket } = found;
         let call = &mut self.calls[at];
-        (call.name, call.key, call.voice, call.ticket) = (name, key, Some(voice), ticket);
+        (call.name, call.key, call.call_codec, call.ticket) = (name, key, Some(call_codec), ticket);
         call.others = addresses.into();
-        self.place_at_next(at).await
+        self.dial_next_address(at).await
     }
 
     /// Calls the peer at the next of its addresses, or meets it at the next of the relay's.
-    async fn place_at_next(&mut self, at: usize) -> Result<(), CallError> {
+    async fn dial_next_address(&mut self, at: usize) -> Result<(), CallError> {
         let call = &mut self.calls[at];
-        let Some(address) = call.others.pop_front() else { return Err(CallError::NoAnswer(call.place())) };
+        let Some(address) = call.others.pop_front() else { return Err(CallError::NoAnswer(call.peer_address())) };
         let relay = call.ticket.map(|ticket| (address, ticket));
         // At a relay somebody is waited for.
         call.hop = (!call.others.is_empty() && relay.is_none()).then(|| Instant::now() + HOP);
         (call.address, call.call, call.refusals) = (Some(address), None, 0);
         self.last_id += 1;
-        let trunk = Trunk::out(self.last_id, address, relay).await?;
-        report_errors(&trunk.socket, true);
-        let meets = trunk.meeting.is_some();
-        self.calls[at].trunk = trunk.id;
-        self.trunks.push(trunk);
+        let endpoint = UdpEndpoint::out(self.last_id, address, relay).await?;
+        report_errors(&endpoint.socket, true);
+        let meets = endpoint.relay_link.is_some();
+        self.calls[at].endpoint = endpoint.id;
+        self.endpoints.push(endpoint);
         (self.observer)(Event::Calling(address));
         if meets {
-            self.calls[at].phase = Phase::Meeting { until: Instant::now() + RELAY_PATIENCE };
+            self.calls[at].phase = Phase::AtRelay { until: Instant::now() + RELAY_PATIENCE };
             Ok(())
         } else {
-            self.ring_up(at)
+            self.start_handshake(at)
         }
     }
 
     /// The peer does not answer where it is called, or cannot be called there: it is called at its next address, if it has one.
-    fn give_up(&mut self, at: usize, error: CallError) {
+    fn try_next_address(&mut self, at: usize, error: CallError) {
         let call = &mut self.calls[at];
-        let before = matches!(call.phase, Phase::Preparing | Phase::Meeting { .. } | Phase::Joining);
+        let before = matches!(call.phase, Phase::Preparing | Phase::AtRelay { .. } | Phase::Handshake);
         if !before || call.others.is_empty() || call.direction == Direction::Incoming {
             return self.end(at, End::Failed(error));
         }
@@ -208,12 +208,12 @@ impl Hub<'_> {
         (call.call, call.hop) = (None, None);
         let (id, next) = (call.id, call.others[0]);
         self.notice(Some(id), format!("{error}; trying {next}"));
-        // The hub itself takes it.
-        let _ = self.done.send(Done::Hop { id });
+        // The call manager itself takes it.
+        let _ = self.done.send(JobResult::NextAddress { id });
     }
 
     /// Sends the first datagram of a call.
-    fn ring_up(&mut self, at: usize) -> Result<(), CallError> {
+    fn start_handshake(&mut self, at: usize) -> Result<(), CallError> {
         let call = &mut self.calls[at];
         let Some(address) = call.address else { return Ok(()) };
         let offer = self.engine.offer(&call.settings);
@@ -224,19 +224,19 @@ impl Hub<'_> {
         let (index, seed, now) = (index()?, secret()?, Instant::now());
         call.shares = psk.is_some();
         call.call = Some(Call::dial_with_psk(identity, call.key, psk, address, index, seed, &offer, limits, now)?);
-        call.phase = Phase::Joining;
+        call.phase = Phase::Handshake;
         Ok(())
     }
 
     /// The other is at the relay, or the relay has failed.
-    pub(super) fn met(&mut self, trunk: u64, met: Result<bool, CallError>) {
-        let waits = |call: &Conversation| call.trunk == trunk && matches!(call.phase, Phase::Meeting { .. });
+    pub(super) fn on_relay_event(&mut self, endpoint: u64, met: Result<bool, CallError>) {
+        let waits = |call: &CallSession| call.endpoint == endpoint && matches!(call.phase, Phase::AtRelay { .. });
         let Some(at) = self.calls.iter().position(waits) else {
             // A listener whose relay has failed is reached by nobody through it.
             if let Err(error) = met {
                 self.notice(None, error.to_string());
-                if let Some(trunk) = self.trunk(trunk) {
-                    trunk.meeting = None;
+                if let Some(endpoint) = self.endpoint(endpoint) {
+                    endpoint.relay_link = None;
                 }
             }
             return;
@@ -244,20 +244,20 @@ impl Hub<'_> {
         match met {
             Ok(false) => {}
             Ok(true) => {
-                if let Err(error) = self.ring_up(at) {
+                if let Err(error) = self.start_handshake(at) {
                     self.end(at, End::Failed(error));
                 }
             }
-            Err(error) => self.give_up(at, error),
+            Err(error) => self.try_next_address(at, error),
         }
         self.stale = true;
     }
 
     /// Somebody calls, or somebody says so: until the call is [confirmed](Self::confirmed), nothing but an answer comes of it.
-    pub(super) fn called(&mut self, trunk: u64, mut caller: Caller, now: Instant) {
+    pub(super) fn on_caller(&mut self, endpoint: u64, mut caller: Caller, now: Instant) {
         let from = caller.session.address();
         if let Welcome::Refuse { reason, notice } = self.welcome(&caller.peer, from) {
-            if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+            if let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) {
                 door.refuse(caller, reason, now);
             }
             return self.refused(now, notice);
@@ -265,7 +265,7 @@ impl Hub<'_> {
         // Who shares a secret with somebody takes no call of that one without it, nor one with another.
         if !caller.session.shares(self.engine.contacts().current().peers.psk(&caller.peer)) {
             let notice = policy::unshared(&self.engine, &caller.peer, from);
-            if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+            if let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) {
                 door.refuse(caller, Reason::Psk, now);
             }
             return self.refused(now, notice);
@@ -275,7 +275,7 @@ impl Hub<'_> {
         // It rings until the sound is open here, even where nobody is asked.
         let limits = self.engine.limits(&settings, headers(from), None);
         let answered = Call::answer(caller.session, &caller.offer, &offer, limits, true, now);
-        let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) else { return };
+        let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) else { return };
         match answered {
             Err(session) => door.dismiss(session, now),
             Ok(call) => door.hold(Box::new(call), now),
@@ -283,7 +283,7 @@ impl Hub<'_> {
     }
 
     /// A caller has shown that it is there, now: from here on it is a call.
-    pub(super) fn confirmed(&mut self, trunk: u64, confirmed: Confirmed, now: Instant) {
+    pub(super) fn on_confirmed(&mut self, endpoint: u64, confirmed: Confirmed, now: Instant) {
         let Confirmed { call, event } = confirmed;
         let (from, Some(peer)) = (call.address(), call.peer()) else { return };
         // As things are now: others may have come meanwhile.
@@ -292,7 +292,7 @@ impl Hub<'_> {
             Welcome::Ring { name } => (name, false),
             Welcome::Refuse { reason, notice } => {
                 let goodbye = if reason == Reason::Busy { Goodbye::Busy } else { Goodbye::Declined };
-                if let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) {
+                if let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) {
                     door.part(call, goodbye, now);
                 }
                 return self.refused(now, notice);
@@ -304,16 +304,16 @@ impl Hub<'_> {
         }
         self.last_id += 1;
         let settings = self.engine.settings();
-        let mut conversation = Conversation::new(self.last_id, Direction::Incoming, from.to_string(), settings);
-        conversation.trunk = trunk;
-        conversation.call = Some(*call);
-        (conversation.address, conversation.name, conversation.key) = (Some(from), name, Some(peer));
-        conversation.phase = Phase::Joining;
-        conversation.answered = answer;
-        self.calls.push(conversation);
+        let mut session = CallSession::new(self.last_id, Direction::Incoming, from.to_string(), settings);
+        session.endpoint = endpoint;
+        session.call = Some(*call);
+        (session.address, session.name, session.key) = (Some(from), name, Some(peer));
+        session.phase = Phase::Handshake;
+        session.answered = answer;
+        self.calls.push(session);
         self.feed_opens(self.last_id);
         self.stale = true;
-        self.happen(self.calls.len() - 1, event);
+        self.on_events(self.calls.len() - 1, event);
     }
 
     /// Decides about a caller, as things are now.
@@ -356,20 +356,20 @@ impl Hub<'_> {
     }
 
     /// The system says that nobody listens where a call goes.
-    pub(super) fn refused_by_system(&mut self, trunk: u64) {
-        let joins = |call: &Conversation| call.trunk == trunk && call.phase == Phase::Joining;
+    pub(super) fn refused_by_system(&mut self, endpoint: u64) {
+        let joins = |call: &CallSession| call.endpoint == endpoint && call.phase == Phase::Handshake;
         let Some(at) = self.calls.iter().position(joins) else { return };
         // The first may be of a listener that is just starting; nobody is there when it goes on.
         self.calls[at].refusals += 1;
         if self.calls[at].refusals >= 3
             && let Some(address) = self.calls[at].address
         {
-            self.give_up(at, CallError::NoAnswer(address));
+            self.try_next_address(at, CallError::NoAnswer(address));
         }
     }
 
     /// A datagram of a call.
-    pub(super) fn datagram(&mut self, at: usize, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+    pub(super) fn on_datagram(&mut self, at: usize, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         let Some(mut call) = self.calls[at].call.take() else { return };
         let event = call.handle(now, from, datagram);
         // Speech goes on its way before anything else; the call is back in its place for that.
@@ -377,7 +377,7 @@ impl Hub<'_> {
             Some(event @ (call::Event::Frames { .. } | call::Event::Silence { .. })) => {
                 while let Some(first) = call.poll_event() {
                     self.calls[at].call = Some(call);
-                    self.happened(at, first);
+                    self.on_event(at, first);
                     let Some(back) = self.calls[at].call.take() else { return };
                     call = back;
                 }
@@ -388,7 +388,7 @@ impl Hub<'_> {
             event => {
                 let event = event.and_then(lasting);
                 self.calls[at].call = Some(call);
-                self.happen(at, event);
+                self.on_events(at, event);
             }
         }
     }
@@ -401,19 +401,19 @@ impl Hub<'_> {
         {
             event = call.handle_timeout(now);
         }
-        self.happen(at, event);
+        self.on_events(at, event);
         match self.calls[at].phase {
-            Phase::Joining if self.calls[at].hop.is_some_and(|hop| now >= hop) => {
-                let address = self.calls[at].place();
-                self.give_up(at, CallError::NoAnswer(address));
+            Phase::Handshake if self.calls[at].hop.is_some_and(|hop| now >= hop) => {
+                let address = self.calls[at].peer_address();
+                self.try_next_address(at, CallError::NoAnswer(address));
             }
-            Phase::Meeting { until } if now >= until => {
-                let relay = self.calls[at].place();
+            Phase::AtRelay { until } if now >= until => {
+                let relay = self.calls[at].peer_address();
                 self.end(at, End::Failed(CallError::NobodyAtRelay(relay)));
             }
             Phase::Ringing { until } if now >= until => {
                 let error = match self.calls[at].direction {
-                    Direction::Outgoing => CallError::NotPickedUp(self.calls[at].place()),
+                    Direction::Outgoing => CallError::NotPickedUp(self.calls[at].peer_address()),
                     Direction::Incoming => CallError::Missed(self.calls[at].who()),
                 };
                 self.end(at, End::Failed(error));
@@ -423,11 +423,11 @@ impl Hub<'_> {
     }
 
     /// Takes an event, and whatever waits behind it.
-    fn happen(&mut self, at: usize, event: Option<call::Event<'static>>) {
+    fn on_events(&mut self, at: usize, event: Option<call::Event<'static>>) {
         let mut next = event;
         loop {
             if let Some(event) = next {
-                self.happened(at, event);
+                self.on_event(at, event);
             }
             next = self.calls[at].call.as_mut().and_then(Call::poll_event);
             if next.is_none() {
@@ -436,13 +436,13 @@ impl Hub<'_> {
         }
     }
 
-    fn happened(&mut self, at: usize, event: call::Event<'static>) {
+    fn on_event(&mut self, at: usize, event: call::Event<'static>) {
         match event {
             call::Event::Connected { peer, codec, frames_per_packet, ringing, depth } => {
                 let joined = self.joined(at, peer, codec, frames_per_packet, depth);
                 match joined {
                     Err(error) => self.end(at, End::Failed(error)),
-                    Ok(()) => self.ring_or_seat(at, ringing),
+                    Ok(()) => self.ring_or_open_audio(at, ringing),
                 }
             }
             call::Event::Presence(presence) => {
@@ -450,7 +450,7 @@ impl Hub<'_> {
                     && self.calls[at].direction == Direction::Outgoing
                     && !presence.ringing
                 {
-                    self.seat(at);
+                    self.open_audio(at);
                 }
             }
             call::Event::Recorded(recorded) => {
@@ -476,17 +476,17 @@ impl Hub<'_> {
             call::Event::PeerLeft { frames, reason } => self.peer_left(at, frames, reason),
             call::Event::TimedOut => {
                 let call = &self.calls[at];
-                let address = call.place();
+                let address = call.peer_address();
                 let error = match call.phase {
-                    Phase::Joining if call.shares => CallError::NoAnswerShared(address),
-                    Phase::Joining => CallError::NoAnswer(address),
+                    Phase::Handshake if call.shares => CallError::NoAnswerShared(address),
+                    Phase::Handshake => CallError::NoAnswer(address),
                     _ => CallError::Lost(address),
                 };
                 // Only before it stood.
-                self.give_up(at, error);
+                self.try_next_address(at, error);
             }
             call::Event::Attacked => {
-                let address = self.calls[at].place();
+                let address = self.calls[at].peer_address();
                 self.end(at, End::Failed(CallError::Attacked(address)));
             }
             // Media has its own way.
@@ -504,8 +504,8 @@ impl Hub<'_> {
         peer_frames: u8,
         peer_depth: u8,
     ) -> Result<(), CallError> {
-        if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == self.calls[at].trunk) {
-            report_errors(&trunk.socket, false);
+        if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.id == self.calls[at].endpoint) {
+            report_errors(&endpoint.socket, false);
         }
         let shares = self.engine.contacts().current().peers.psk(&peer).is_some();
         let codec = self.engine.known_as(codec);
@@ -527,30 +527,30 @@ impl Hub<'_> {
                 Recognised::First(address) => {
                     let (id, done) = (call.id, self.done.clone());
                     let told = Box::new(move |result| {
-                        // The hub may have ended meanwhile.
-                        let _ = done.send(Done::Noted { id, address, key: peer, result });
+                        // The call manager may have ended meanwhile.
+                        let _ = done.send(JobResult::PeerNoted { id, address, key: peer, result });
                     });
                     self.engine.contacts().note(&address.to_string(), &peer, told);
                 }
                 Recognised::Changed(who) => {
-                    let address = call.place();
+                    let address = call.peer_address();
                     return Err(CallError::KeyChanged { who, address });
                 }
             }
         }
-        let outbound = Packetizer::with_frame(self.engine.packing(codec), self.engine.frame(Some(codec)));
-        self.calls[at].media = Some(Media { outbound, inbound: None });
+        let packetizer = Packetizer::with_frame(self.engine.packing(codec), self.engine.frame(Some(codec)));
+        self.calls[at].media = Some(MediaPath { packetizer, depacketizer: None });
         Ok(())
     }
 
-    fn ring_or_seat(&mut self, at: usize, ringing: bool) {
+    fn ring_or_open_audio(&mut self, at: usize, ringing: bool) {
         let call = &mut self.calls[at];
         let waits = match call.direction {
             Direction::Outgoing => ringing,
             Direction::Incoming => !call.answered,
         };
         if !waits {
-            self.seat(at);
+            self.open_audio(at);
             return;
         }
         let until = Instant::now() + Duration::from_secs(self.engine.config().call.ring_seconds);
@@ -566,50 +566,52 @@ impl Hub<'_> {
     }
 
     /// Opens a call's sound, on a thread that may wait.
-    pub(super) fn seat(&mut self, at: usize) {
+    pub(super) fn open_audio(&mut self, at: usize) {
         let call = &mut self.calls[at];
-        let (Some(codec), false) = (call.codec, matches!(call.phase, Phase::Seating | Phase::Talking)) else { return };
-        call.phase = Phase::Seating;
+        let (Some(codec), false) = (call.codec, matches!(call.phase, Phase::OpeningAudio | Phase::Active)) else {
+            return;
+        };
+        call.phase = Phase::OpeningAudio;
         self.feed_begins(at, codec);
         let call = &mut self.calls[at];
         // The caller guessed the codec, and is wrong if the best that the peers share is another.
-        let made = call.voice.take().filter(|_| self.engine.is_usual(codec));
+        let made = call.call_codec.take().filter(|_| self.engine.is_usual(codec));
         let (id, settings) = (call.id, call.settings);
         let (engine, audio_engine, done, wake) =
             (self.engine.clone(), self.audio_engine.clone(), self.done.clone(), self.wake());
-        self.aside.run(move || {
-            let seat = || -> Result<_, CallError> {
-                let voice = match made {
-                    Some(voice) => *voice,
-                    None => engine.voice(id, codec, &settings, wake)?,
+        self.jobs.run(move || {
+            let audio = || -> Result<_, CallError> {
+                let call_codec = match made {
+                    Some(call_codec) => *call_codec,
+                    None => engine.call_codec(id, codec, &settings, wake)?,
                 };
-                let inbound = Depacketizer::new(engine.packing(codec));
-                let seat = audio_engine.seat(voice)?;
-                match DepacketizerThread::start(inbound, seat.to_playback.clone(), Arc::clone(&seat.shared)) {
-                    Ok(inbound) => Ok((Box::new(seat), inbound)),
+                let depacketizer = Depacketizer::new(engine.packing(codec));
+                let audio = audio_engine.open_call(call_codec)?;
+                match DepacketizerThread::start(depacketizer, audio.to_playback.clone(), Arc::clone(&audio.shared)) {
+                    Ok(depacketizer) => Ok((Box::new(audio), depacketizer)),
                     Err(error) => {
-                        seat.leave();
+                        audio.close();
                         Err(error.into())
                     }
                 }
             };
-            if let Err(unsent) = done.send(Done::Seated { id, result: seat() })
-                && let Done::Seated { result: Ok((seat, _)), .. } = unsent.0
+            if let Err(unsent) = done.send(JobResult::AudioOpened { id, result: audio() })
+                && let JobResult::AudioOpened { result: Ok((audio, _)), .. } = unsent.0
             {
-                seat.leave();
+                audio.close();
             }
         });
     }
 
     /// The sound is open: both sides may speak.
-    fn seated(&mut self, id: u64, result: Result<(Box<CallAudio>, DepacketizerThread), CallError>) {
-        let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::Seating);
-        let (at, seat, inbound) = match (at, result) {
-            (Some(at), Ok((seat, inbound))) => (at, *seat, inbound),
+    fn on_audio_opened(&mut self, id: u64, result: Result<(Box<CallAudio>, DepacketizerThread), CallError>) {
+        let at = self.by_id(id).filter(|&at| self.calls[at].phase == Phase::OpeningAudio);
+        let (at, audio, depacketizer) = match (at, result) {
+            (Some(at), Ok((audio, depacketizer))) => (at, *audio, depacketizer),
             (Some(at), Err(error)) => return self.end(at, End::Failed(error)),
-            (None, Ok((seat, _))) => {
+            (None, Ok((audio, _))) => {
                 // It has ended meanwhile.
-                self.aside.run(move || drop(seat.leave()));
+                self.jobs.run(move || drop(audio.close()));
                 return;
             }
             (None, Err(_)) => return,
@@ -628,16 +630,16 @@ impl Hub<'_> {
             protocol.set_recorded(now, true);
         }
         for packet in call.early.drain(..) {
-            call.overrun += u64::from(!inbound.give(packet));
+            call.overrun += u64::from(!depacketizer.give(packet));
         }
         if let Some(media) = &mut call.media {
-            media.inbound = Some(inbound);
+            media.depacketizer = Some(depacketizer);
         }
-        seat.set_volume(call.volume_db);
-        seat.hold(call.held);
-        seat.confer(call.conference);
-        call.seat = Some(seat);
-        call.phase = Phase::Talking;
+        audio.set_volume(call.volume_db);
+        audio.hold(call.held);
+        audio.confer(call.conference);
+        call.audio = Some(audio);
+        call.phase = Phase::Active;
         call.talking_since = Some(now);
         call.tell_plan();
         let peer = call.address.zip(call.key).map(|(address, key)| Peer {
@@ -676,13 +678,13 @@ impl Hub<'_> {
         let call = &mut self.calls[at];
         call.peer_left = true;
         call.goodbye = Some(reason);
-        match (&call.seat, call.phase) {
-            (Some(seat), Phase::Talking) => {
+        match (&call.audio, call.phase) {
+            (Some(audio), Phase::Active) => {
                 // What was said before is played to its end.
-                seat.shared.stop_capture();
-                match call.media.as_ref().and_then(|media| media.inbound.as_ref()) {
-                    Some(inbound) => inbound.drain(frames),
-                    None => seat.shared.drain(frames),
+                audio.shared.stop_capture();
+                match call.media.as_ref().and_then(|media| media.depacketizer.as_ref()) {
+                    Some(depacketizer) => depacketizer.drain(frames),
+                    None => audio.shared.drain(frames),
                 }
             }
             _ => {
@@ -690,7 +692,7 @@ impl Hub<'_> {
                 let error = match (call.direction, reason) {
                     (Direction::Outgoing, Goodbye::Declined) => Some(self.refusal(at, Reason::Declined)),
                     (Direction::Outgoing, Goodbye::Busy) => Some(self.refusal(at, Reason::Busy)),
-                    (Direction::Outgoing, Goodbye::NoAnswer) => Some(CallError::NotPickedUp(call.place())),
+                    (Direction::Outgoing, Goodbye::NoAnswer) => Some(CallError::NotPickedUp(call.peer_address())),
                     (_, Goodbye::Replaced) => Some(CallError::ReplacedThere(who)),
                     (Direction::Incoming, _) => Some(CallError::Missed(who)),
                     (Direction::Outgoing, _) => None,
@@ -703,7 +705,7 @@ impl Hub<'_> {
     /// The peer's refusal, in words.
     fn refusal(&self, at: usize, reason: Reason) -> CallError {
         let call = &self.calls[at];
-        let address = call.place();
+        let address = call.peer_address();
         let peers = self.engine.contacts().current().peers;
         let peer = call.call.as_ref().and_then(Call::peer);
         match reason {
@@ -722,7 +724,7 @@ impl Hub<'_> {
     pub(super) fn answer(&mut self, at: usize) {
         self.calls[at].answered = true;
         if matches!(self.calls[at].phase, Phase::Ringing { .. }) {
-            self.seat(at);
+            self.open_audio(at);
         }
         self.stale = true;
     }
@@ -738,16 +740,16 @@ impl Hub<'_> {
 
     /// Ends a call, however far it has come. What has to be done for that takes a while.
     pub(super) fn end(&mut self, at: usize, end: End) {
-        let broken = self.calls[at].seat.as_ref().is_some_and(|seat| seat.shared.has_failed());
+        let broken = self.calls[at].audio.as_ref().is_some_and(|audio| audio.shared.has_failed());
         let goodbye = match (&end, self.calls[at].phase) {
             // The sound has failed, which leaving finds.
-            (End::Ours, Phase::Talking) if broken => Goodbye::Failed,
+            (End::Ours, Phase::Active) if broken => Goodbye::Failed,
 
             (End::Failed(CallError::Missed(_) | CallError::NotPickedUp(_)), _) => Goodbye::NoAnswer,
             (End::Failed(CallError::Replaced(_)), _) => Goodbye::Replaced,
-            (End::Failed(_), Phase::Seating) => Goodbye::Declined,
+            (End::Failed(_), Phase::OpeningAudio) => Goodbye::Declined,
             // Not to a peer that is the reason.
-            (End::Failed(error), Phase::Talking)
+            (End::Failed(error), Phase::Active)
                 if !matches!(error, CallError::PeerFailed(_) | CallError::ReplacedThere(_)) =>
             {
                 Goodbye::Failed
@@ -763,49 +765,49 @@ impl Hub<'_> {
             return;
         }
         let theirs = matches!(end, End::Theirs);
-        call.phase = Phase::Leaving;
+        call.phase = Phase::Closing;
         // Clients may see the end before it is concluded.
         if let End::Failed(error) = &end {
             call.failure = Some(error.to_string());
         }
         call.end = Some(end);
-        (call.voice, call.peer_left) = (None, false);
+        (call.call_codec, call.peer_left) = (None, false);
         call.early = Vec::new();
-        if let Some(inbound) = call.media.as_mut().and_then(|media| media.inbound.as_mut()) {
-            inbound.close();
+        if let Some(depacketizer) = call.media.as_mut().and_then(|media| media.depacketizer.as_mut()) {
+            depacketizer.close();
         }
         let id = call.id;
         if let Some(protocol) = &mut call.call {
             protocol.hang_up(Instant::now(), goodbye);
         }
-        if let Some(seat) = call.seat.take() {
+        if let Some(audio) = call.audio.take() {
             if !theirs {
-                seat.shared.stop_playback();
+                audio.shared.stop_playback();
             }
-            seat.shared.stop_capture();
+            audio.shared.stop_capture();
             call.leaving = true;
             let done = self.done.clone();
-            self.aside.run(move || {
-                // The hub may have ended: then nobody waits for the figures.
-                let _ = done.send(Done::Left { id, figures: Box::new(seat.leave()) });
+            self.jobs.run(move || {
+                // The call manager may have ended: then nobody waits for the figures.
+                let _ = done.send(JobResult::AudioClosed { id, figures: Box::new(audio.close()) });
             });
         }
         if call.recording.take().is_some()
-            && let Some(scribe) = &self.scribe
+            && let Some(frame_tap) = &self.frame_tap
         {
-            scribe.stop(id);
+            frame_tap.stop(id);
         }
         self.stale = true;
     }
 
     /// Ends a call that is leaving, once goodbyes are sent and the sound is closed.
-    pub(super) fn conclude(&mut self, at: usize, now: Instant) {
+    pub(super) fn finish(&mut self, at: usize, now: Instant) {
         let call = &mut self.calls[at];
         let said = call.call.as_ref().is_none_or(|call| call.is_over() || call.poll_timeout().is_none());
-        if call.phase != Phase::Leaving || call.leaving || !said {
+        if call.phase != Phase::Closing || call.leaving || !said {
             return;
         }
-        call.phase = Phase::Over { since: now };
+        call.phase = Phase::Ended { since: now };
         let sound = call.left.as_mut().and_then(|figures| figures.failure.take());
         let failure = match call.end.take() {
             Some(End::Failed(error)) => Some(error),

@@ -1,4 +1,4 @@
-//! The loop: sockets, clocks, threads and requests on one side, conversations on the other.
+//! The loop: sockets, clocks, threads and requests on one side, calls on the other.
 
 use std::{
     io,
@@ -16,17 +16,17 @@ use parlo_protocol::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    aside::Aside,
-    conversation::{Conversation, End, Phase},
+    call_session::{CallSession, End, Phase},
     figures,
-    handle::{Backend, Envelope, Refused, RefusedKind},
+    frame_tap::FrameTap,
+    handle::{Envelope, ManagerChannels, Refused, RefusedKind},
     interrupt::Signals,
+    jobs::JobThreads,
     log_limit::LogLimit,
-    scribe::Scribe,
     socket::{RECEIVE_BYTES, index, is_passing},
-    steps::Done,
-    trunk::{Trunk, receive},
-    watch::{BEAT, Watch},
+    transitions::Done,
+    udp_endpoint::{UdpEndpoint, receive},
+    watchdog::{BEAT, Watchdog},
 };
 use crate::{
     audio::{Absence, AudioError},
@@ -51,10 +51,10 @@ const SPACING: Duration = Duration::from_millis(20);
 /// How long ended calls are listed.
 const LISTED: Duration = Duration::from_secs(60);
 
-/// Frames that wait for the scribe at most: eight calls' for five seconds.
+/// Frames that wait for the frame tap at most: eight calls' for five seconds.
 const FRAME_EVENTS: usize = 4096;
 
-/// What a hub is for.
+/// What a call manager is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Purpose {
     /// Calls at a time at most.
@@ -64,23 +64,23 @@ pub(crate) struct Purpose {
 }
 
 /// All calls of this process, and what they share. Runs on one thread.
-pub(crate) struct Hub<'o> {
+pub(crate) struct CallManager<'o> {
     pub(super) engine: Engine,
     pub(super) audio_engine: Arc<AudioEngine>,
     pub(super) purpose: Purpose,
-    pub(super) backend: Option<Backend>,
+    pub(super) channels: Option<ManagerChannels>,
     pub(super) recordings: Option<Arc<crate::recordings::Recordings>>,
-    pub(super) trunks: Vec<Trunk>,
-    pub(super) calls: Vec<Conversation>,
+    pub(super) endpoints: Vec<UdpEndpoint>,
+    pub(super) calls: Vec<CallSession>,
     pub(super) settings: Settings,
     pub(super) presence: Presence,
-    pub(super) scribe: Option<Scribe>,
-    pub(super) done: mpsc::UnboundedSender<Done>,
+    pub(super) frame_tap: Option<FrameTap>,
+    pub(super) done: mpsc::UnboundedSender<JobResult>,
     pub(super) observer: &'o mut (dyn FnMut(Event) + Send),
     /// Whether what is told to clients is out of date.
     pub(super) stale: bool,
     /// Whether another device is being opened.
-    pub(super) rewiring: bool,
+    pub(super) replacing_devices: bool,
     /// Deadlines that were missed so far: of one more, clients are told at once.
     missed: u64,
     /// When talk is let go by itself.
@@ -89,18 +89,18 @@ pub(crate) struct Hub<'o> {
     pub(super) trouble: Option<String>,
     pub(super) looking: Option<Instant>,
     /// Looks whether the loop goes round, while it does.
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Option<Watchdog>,
     /// When clients were last told how things are.
     pub(super) published: Option<Instant>,
-    /// The first call that ended badly, when the hub ends with a call.
+    /// The first call that ended badly, when the call manager ends with a call.
     pub(super) failure: Option<CallError>,
     pub(super) last_id: u64,
     wake: Arc<Notify>,
-    dones: mpsc::UnboundedReceiver<Done>,
+    job_results: mpsc::UnboundedReceiver<JobResult>,
     ending: bool,
     ended_once: bool,
     /// What may wait is done there.
-    pub(super) aside: Aside,
+    pub(super) jobs: JobThreads,
     /// What was said last of the contacts' file.
     unread: Option<Arc<str>>,
     /// Lines about callers that are turned away, about sockets that fail, and about a system that gives nothing.
@@ -108,40 +108,40 @@ pub(crate) struct Hub<'o> {
     failures: LogLimit,
 }
 
-impl<'o> Hub<'o> {
-    /// A hub without calls. `backend` is the control API's, if there is one.
+impl<'o> CallManager<'o> {
+    /// A call manager without calls. `channels` are the control API's, if there is one.
     pub(crate) fn new(
         engine: Engine,
         purpose: Purpose,
-        backend: Option<Backend>,
+        channels: Option<ManagerChannels>,
         recordings: Option<Arc<crate::recordings::Recordings>>,
         observer: &'o mut (dyn FnMut(Event) + Send),
     ) -> Self {
-        let (done, dones) = mpsc::unbounded_channel();
+        let (done, job_results) = mpsc::unbounded_channel();
         let (tell, frame_events) = crossbeam_channel::bounded::<FrameEvent>(FRAME_EVENTS);
         let settings = Settings::from_config(engine.config());
         let wake = Arc::new(Notify::new());
         // A program for one call says what is missing; a daemon that is left running waits for it.
         let absence = if purpose.once { Absence::Refused } else { Absence::Awaited };
         let audio_engine = Arc::new(AudioEngine::new(engine.stream_format(), settings.clone(), tell, absence));
-        let scribe = backend
+        let frame_tap = channels
             .as_ref()
-            .and_then(|backend| Scribe::start(&engine, &audio_engine, frame_events, backend, done.clone()).ok());
+            .and_then(|channels| FrameTap::start(&engine, &audio_engine, frame_events, channels, done.clone()).ok());
         Self {
             engine,
             audio_engine,
             purpose,
-            backend,
+            channels,
             recordings,
-            trunks: Vec::new(),
+            endpoints: Vec::new(),
             calls: Vec::new(),
             settings,
             presence: Presence::default(),
-            scribe,
+            frame_tap,
             done,
             observer,
             stale: true,
-            rewiring: false,
+            replacing_devices: false,
             missed: 0,
             talk_until: None,
             trouble: None,
@@ -151,10 +151,10 @@ impl<'o> Hub<'o> {
             failure: None,
             last_id: 0,
             wake,
-            dones,
+            job_results,
             ending: false,
             ended_once: false,
-            aside: Aside::default(),
+            jobs: JobThreads::default(),
             unread: None,
             refusals: LogLimit::default(),
             failures: LogLimit::default(),
@@ -164,30 +164,30 @@ impl<'o> Hub<'o> {
     /// Waits for calls at the first of these addresses that can be used, too. Devices that are missing are told of, and waited for.
     ///
     /// # Errors
-    /// If none can be used; or if a file that is set as a device cannot; or if the hub is for one call, and the devices that it needs
+    /// If none can be used; or if a file that is set as a device cannot; or if the call manager is for one call, and the devices that it needs
     /// are not there.
     pub(crate) async fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), CallError> {
         match self.audio_engine.check() {
             Ok(()) => {}
             // A file that cannot be read or written will not come by waiting.
             Err(error) if self.purpose.once || !error.is_of_device() => return Err(error.into()),
-            Err(error) => self.sound_is(Err(error)),
+            Err(error) => self.on_devices_checked(Err(error)),
         }
         let relay = self.engine.relay()?;
         let mut opened = Err(CallError::Network(io::ErrorKind::AddrNotAvailable.into()));
         for &address in addresses {
-            opened = Trunk::open(1, address, self.engine.identity(), relay).await;
+            opened = UdpEndpoint::open(1, address, self.engine.identity(), relay).await;
             if opened.is_ok() {
                 break;
             }
         }
-        self.trunks.push(opened?);
+        self.endpoints.push(opened?);
         self.tell_listening();
         Ok(())
     }
 
     /// The devices that are set are there, or not: a change is told.
-    pub(super) fn sound_is(&mut self, found: Result<(), AudioError>) {
+    pub(super) fn on_devices_checked(&mut self, found: Result<(), AudioError>) {
         let trouble = found.err().map(|error| error.to_string());
         if trouble == self.trouble {
             return;
@@ -208,15 +208,15 @@ impl<'o> Hub<'o> {
         }
         self.looking = Some(now);
         let (audio_engine, done) = (Arc::clone(&self.audio_engine), self.done.clone());
-        self.aside.run(move || {
-            // The hub may have ended meanwhile.
-            let _ = done.send(Done::Looked(audio_engine.check()));
+        self.jobs.run(move || {
+            // The call manager may have ended meanwhile.
+            let _ = done.send(JobResult::DevicesChecked(audio_engine.check()));
         });
     }
 
     fn tell_listening(&mut self) {
-        let listening = self.trunks.iter().find(|trunk| trunk.door.is_some());
-        if let Some(Ok(address)) = listening.map(|trunk| trunk.socket.local_addr()) {
+        let listening = self.endpoints.iter().find(|endpoint| endpoint.door.is_some());
+        if let Some(Ok(address)) = listening.map(|endpoint| endpoint.socket.local_addr()) {
             (self.observer)(Event::Listening(address));
         }
     }
@@ -224,16 +224,16 @@ impl<'o> Hub<'o> {
     /// Runs until `signals` or a request ends it; or the first call that ends does.
     ///
     /// # Errors
-    /// If the system gives no thread, or, where the hub ends with its first call, that call failed.
+    /// If the system gives no thread, or, where the call manager ends with its first call, that call failed.
     pub(crate) async fn run(&mut self, mut signals: Signals<'_>) -> Result<(), CallError> {
-        self.watch = Some(Watch::start(|line| tracing::error!("{line}"))?);
-        self.turn(&mut signals).await;
+        self.watch = Some(Watchdog::start(|line| tracing::error!("{line}"))?);
+        self.run_loop(&mut signals).await;
         self.failure.take().map_or(Ok(()), Err)
     }
 
     /// The loop. Neither it nor anything that it calls returns an error: what one caller, request, file or peer does is answered
     /// there, and is no reason to end for all others.
-    async fn turn(&mut self, signals: &mut Signals<'_>) {
+    async fn run_loop(&mut self, signals: &mut Signals<'_>) {
         let mut buffer = vec![0; RECEIVE_BYTES];
         let mut turn = 0;
         let mut tick = Instant::now();
@@ -250,9 +250,9 @@ impl<'o> Hub<'o> {
             if self.is_done() {
                 return;
             }
-            let due = self.trunks.iter().filter_map(Trunk::poll_timeout);
+            let due = self.endpoints.iter().filter_map(UdpEndpoint::poll_timeout);
             let due = due
-                .chain(self.calls.iter().filter_map(Conversation::poll_timeout))
+                .chain(self.calls.iter().filter_map(CallSession::poll_timeout))
                 .chain(self.talk_until)
                 .chain(self.published.filter(|_| self.stale).map(|last| last + SPACING))
                 .chain([tick, now + BEAT])
@@ -263,11 +263,11 @@ impl<'o> Hub<'o> {
                 () = signals.interrupt.end(), if !self.ending => self.shut_down(),
                 () = signals.talk.pressed() => self.toggle_talk(),
                 () = self.wake.notified() => self.send_captured(),
-                () = tokio::time::sleep_until(due.into()) => self.due(),
-                Some(done) = self.dones.recv() => self.step(done).await,
-                envelope = request(&mut self.backend) => self.answer_request(envelope),
+                () = tokio::time::sleep_until(due.into()) => self.on_timeout(),
+                Some(done) = self.job_results.recv() => self.on_job_result(done).await,
+                envelope = request(&mut self.channels) => self.answer_request(envelope),
                 // Last: whoever floods a port must not keep speech from being sent.
-                (at, received) = receive(&self.trunks, &mut turn, &mut buffer) => self.received(at, received, &mut buffer),
+                (at, received) = receive(&self.endpoints, &mut turn, &mut buffer) => self.on_received(at, received, &mut buffer),
             }
         }
     }
@@ -298,8 +298,8 @@ impl<'o> Hub<'o> {
         self.ending || self.ended_once
     }
 
-    pub(super) fn trunk(&mut self, id: u64) -> Option<&mut Trunk> {
-        self.trunks.iter_mut().find(|trunk| trunk.id == id)
+    pub(super) fn endpoint(&mut self, id: u64) -> Option<&mut UdpEndpoint> {
+        self.endpoints.iter_mut().find(|endpoint| endpoint.id == id)
     }
 
     pub(super) fn by_id(&self, id: u64) -> Option<usize> {
@@ -309,9 +309,9 @@ impl<'o> Hub<'o> {
     fn each_second(&mut self, now: Instant) {
         let mut with_old_keys = Vec::new();
         for call in &mut self.calls {
-            if call.phase == Phase::Talking {
-                if let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) {
-                    call.advance_numbers(trunk, now, self.engine.frame(call.codec));
+            if call.phase == Phase::Active {
+                if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.id == call.endpoint) {
+                    call.advance_numbers(endpoint, now, self.engine.frame(call.codec));
                 }
                 figures::update(call, &self.engine, &self.audio_engine, now);
                 let is_overdue = call.figures.is_some_and(|figures| figures.rekey_overdue);
@@ -331,12 +331,12 @@ impl<'o> Hub<'o> {
             self.notice(Some(id), line.to_owned());
         }
         let before = self.calls.len();
-        self.calls.retain(|call| !matches!(call.phase, Phase::Over { since } if now - since > LISTED));
+        self.calls.retain(|call| !matches!(call.phase, Phase::Ended { since } if now - since > LISTED));
         let old = self.published.is_none_or(|last| now.saturating_duration_since(last) >= STAYS);
         self.stale |= self.active() > 0 || before != self.calls.len() || old;
         self.look_for_sound(now);
         self.look_for_contacts(now);
-        self.aside.retry();
+        self.jobs.retry();
     }
 
     /// Whether the file of contacts can be read: a change is told, once.
@@ -360,15 +360,16 @@ impl<'o> Hub<'o> {
         for at in 0..self.calls.len() {
             self.watch_sound(at);
             self.transmit(at, now);
-            self.conclude(at, now);
+            self.finish(at, now);
         }
-        for trunk in &mut self.trunks {
-            trunk.transmit();
+        for endpoint in &mut self.endpoints {
+            endpoint.transmit();
         }
         // A socket of its own goes with its call.
         let calls = &self.calls;
-        self.trunks
-            .retain(|trunk| trunk.door.is_some() || calls.iter().any(|call| call.trunk == trunk.id && !call.is_over()));
+        self.endpoints.retain(|endpoint| {
+            endpoint.door.is_some() || calls.iter().any(|call| call.endpoint == endpoint.id && !call.is_over())
+        });
         let missed = self.audio_engine.figures().deadline_misses;
         self.stale |= missed != std::mem::replace(&mut self.missed, missed);
         if self.stale && self.published.is_none_or(|last| now.saturating_duration_since(last) >= SPACING) {
@@ -379,25 +380,25 @@ impl<'o> Hub<'o> {
 
     fn transmit(&mut self, at: usize, now: Instant) {
         let call = &mut self.calls[at];
-        let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.id == call.trunk) else { return };
+        let Some(endpoint) = self.endpoints.iter_mut().find(|endpoint| endpoint.id == call.endpoint) else { return };
         call.take_decoded();
-        if call.transmit(trunk)
-            && let Some(meeting) = &mut trunk.meeting
+        if call.transmit(endpoint)
+            && let Some(relay_link) = &mut endpoint.relay_link
         {
-            meeting.spoke(now);
+            relay_link.spoke(now);
         }
     }
 
     /// Looks whether a call's sound has something to say, or has ended.
     fn watch_sound(&mut self, at: usize) {
         let call = &mut self.calls[at];
-        if call.phase != Phase::Talking {
+        if call.phase != Phase::Active {
             return;
         }
         call.tell_plan();
-        let Some(seat) = &call.seat else { return };
-        let notices: Vec<String> = seat.notices.try_iter().collect();
-        let finished = seat.playback_finished();
+        let Some(audio) = &call.audio else { return };
+        let notices: Vec<String> = audio.notices.try_iter().collect();
+        let finished = audio.playback_finished();
         let (id, peer_left) = (call.id, call.peer_left);
         for notice in notices {
             self.notice(Some(id), notice);
@@ -417,33 +418,33 @@ impl<'o> Hub<'o> {
     fn send_captured(&mut self) {
         for at in 0..self.calls.len() {
             let call = &mut self.calls[at];
-            if call.phase != Phase::Talking {
+            if call.phase != Phase::Active {
                 continue;
             }
-            let Some(trunk) = self.trunks.iter().find(|trunk| trunk.id == call.trunk) else { continue };
-            if !call.send_captured(trunk) && !call.peer_left {
+            let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.id == call.endpoint) else { continue };
+            if !call.send_captured(endpoint) && !call.peer_left {
                 self.end(at, End::Ours);
             }
         }
     }
 
     /// Does what is due at doors, relays and calls.
-    fn due(&mut self) {
+    fn on_timeout(&mut self) {
         let now = Instant::now();
         if self.talk_until.is_some_and(|until| now >= until) {
             self.talk(false);
         }
-        for at in 0..self.trunks.len() {
-            let trunk = &mut self.trunks[at];
-            trunk.handle_timeout(now);
-            if let Some(door) = &mut trunk.door {
+        for at in 0..self.endpoints.len() {
+            let endpoint = &mut self.endpoints[at];
+            endpoint.handle_timeout(now);
+            if let Some(door) = &mut endpoint.door {
                 door.handle_timeout(now);
             }
-            if let Some(meeting) = &mut trunk.meeting
-                && meeting.poll_timeout().is_some_and(|due| now >= due)
+            if let Some(relay_link) = &mut endpoint.relay_link
+                && relay_link.poll_timeout().is_some_and(|due| now >= due)
             {
-                let (id, met) = (trunk.id, meeting.tick(now));
-                self.met(id, met);
+                let (id, met) = (endpoint.id, relay_link.tick(now));
+                self.on_relay_event(id, met);
             }
         }
         for at in 0..self.calls.len() {
@@ -452,17 +453,17 @@ impl<'o> Hub<'o> {
     }
 
     /// Takes what came to a socket.
-    fn received(&mut self, at: usize, received: io::Result<(usize, SocketAddr)>, buffer: &mut [u8]) {
-        let Some(trunk) = self.trunks.get_mut(at) else { return };
-        let (id, now) = (trunk.id, Instant::now());
+    fn on_received(&mut self, at: usize, received: io::Result<(usize, SocketAddr)>, buffer: &mut [u8]) {
+        let Some(endpoint) = self.endpoints.get_mut(at) else { return };
+        let (id, now) = (endpoint.id, Instant::now());
         let (length, from) = match received {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && trunk.door.is_none() => {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && endpoint.door.is_none() => {
                 return self.refused_by_system(id);
             }
             Err(error) if is_passing(&error) => return,
             Err(error) => {
-                trunk.rest(now);
+                endpoint.rest(now);
                 let line = || format!("the network gives an error: {error}; calls wait for it to pass");
                 if let Some(line) = self.failures.pass(now, line) {
                     self.notice(None, line);
@@ -471,17 +472,17 @@ impl<'o> Hub<'o> {
             }
         };
         let Some(datagram) = buffer.get_mut(..length) else { return };
-        if let Some(meeting) = &mut trunk.meeting
-            && meeting.is_from_relay(from, datagram)
+        if let Some(relay_link) = &mut endpoint.relay_link
+            && relay_link.is_from_relay(from, datagram)
         {
-            let met = meeting.handle(now, from, datagram);
-            return self.met(id, met);
+            let met = relay_link.handle(now, from, datagram);
+            return self.on_relay_event(id, met);
         }
-        let alone = trunk.door.is_none();
-        let here = |call: &Conversation| call.trunk == id && call.call.is_some() && !call.is_over();
-        let for_call = self.calls.iter().position(|conversation| {
-            here(conversation)
-                && conversation.call.as_ref().is_some_and(|call| match destination(datagram) {
+        let alone = endpoint.door.is_none();
+        let here = |call: &CallSession| call.endpoint == id && call.call.is_some() && !call.is_over();
+        let for_call = self.calls.iter().position(|session| {
+            here(session)
+                && session.call.as_ref().is_some_and(|call| match destination(datagram) {
                     Destination::Session(index) => index == call.index(),
                     Destination::Gate => call.is_repeat(from, datagram),
                     Destination::Stun | Destination::Nobody => false,
@@ -490,13 +491,13 @@ impl<'o> Hub<'o> {
         // On a socket of its own, junk is counted with the call.
         let for_call = for_call.or_else(|| self.calls.iter().position(here).filter(|_| alone));
         match for_call {
-            Some(at) => self.datagram(at, now, from, datagram),
+            Some(at) => self.on_datagram(at, now, from, datagram),
             None => self.knock(id, now, from, datagram),
         }
     }
 
-    /// A datagram for nobody's call: at the door, somebody new perhaps.
-    fn knock(&mut self, trunk: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+    /// A datagram for nobody's call: for the acceptor, as somebody new may call.
+    fn knock(&mut self, endpoint: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         let index = match index() {
             Ok(index) => index,
             // Its sender tries again.
@@ -508,21 +509,21 @@ impl<'o> Hub<'o> {
             }
         };
         let used = self.calls.iter().any(|call| call.call.as_ref().is_some_and(|call| call.index() == index));
-        let Some(door) = self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()) else { return };
+        let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) else { return };
         if used {
             return;
         }
         if let Some(caller) = door.handle(now, from, datagram, index) {
-            return self.called(trunk, caller, now);
+            return self.on_caller(endpoint, caller, now);
         }
         while let Some(confirmed) =
-            self.trunk(trunk).and_then(|trunk| trunk.door.as_mut()).and_then(Door::poll_confirmed)
+            self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()).and_then(Door::poll_confirmed)
         {
-            self.confirmed(trunk, confirmed, now);
+            self.on_confirmed(endpoint, confirmed, now);
         }
     }
 
-    /// Marks that a call has ended: the hub may end with it.
+    /// Marks that a call has ended: the call manager may end with it.
     pub(super) fn call_is_over(&mut self) {
         self.ended_once |= self.purpose.once;
         if !self.is_ending() && self.active() == 0 {
@@ -533,18 +534,18 @@ impl<'o> Hub<'o> {
 
     /// A sentence for the user.
     pub(super) fn notice(&mut self, call: Option<u64>, text: String) {
-        if let Some(backend) = &self.backend
+        if let Some(channels) = &self.channels
             && let Ok(json) = serde_json::to_string(&parlo_control::Message::Notice { call, text: text.clone() })
         {
             // Nobody listening is no fault.
-            let _ = backend.notices.send(json.into());
+            let _ = channels.notices.send(json.into());
         }
         (self.observer)(Event::Notice(text));
     }
 
     /// The feeds, if anybody can ask for them.
     pub(super) fn feeds(&self) -> Option<&Feeds> {
-        self.backend.as_ref().map(|backend| &*backend.feeds)
+        self.channels.as_ref().map(|channels| &*channels.feeds)
     }
 
     /// A refusal in words, for requests.
@@ -554,8 +555,8 @@ impl<'o> Hub<'o> {
 }
 
 /// The next request; never, if nobody can ask.
-async fn request(backend: &mut Option<Backend>) -> Envelope {
-    let Some(open) = backend else { return std::future::pending().await };
+async fn request(channels: &mut Option<ManagerChannels>) -> Envelope {
+    let Some(open) = channels else { return std::future::pending().await };
     match open.requests.recv().await {
         Some(envelope) => envelope,
         // All handles are gone: nobody will ask again.
@@ -563,7 +564,7 @@ async fn request(backend: &mut Option<Backend>) -> Envelope {
     }
 }
 
-/// Runs a hub on this thread until it is done.
+/// Runs a call manager on this thread until it is done.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
     // Packets are timed as sound is: where the codec threads may have priority, so may this one. It sleeps but for moments.
     let _ = realtime::promote(48_000, 480);

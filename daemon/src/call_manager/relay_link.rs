@@ -11,15 +11,15 @@ use tokio::net::UdpSocket;
 use super::socket::send;
 use crate::call::CallError;
 
-/// A seat at a relay, kept for as long as this is served.
+/// A place at a relay, kept for as long as this is served.
 #[derive(Debug)]
-pub(super) struct Meeting {
+pub(super) struct RelayLink {
     join: Join,
     datagram: Vec<u8>,
 }
 
-impl Meeting {
-    /// Asks the relay for a seat.
+impl RelayLink {
+    /// Asks the relay for a place.
     pub(super) fn new(relay: SocketAddr, ticket: Ticket, now: Instant) -> Self {
         Self { join: Join::dial(relay, ticket, now), datagram: Vec::with_capacity(64) }
     }
@@ -48,7 +48,7 @@ impl Meeting {
     /// Takes a datagram of the relay's own; true if the other is there now.
     ///
     /// # Errors
-    /// If the relay gives no seat.
+    /// If the relay gives no place.
     pub(super) fn handle(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Result<bool, CallError> {
         let event = self.join.handle(now, from, datagram);
         self.heard(event)
@@ -62,7 +62,7 @@ impl Meeting {
     /// Does what is due; true if the other is there now.
     ///
     /// # Errors
-    /// If the relay has given no seat for long.
+    /// If the relay has given no place for long.
     pub(super) fn tick(&mut self, now: Instant) -> Result<bool, CallError> {
         let event = self.join.handle_timeout(now);
         self.heard(event)

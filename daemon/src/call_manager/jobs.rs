@@ -12,11 +12,11 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Starts a thread for each piece of work. What the system has no thread for is kept, and tried again: it may be a call's
 /// sound that is to be closed.
 #[derive(Default)]
-pub(super) struct Aside {
+pub(super) struct JobThreads {
     kept: VecDeque<Job>,
 }
 
-impl Aside {
+impl JobThreads {
     /// Does it on another thread, now or when there is one.
     pub(super) fn run(&mut self, job: impl FnOnce() + Send + 'static) {
         self.kept.push_back(Box::new(job));
@@ -25,7 +25,7 @@ impl Aside {
 
     /// Starts what is kept.
     pub(super) fn retry(&mut self) {
-        self.start(|run| thread::Builder::new().name("parlo-aside".into()).spawn(run).map(drop));
+        self.start(|run| thread::Builder::new().name("parlo-job".into()).spawn(run).map(drop));
     }
 
     fn start(&mut self, spawn: impl Fn(Job) -> io::Result<()>) {
@@ -59,19 +59,19 @@ mod tests {
     #[test]
     fn what_no_thread_can_be_had_for_is_done_later_in_its_order() {
         let (tell, told) = mpsc::channel();
-        let mut aside = Aside::default();
+        let mut jobs = JobThreads::default();
         for n in 0..3 {
             let tell = tell.clone();
-            aside.kept.push_back(Box::new(move || tell.send(n).unwrap()));
-            aside.start(|_| Err(io::ErrorKind::WouldBlock.into()));
+            jobs.kept.push_back(Box::new(move || tell.send(n).unwrap()));
+            jobs.start(|_| Err(io::ErrorKind::WouldBlock.into()));
         }
         assert!(told.try_recv().is_err());
-        aside.start(|run| {
+        jobs.start(|run| {
             run();
             Ok(())
         });
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
-        aside.run(move || tell.send(3).unwrap());
+        jobs.run(move || tell.send(3).unwrap());
         assert_eq!(told.recv().unwrap(), 3);
     }
 }

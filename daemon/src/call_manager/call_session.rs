@@ -1,4 +1,4 @@
-//! One call of the hub: how far it has come, and what it is made of by then.
+//! One call of the call manager: how far it has come, and what it is made of by then.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use parlo_protocol::{
     relay::Ticket,
 };
 
-use super::{figures::Before, log_limit::LogLimit, socket::secret, trunk::Trunk};
+use super::{figures::Before, log_limit::LogLimit, socket::secret, udp_endpoint::UdpEndpoint};
 use crate::{
     call::{
         CallError, Packetizer,
@@ -39,25 +39,25 @@ pub(super) enum Phase {
     /// Outgoing: the peer's address is asked for, the codec is made.
     Preparing,
     /// Outgoing: the other is not at the relay yet.
-    Meeting {
+    RelayLink {
         /// When to give up.
         until: Instant,
     },
     /// The handshake is under way.
-    Joining,
+    Handshake,
     /// It rings: at the peer, or here.
     Ringing {
         /// When to give up.
         until: Instant,
     },
     /// It is answered; its sound is being opened.
-    Seating,
+    OpeningAudio,
     /// Both sides may speak.
-    Talking,
+    Active,
     /// It is over but for goodbyes, and what the sound's threads still have.
-    Leaving,
+    Closing,
     /// It is over.
-    Over {
+    Ended {
         /// Since when.
         since: Instant,
     },
@@ -76,20 +76,20 @@ pub(super) enum End {
 
 /// The network's side of the media of a call.
 #[derive(Debug)]
-pub(super) struct Media {
-    pub(super) outbound: Packetizer,
-    /// Made with the seat.
-    pub(super) inbound: Option<DepacketizerThread>,
+pub(super) struct MediaPath {
+    pub(super) packetizer: Packetizer,
+    /// Made when its audio is open.
+    pub(super) depacketizer: Option<DepacketizerThread>,
 }
 
 /// One call.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct CallSession {
     pub(super) id: u64,
     pub(super) direction: Direction,
     pub(super) phase: Phase,
     /// The socket that it goes over; 0 before there is one.
-    pub(super) trunk: u64,
+    pub(super) endpoint: u64,
     /// Who is called, as the user wrote it, or where from a caller came.
     pub(super) asked: String,
     pub(super) address: Option<SocketAddr>,
@@ -107,10 +107,10 @@ pub(super) struct Conversation {
     pub(super) peer_frames: u8,
     /// Codebooks that it means to send at most.
     pub(super) peer_depth: u8,
-    /// Its codec, made and not seated yet.
-    pub(super) voice: Option<Box<CallCodec>>,
-    pub(super) seat: Option<CallAudio>,
-    pub(super) media: Option<Media>,
+    /// Its codec, made before its audio is open.
+    pub(super) call_codec: Option<Box<CallCodec>>,
+    pub(super) audio: Option<CallAudio>,
+    pub(super) media: Option<MediaPath>,
     /// Lines about what the peer does.
     pub(super) lines: LogLimit,
     /// What came before the sound was open.
@@ -128,9 +128,9 @@ pub(super) struct Conversation {
     /// Why, as it said.
     pub(super) goodbye: Option<Goodbye>,
     pub(super) end: Option<End>,
-    /// What the seat's threads found, once it is given back.
+    /// What the audio's threads found, once it is closed.
     pub(super) left: Option<Box<CallAudioFigures>>,
-    /// Whether the seat is being given back.
+    /// Whether the audio is being closed.
     pub(super) leaving: bool,
     /// Why it failed, for people.
     pub(super) failure: Option<String>,
@@ -151,13 +151,13 @@ pub(super) struct Conversation {
     datagram: Vec<u8>,
 }
 
-impl Conversation {
+impl CallSession {
     pub(super) fn new(id: u64, direction: Direction, asked: String, settings: CallSettings) -> Self {
         Self {
             id,
             direction,
             phase: Phase::Preparing,
-            trunk: 0,
+            endpoint: 0,
             asked,
             address: None,
             name: None,
@@ -171,8 +171,8 @@ impl Conversation {
             codec: None,
             peer_frames: 1,
             peer_depth: 1,
-            voice: None,
-            seat: None,
+            call_codec: None,
+            audio: None,
             media: None,
             lines: LogLimit::default(),
             early: Vec::new(),
@@ -202,16 +202,16 @@ impl Conversation {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over { .. })
+        matches!(self.phase, Phase::Ended { .. })
     }
 
     /// Whether it is on its way to its end, or there.
     pub(super) fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Leaving | Phase::Over { .. })
+        matches!(self.phase, Phase::Closing | Phase::Ended { .. })
     }
 
     /// Where the peer is, or the relay that it is met at; nowhere, before that is known, which is before anything is sent.
-    pub(super) fn place(&self) -> SocketAddr {
+    pub(super) fn peer_address(&self) -> SocketAddr {
         self.address.unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into())
     }
 
@@ -225,7 +225,7 @@ impl Conversation {
     }
 
     /// Sends what the call has to send; whether that was anything.
-    pub(super) fn transmit(&mut self, trunk: &Trunk) -> bool {
+    pub(super) fn transmit(&mut self, endpoint: &UdpEndpoint) -> bool {
         let Some(call) = &mut self.call else { return false };
         // Without randomness it asks again, and the keys grow old, which is told.
         if call.needs_seed()
@@ -233,21 +233,23 @@ impl Conversation {
         {
             call.rekey(seed, Instant::now());
         }
-        packetizer::transmit(call, &mut self.datagram, &mut |to, datagram| trunk.send(datagram, to));
+        packetizer::transmit(call, &mut self.datagram, &mut |to, datagram| endpoint.send(datagram, to));
         let sent = call.stats().sent.packets;
         std::mem::replace(&mut self.relayed, sent) != sent
     }
 
     /// Sends what the microphone's side has ready; false once that has ended and everything is sent.
-    pub(super) fn send_captured(&mut self, trunk: &Trunk) -> bool {
-        let (Some(seat), Some(call), Some(media)) = (&self.seat, &mut self.call, &mut self.media) else { return true };
-        let mut out = |to: SocketAddr, datagram: &[u8]| trunk.send(datagram, to);
+    pub(super) fn send_captured(&mut self, endpoint: &UdpEndpoint) -> bool {
+        let (Some(audio), Some(call), Some(media)) = (&self.audio, &mut self.call, &mut self.media) else {
+            return true;
+        };
+        let mut out = |to: SocketAddr, datagram: &[u8]| endpoint.send(datagram, to);
         loop {
-            match seat.captured.try_recv() {
-                Ok(captured) => media.outbound.push(Instant::now(), call, &captured, &mut out),
+            match audio.captured.try_recv() {
+                Ok(captured) => media.packetizer.push(Instant::now(), call, &captured, &mut out),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => {
-                    media.outbound.flush(Instant::now(), call, &mut out);
+                    media.packetizer.flush(Instant::now(), call, &mut out);
                     return false;
                 }
             }
@@ -255,7 +257,7 @@ impl Conversation {
     }
 
     /// Moves frame numbers on while the call is held: a session takes no number that is minutes beyond the last.
-    pub(super) fn advance_numbers(&mut self, trunk: &Trunk, now: Instant, frame: Duration) {
+    pub(super) fn advance_numbers(&mut self, endpoint: &UdpEndpoint, now: Instant, frame: Duration) {
         let due = self.kept_up.is_none_or(|last| now.saturating_duration_since(last) >= KEEP_UP);
         let talking = self.talking(now);
         if !self.held || !due || talking < KEEP_UP {
@@ -265,7 +267,7 @@ impl Conversation {
         self.kept_up = Some(now);
         // A second behind the microphone's own count, which may lag a little.
         let number = (talking.saturating_sub(Duration::from_secs(1)).as_nanos() / frame.as_nanos().max(1)) as u64;
-        media.outbound.advance_numbers(now, call, number, &mut |to, datagram| trunk.send(datagram, to));
+        media.packetizer.advance_numbers(now, call, number, &mut |to, datagram| endpoint.send(datagram, to));
     }
 
     /// Takes speech, or its absence, off the wire, if the peer may send so much. It is decoded by another thread.
@@ -273,8 +275,8 @@ impl Conversation {
         let arrived = Instant::now();
         let Some(media) = &self.media else { return };
         let taken = self.quota.take(arrived, frame, event)
-            && Packet::new(event, arrived).is_some_and(|packet| match &media.inbound {
-                Some(inbound) => inbound.give(packet),
+            && Packet::new(event, arrived).is_some_and(|packet| match &media.depacketizer {
+                Some(depacketizer) => depacketizer.give(packet),
                 None if self.early.len() < EARLY => {
                     self.early.push(packet);
                     true
@@ -286,28 +288,28 @@ impl Conversation {
 
     /// Tells the call which frames were decoded, so that the peer is told what it may build upon.
     pub(super) fn take_decoded(&mut self) {
-        let inbound = self.media.as_ref().and_then(|media| media.inbound.as_ref());
-        let (Some(call), Some(inbound)) = (&mut self.call, inbound) else { return };
-        while let Some((first, count)) = inbound.poll_decoded() {
+        let depacketizer = self.media.as_ref().and_then(|media| media.depacketizer.as_ref());
+        let (Some(call), Some(depacketizer)) = (&mut self.call, depacketizer) else { return };
+        while let Some((first, count)) = depacketizer.poll_decoded() {
             call.decoded(first, count);
         }
     }
 
     /// Tells the encoder what the call's plan is now.
     pub(super) fn tell_plan(&self) {
-        let (Some(seat), Some(call)) = (&self.seat, &self.call) else { return };
+        let (Some(audio), Some(call)) = (&self.audio, &self.call) else { return };
         // A model's frames are cut to the plan's depth as they are sent; Opus has to be told.
         let depth = if self.codec == Some(Codec::Opus) { call.plan().depth } else { self.settings.depth };
-        seat.shared.target.depth.store(depth, Relaxed);
-        seat.shared.target.frames.store(call.plan().frames, Relaxed);
-        seat.shared.target.loss.store((100.0 * call.outlook().1) as u8, Relaxed);
+        audio.shared.target.depth.store(depth, Relaxed);
+        audio.shared.target.frames.store(call.plan().frames, Relaxed);
+        audio.shared.target.loss.store((100.0 * call.outlook().1) as u8, Relaxed);
     }
 
     /// When something is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let phase = match self.phase {
-            Phase::Ringing { until } | Phase::Meeting { until } => Some(until),
-            Phase::Joining => self.hop,
+            Phase::Ringing { until } | Phase::AtRelay { until } => Some(until),
+            Phase::Handshake => self.hop,
             _ => None,
         };
         // What the peer left is played to its end, whatever becomes of the call.

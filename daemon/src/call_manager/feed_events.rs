@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use parlo_control::FeedStart;
 use parlo_protocol::offer::Codec;
 
-use super::run::Hub;
+use super::run::CallManager;
 use crate::clock::wall_and_monotonic;
 
-impl Hub<'_> {
+impl CallManager<'_> {
     /// There is a call: programs may wait for its tokens.
     pub(super) fn feed_opens(&self, id: u64) {
         if let Some(feeds) = self.feeds() {
@@ -44,8 +44,8 @@ impl Hub<'_> {
 
     /// A call is over, and its sound is closed.
     pub(super) fn feed_ends(&self, id: u64) {
-        match (&self.scribe, self.feeds()) {
-            (Some(scribe), _) => scribe.over(id),
+        match (&self.frame_tap, self.feeds()) {
+            (Some(frame_tap), _) => frame_tap.over(id),
             (None, Some(feeds)) => feeds.end(id),
             (None, None) => {}
         }

@@ -1,4 +1,4 @@
-//! The hub, as clients are told of it.
+//! The call manager, as clients are told of it.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -9,36 +9,36 @@ use parlo_control::{Audio, Bundle, Call, CallState, Endpoints, Peer, Presence, S
 use parlo_protocol::offer::Codec;
 
 use super::{
-    conversation::{Conversation, Phase},
-    run::Hub,
-    watch::Watch,
+    call_session::{CallSession, Phase},
+    event_loop::CallManager,
+    watchdog::Watchdog,
 };
 use crate::{
     call::{Engine, Event},
     media::{AudioEngine, Settings},
 };
 
-impl Hub<'_> {
+impl CallManager<'_> {
     /// Tells clients how things are now.
     pub(super) fn publish(&mut self, now: Instant) {
-        let Some(backend) = &self.backend else { return };
-        let listening = self.trunks.iter().find(|trunk| trunk.door.is_some());
-        let listening = listening.and_then(|trunk| trunk.socket.local_addr().ok());
+        let Some(channels) = &self.channels else { return };
+        let listening = self.endpoints.iter().find(|endpoint| endpoint.door.is_some());
+        let listening = listening.and_then(|endpoint| endpoint.socket.local_addr().ok());
         let status = Status {
             listening: listening.map(|address| address.to_string()),
             presence: self.presence,
             audio: Audio { trouble: self.trouble.clone(), ..audio(&self.audio_engine, &self.settings) },
-            calls: self.calls.iter().map(|conversation| call(conversation, now)).collect(),
-            resident_mib: self.watch.as_ref().map_or(0.0, Watch::resident_mib),
-            page: backend.page.map(|address| address.to_string()),
+            calls: self.calls.iter().map(|session| call(session, now)).collect(),
+            resident_mib: self.watch.as_ref().map_or(0.0, Watchdog::resident_mib),
+            page: channels.page.map(|address| address.to_string()),
             ..blank(&self.engine, &self.audio_engine, &self.settings)
         };
-        backend.status.send_replace(Arc::new(status));
+        channels.status.send_replace(Arc::new(status));
         self.published = Some(now);
     }
 }
 
-/// The status of a hub that has not begun.
+/// The status of a call manager that has not begun.
 pub(crate) fn blank(engine: &Engine, audio_engine: &AudioEngine, settings: &Settings) -> Status {
     let key = engine.identity().public();
     Status {
@@ -93,55 +93,55 @@ fn audio(audio_engine: &AudioEngine, settings: &Settings) -> Audio {
 }
 
 /// One call, as clients are told of it.
-pub(super) fn call(conversation: &Conversation, now: Instant) -> Call {
-    let peer = conversation.call.as_ref().map(parlo_protocol::call::Call::peer_presence);
-    let mut figures = conversation.figures;
+pub(super) fn call(session: &CallSession, now: Instant) -> Call {
+    let peer = session.call.as_ref().map(parlo_protocol::call::Call::peer_presence);
+    let mut figures = session.figures;
     if let Some(figures) = &mut figures
-        && conversation.phase == Phase::Talking
+        && session.phase == Phase::Active
     {
-        figures.elapsed_s = conversation.talking(now).as_secs_f64();
+        figures.elapsed_s = session.talking(now).as_secs_f64();
     }
     Call {
-        id: conversation.id,
-        direction: conversation.direction,
-        state: match conversation.phase {
-            Phase::Preparing | Phase::Meeting { .. } | Phase::Joining => CallState::Calling,
+        id: session.id,
+        direction: session.direction,
+        state: match session.phase {
+            Phase::Preparing | Phase::AtRelay { .. } | Phase::Handshake => CallState::Calling,
             Phase::Ringing { .. } => CallState::Ringing,
-            Phase::Seating | Phase::Talking => CallState::Active,
+            Phase::OpeningAudio | Phase::Active => CallState::Active,
             // While its sound is being closed nobody knows yet whether that has failed.
-            Phase::Leaving if conversation.leaving => CallState::Active,
-            Phase::Leaving | Phase::Over { .. } => CallState::Ended,
+            Phase::Closing if session.leaving => CallState::Active,
+            Phase::Closing | Phase::Ended { .. } => CallState::Ended,
         },
         peer: Peer {
-            name: conversation.name.clone(),
-            key: conversation.key.map(|key| key.to_string()),
-            fingerprint: conversation.key.map(|key| key.fingerprint().to_string()),
-            address: conversation.address.map_or_else(|| conversation.asked.clone(), |address| address.to_string()),
+            name: session.name.clone(),
+            key: session.key.map(|key| key.to_string()),
+            fingerprint: session.key.map(|key| key.fingerprint().to_string()),
+            address: session.address.map_or_else(|| session.asked.clone(), |address| address.to_string()),
         },
-        began_s: conversation.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64(),
-        held: conversation.held,
+        began_s: session.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64(),
+        held: session.held,
         held_by_peer: peer.is_some_and(|presence| presence.held),
-        conference: conversation.conference,
-        volume_db: conversation.volume_db,
-        codec: conversation.codec.map(|codec| if codec == Codec::Opus { "opus" } else { "tokens" }.to_owned()),
-        tokens: conversation.codec.and_then(|codec| match codec {
+        conference: session.conference,
+        volume_db: session.volume_db,
+        codec: session.codec.map(|codec| if codec == Codec::Opus { "opus" } else { "tokens" }.to_owned()),
+        tokens: session.codec.and_then(|codec| match codec {
             Codec::Tokens(tokens) => Some(tokens.to_string()),
             Codec::Opus => None,
         }),
-        settings: conversation.settings,
-        recording: conversation.recording.clone(),
-        recorded_by_peer: conversation.call.as_ref().is_some_and(parlo_protocol::call::Call::recorded_by_peer),
+        settings: session.settings,
+        recording: session.recording.clone(),
+        recorded_by_peer: session.call.as_ref().is_some_and(parlo_protocol::call::Call::recorded_by_peer),
         figures,
-        failure: conversation.failure.clone(),
+        failure: session.failure.clone(),
     }
 }
 
 /// A call's figures, for those who watch from within this process.
-pub(super) fn progress(conversation: &Conversation, now: Instant) -> Option<Event> {
-    let (figures, seat) = (conversation.figures?, conversation.seat.as_ref()?);
-    let live = &seat.shared.live;
+pub(super) fn progress(session: &CallSession, now: Instant) -> Option<Event> {
+    let (figures, audio) = (session.figures?, session.audio.as_ref()?);
+    let live = &audio.shared.live;
     Some(Event::Progress {
-        elapsed: conversation.talking(now),
+        elapsed: session.talking(now),
         played: live.played.load(Relaxed),
         lost: live.lost.load(Relaxed),
         jitter_delay: Duration::from_millis(live.delay_ms.load(Relaxed)),

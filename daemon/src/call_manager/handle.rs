@@ -1,4 +1,4 @@
-//! The hub, for those who ask it something: the control API.
+//! The call manager, for those who ask it something: the control API.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ const WAITING: usize = 256;
 /// Messages that a slow client may be behind.
 const BEHIND: usize = 256;
 
-/// Something to be done by the hub.
+/// Something to be done by the call manager.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// Place a call. Answered with the call, which is then [`Calling`](parlo_control::CallState::Calling).
@@ -60,7 +60,7 @@ pub enum RefusedKind {
     NotFound,
     /// Not as things are now.
     Conflict,
-    /// It was tried and failed, or the hub has ended.
+    /// It was tried and failed, or the call manager has ended.
     Failed,
 }
 
@@ -90,11 +90,11 @@ pub struct Envelope {
     pub reply: oneshot::Sender<Result<Reply, Refused>>,
 }
 
-/// A hold on the hub. Clones hold the same.
+/// Asks the call manager and reads what it has published. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Envelope>,
-    status: watch::Receiver<Arc<Status>>,
+    status: watchdog::Receiver<Arc<Status>>,
     notices: broadcast::Sender<Arc<str>>,
     live: broadcast::Sender<Arc<str>>,
     feeds: Arc<Feeds>,
@@ -103,13 +103,13 @@ pub struct Handle {
     began: Instant,
 }
 
-/// The hub's own ends of its handles' channels. Tests of the control API hold them in the hub's place.
+/// The call manager's own ends of its handles' channels. Tests of the control API hold them in the call manager's place.
 #[derive(Debug)]
-pub struct Backend {
+pub struct ManagerChannels {
     /// What is asked.
     pub requests: mpsc::Receiver<Envelope>,
     /// How things are. The event stream sends it whenever it changes.
-    pub status: watch::Sender<Arc<Status>>,
+    pub status: watchdog::Sender<Arc<Status>>,
     /// Whole messages, as JSON text, for every listener.
     pub notices: broadcast::Sender<Arc<str>>,
     /// Live messages, as JSON text, for those who asked for them. Nobody need make them while it has no receiver.
@@ -122,14 +122,14 @@ pub struct Backend {
 
 impl Handle {
     /// A handle and what is behind it.
-    pub fn new(status: Status, recordings: Arc<Recordings>) -> (Self, Backend) {
+    pub fn new(status: Status, recordings: Arc<Recordings>) -> (Self, ManagerChannels) {
         let up = Duration::try_from_secs_f64(status.uptime_s).unwrap_or_default();
         let began = Instant::now().checked_sub(up).unwrap_or_else(Instant::now);
         let (ask, requests) = mpsc::channel(WAITING);
         let (tell, status) = watch::channel(Arc::new(status));
         let (notices, live) = (broadcast::Sender::new(BEHIND), broadcast::Sender::new(BEHIND));
         let feeds = Arc::new(Feeds::default());
-        let backend = Backend {
+        let channels = ManagerChannels {
             requests,
             status: tell,
             notices: notices.clone(),
@@ -137,7 +137,7 @@ impl Handle {
             feeds: Arc::clone(&feeds),
             page: None,
         };
-        (Self { requests: ask, status, notices, live, feeds, recordings, began }, backend)
+        (Self { requests: ask, status, notices, live, feeds, recordings, began }, channels)
     }
 
     /// Asks for something, and waits until it is done.
@@ -154,14 +154,14 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// How things are now: as the hub has published it last, with what changes while nothing happens as it is at this moment.
+    /// How things are now: as the call manager has published it last, with what changes while nothing happens as it is at this moment.
     pub fn status(&self) -> Status {
         let uptime_s = self.began.elapsed().as_secs_f64();
         Status { uptime_s, resident_mib: resident_mib(), ..Status::clone(&self.status.borrow()) }
     }
 
     /// How things are, for those who wait for changes.
-    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
+    pub fn watch(&self) -> watchdog::Receiver<Arc<Status>> {
         self.status.clone()
     }
 
@@ -175,7 +175,7 @@ impl Handle {
         self.live.subscribe()
     }
 
-    /// Tells every listener something, as the hub does.
+    /// Tells every listener something, as the call manager does.
     pub fn notify(&self, text: String) {
         if let Ok(json) = serde_json::to_string(&parlo_control::Message::Notice { call: None, text }) {
             // Nobody listening is no fault.

@@ -6,10 +6,10 @@ use parlo_control::{AudioChange, CallChange, CallSettings, Dial, Direction};
 use parlo_protocol::{offer::Codec, packet::Presence};
 
 use super::{
-    conversation::{Conversation, End, Phase},
+    call_session::{CallSession, End, Phase},
+    event_loop::CallManager,
     handle::{Envelope, Refused, RefusedKind, Reply, Request},
-    run::Hub,
-    steps::{Answer, Done, conflict},
+    transitions::{Answer, JobResult, conflict},
 };
 use crate::{
     audio::AudioError,
@@ -17,7 +17,7 @@ use crate::{
     recordings::{Recorder, RecordingError},
 };
 
-impl Hub<'_> {
+impl CallManager<'_> {
     /// Does what is asked, and says what came of it, at once or when it is done.
     pub(super) fn answer_request(&mut self, envelope: Envelope) {
         let Envelope { request, reply } = envelope;
@@ -71,7 +71,7 @@ impl Hub<'_> {
     fn ringing_here(&self, id: u64) -> Result<usize, Refused> {
         let at = self.going(id)?;
         let call = &self.calls[at];
-        let rings = matches!(call.phase, Phase::Joining | Phase::Ringing { .. });
+        let rings = matches!(call.phase, Phase::Handshake | Phase::Ringing { .. });
         if call.direction == Direction::Incoming && rings && !call.answered {
             return Ok(at);
         }
@@ -103,7 +103,7 @@ impl Hub<'_> {
         if dial.peer.trim().is_empty() && relay.is_empty() {
             return Err(invalid("say whom to call: a contact's name, HOST:PORT or HOST"));
         }
-        let call = Conversation::new(0, Direction::Outgoing, dial.peer, settings);
+        let call = CallSession::new(0, Direction::Outgoing, dial.peer, settings);
         let id = self.dial(call, relay, ticket);
         self.by_id(id).map(|at| self.reply(at)).ok_or_else(|| Self::no_such_call(id))
     }
@@ -152,29 +152,29 @@ impl Hub<'_> {
         let call = &mut self.calls[at];
         call.settings = settings;
         if settings != before
-            && let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Talking)
+            && let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Active)
         {
             protocol.set_limits(self.engine.limits(&settings, protocol.headers(), call.codec), settings.adapt);
         }
         if let Some(held) = change.held {
             call.held = held;
-            if let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Talking) {
+            if let Some(protocol) = call.call.as_mut().filter(|_| call.phase == Phase::Active) {
                 protocol.set_presence(now, Presence { ringing: false, held });
             }
         }
         call.conference = change.conference.unwrap_or(call.conference);
         call.volume_db = change.volume_db.unwrap_or(call.volume_db);
-        if let Some(seat) = &call.seat {
-            seat.hold(call.held);
-            seat.confer(call.conference);
-            seat.set_volume(call.volume_db);
+        if let Some(audio) = &call.audio {
+            audio.hold(call.held);
+            audio.confer(call.conference);
+            audio.set_volume(call.volume_db);
         }
         call.tell_plan();
         Ok(self.reply(at))
     }
 
     fn record(&mut self, id: u64, reply: Answer) {
-        let Some(recordings) = self.recordings.clone().filter(|_| self.scribe.is_some()) else {
+        let Some(recordings) = self.recordings.clone().filter(|_| self.frame_tap.is_some()) else {
             let _ = reply.send(Err(conflict("this daemon keeps no recordings")));
             return;
         };
@@ -186,7 +186,7 @@ impl Hub<'_> {
             }
         };
         let call = &self.calls[at];
-        let wrong = if call.phase != Phase::Talking {
+        let wrong = if call.phase != Phase::Active {
             Some("a call is recorded while both sides may speak")
         } else if call.codec == Some(Codec::Opus) {
             Some("this call is in Opus: recordings are of tokens")
@@ -202,9 +202,9 @@ impl Hub<'_> {
         let (who, codec) = (call.name.clone().unwrap_or_else(|| call.asked.clone()), call.codec);
         let (engine, done) = (self.engine.clone(), self.done.clone());
         // A slow disk must not hold up packets.
-        self.aside.run(move || {
+        self.jobs.run(move || {
             let result = recordings.begin(&who, engine.bundle_of(codec));
-            let _ = done.send(Done::Recording { id, result, reply });
+            let _ = done.send(JobResult::Recording { id, result, reply });
         });
     }
 
@@ -212,10 +212,10 @@ impl Hub<'_> {
     pub(super) fn recording_began(&mut self, id: u64, result: Result<Recorder, RecordingError>, reply: Answer) {
         let result = match result {
             Err(error) => Err(Refused::new(RefusedKind::Failed, error.to_string())),
-            Ok(recorder) => match (self.going(id), &self.scribe) {
-                (Ok(at), Some(scribe)) if self.calls[at].recording.is_none() => {
+            Ok(recorder) => match (self.going(id), &self.frame_tap) {
+                (Ok(at), Some(frame_tap)) if self.calls[at].recording.is_none() => {
                     self.calls[at].recording = Some(recorder.name().to_owned());
-                    scribe.record(id, recorder);
+                    frame_tap.record(id, recorder);
                     self.tell_recorded(at);
                     Ok(self.reply(at))
                 }
@@ -232,8 +232,8 @@ impl Hub<'_> {
         if call.recording.take().is_none() {
             return Err(conflict(format!("call {} is not being recorded", call.id)));
         }
-        if let Some(scribe) = &self.scribe {
-            scribe.stop(call.id);
+        if let Some(frame_tap) = &self.frame_tap {
+            frame_tap.stop(call.id);
         }
         self.tell_recorded(at);
         Ok(self.reply(at))
@@ -258,7 +258,7 @@ impl Hub<'_> {
             return;
         }
         let devices = settings.source != self.settings.source || settings.sink != self.settings.sink;
-        if devices && self.rewiring {
+        if devices && self.replacing_devices {
             let _ = reply.send(Err(conflict("another device is being opened just now; try again")));
             return;
         }
@@ -268,11 +268,11 @@ impl Hub<'_> {
             self.talk_until = patience.map(|ms| Instant::now() + Duration::from_millis(ms.into()));
         }
         if devices {
-            self.rewiring = true;
+            self.replacing_devices = true;
             let (audio_engine, done, settings) = (self.audio_engine.clone(), self.done.clone(), self.settings.clone());
-            self.aside.run(move || {
+            self.jobs.run(move || {
                 let result = audio_engine.change(&settings);
-                let _ = done.send(Done::Rewired { result, reply });
+                let _ = done.send(JobResult::DevicesReplaced { result, reply });
             });
             return;
         }
@@ -282,8 +282,8 @@ impl Hub<'_> {
     }
 
     /// Other devices are in use, or not.
-    pub(super) fn rewired(&mut self, result: Result<(), AudioError>, reply: Answer) {
-        self.rewiring = false;
+    pub(super) fn on_devices_replaced(&mut self, result: Result<(), AudioError>, reply: Answer) {
+        self.replacing_devices = false;
         // Whether something is still missing is found out anew.
         self.looking = None;
         let now = self.audio_engine.settings();

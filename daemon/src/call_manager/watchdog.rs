@@ -24,7 +24,7 @@ const STANDS: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Watches the loop, from a thread of its own that ends with this.
-pub(super) struct Watch {
+pub(super) struct Watchdog {
     shared: Arc<Shared>,
     _alive: Sender<()>,
     /// Told by the loop itself: once it stands, nobody is told any more.
@@ -47,7 +47,7 @@ impl Shared {
     }
 }
 
-impl Watch {
+impl Watchdog {
     /// Begins to watch. What is to be known is told to `say`.
     pub(super) fn start(say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { began: Instant::now(), beat: AtomicU64::new(0), resident: AtomicU64::new(0) });
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_watch_sees_a_loop_that_stands() {
         let (tell, told) = bounded(8);
-        let mut watch = Watch::start(move |line| tell.send(line.to_owned()).unwrap()).unwrap();
+        let mut watch = Watchdog::start(move |line| tell.send(line.to_owned()).unwrap()).unwrap();
         for _ in 0..10 {
             watch.beat(Instant::now());
             thread::sleep(Duration::from_millis(100));
