@@ -7,8 +7,8 @@ use std::{collections::BinaryHeap, path::Path, time::Duration};
 
 use parlo_model::{Bundle, PacketCoder, PacketShape};
 use parlo_protocol::{
-    context::{Contexts, Reporter},
-    report::Report,
+    ack::FrameAck,
+    context::{AckReceiver, AckSender},
 };
 use parlo_tokens::TokenFrame;
 
@@ -35,7 +35,7 @@ impl Random {
 /// A datagram on its way; the heap gives the one that arrives first.
 enum Datagram {
     Media { first: u64, count: usize, reference: u8, payload: Vec<u8>, depth: usize },
-    Report(Report),
+    FrameAck(FrameAck),
 }
 
 struct OnItsWay(u64, u64, Datagram);
@@ -77,7 +77,7 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
     assert!(model.is_some());
     let coder = || PacketCoder::new(*bundle.layout(), model.as_ref());
     let (mut sender, mut receiver) = (coder(), coder());
-    let (mut contexts, mut reporter) = (Contexts::default(), Reporter::new(Duration::from_millis(200)));
+    let (mut ack_receiver, mut ack_sender) = (AckReceiver::default(), AckSender::new(Duration::from_millis(200)));
     let codes: Vec<u16> = TOKENS.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect();
     let mut random = Random(seed);
     let mut network: BinaryHeap<OnItsWay> = BinaryHeap::new();
@@ -96,11 +96,11 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
         let now = sent.len() as u64 * 20;
         while network.peek().is_some_and(|datagram| datagram.0 <= now) {
             match network.pop().unwrap().2 {
-                Datagram::Report(report) => {
-                    contexts.take(&report);
+                Datagram::FrameAck(report) => {
+                    ack_receiver.take(&report);
                 }
                 Datagram::Media { first, count, reference, payload, depth } => {
-                    let Some(context) = reporter.resolve(first, reference) else {
+                    let Some(context) = ack_sender.resolve(first, reference) else {
                         outcome.refused += 1;
                         continue;
                     };
@@ -111,16 +111,16 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
                         continue;
                     }
                     assert_eq!(back, sent[first as usize..first as usize + count], "frames from {first}, seed {seed}");
-                    reporter.decoded(first, count);
+                    ack_sender.decoded(first, count);
                     outcome.decoded += 1;
                     outcome.with_context += u64::from(!context.is_empty());
                 }
             }
         }
-        let context = contexts.context(first);
+        let context = ack_receiver.context(first);
         let mut payload = Vec::new();
         sender.encode(first, &[], &frames, context.frames(), &mut payload).unwrap();
-        contexts.sent(first, count);
+        ack_receiver.sent(first, count);
         let mut post = |random: &mut Random, make: &dyn Fn() -> Datagram| {
             if burst > 0 || random.below(100) < loss {
                 burst = if burst > 0 { burst - 1 } else { random.below(4) };
@@ -135,8 +135,8 @@ fn call(seed: u64, packets: usize, loss: u64) -> Outcome {
         };
         let reference = context.reference();
         post(&mut random, &|| Datagram::Media { first, count, reference, payload: payload.clone(), depth });
-        if let Some(report) = reporter.report(start + FRAME * sent.len() as u32) {
-            post(&mut random, &|| Datagram::Report(report));
+        if let Some(report) = ack_sender.ack(start + FRAME * sent.len() as u32) {
+            post(&mut random, &|| Datagram::FrameAck(report));
         }
     }
     outcome

@@ -6,9 +6,9 @@ use std::{
 };
 
 use parlo_protocol::{
+    acceptor::Acceptor,
     adapt::{Costs, Limits},
     call::{Call, Event, Run},
-    door::Door,
     identity::Identity,
     offer::Offer,
     packet::{Goodbye, MAX_DATAGRAM, Presence},
@@ -27,7 +27,7 @@ type Packet = (Vec<u8>, FrameSet);
 struct World {
     now: Instant,
     calls: [Option<Call>; 2],
-    door: Door,
+    acceptor: Acceptor,
     at: u8,
     /// Datagrams on their way to the caller, and to the listener, with where they come from.
     ways: [Vec<(u8, Vec<u8>)>; 2],
@@ -66,7 +66,7 @@ impl World {
                 self.put(1 - side, from, &out, to.is_none_or(|to| to == address(self.at)));
             }
         }
-        while let Some(to) = self.door.poll_transmit(&mut out) {
+        while let Some(to) = self.acceptor.poll_transmit(&mut out) {
             self.put(0, 2, &out, to == address(self.at));
         }
     }
@@ -88,11 +88,11 @@ impl World {
         });
         if !known {
             if to == 1
-                && let Some(caller) = self.door.handle(now, from, datagram, 0xBEE0 + self.tape.len() as u16)
+                && let Some(caller) = self.acceptor.handle(now, from, datagram, 0xBEE0 + self.tape.len() as u16)
             {
                 assert_eq!(caller.peer, public(1));
                 if self.calls[1].is_some() {
-                    self.door.refuse(caller, Reason::Busy, now);
+                    self.acceptor.refuse(caller, Reason::Busy, now);
                 } else if let Ok(call) =
                     Call::answer(caller.session, &caller.offer, &offer(), Limits::new(6, 3), self.rings, now)
                 {
@@ -157,7 +157,7 @@ impl World {
                 assert!(call.poll_timeout().is_none_or(|due| due > self.now), "time goes on");
             }
         }
-        self.door.handle_timeout(self.now);
+        self.acceptor.handle_timeout(self.now);
     }
 
     fn speak(&mut self, side: usize, input: &mut Input<'_>) {
@@ -216,7 +216,7 @@ pub(crate) fn call(bytes: &[u8]) {
     let mut world = World {
         now,
         calls: [caller.ok(), None],
-        door: Door::new(&Identity::from_bytes([2; 32]), [44; 32], now),
+        acceptor: Acceptor::new(&Identity::from_bytes([2; 32]), [44; 32], now),
         at: 1,
         ways: [Vec::new(), Vec::new()],
         tape: Vec::new(),

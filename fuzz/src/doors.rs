@@ -1,20 +1,20 @@
-//! The door of a listener: datagrams from anywhere, at any time.
+//! The acceptor of a listener: datagrams from anywhere, at any time.
 
 use std::time::{Duration, Instant};
 
-use parlo_protocol::{door::Door, identity::Identity, offer::Offer, session::Reason, session::Session};
+use parlo_protocol::{acceptor::Acceptor, identity::Identity, offer::Offer, session::Reason, session::Session};
 
 use crate::{
     input::Input,
     sessions::{address, public},
 };
 
-/// Callers that knock, some of them properly, and datagrams of no caller. Nobody gets more bytes than he sent before he has
-/// shown a cookie; the door keeps few, and forgets all of them.
-pub(crate) fn door(bytes: &[u8]) {
+/// Callers that initiate a session, some of them properly, and datagrams of no caller. Nobody gets more bytes than he sent before he has
+/// shown a cookie; the acceptor keeps few, and forgets all of them.
+pub(crate) fn acceptor(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut now = Instant::now();
-    let mut door = Door::new(&Identity::from_bytes([2; 32]), [4; 32], now);
+    let mut acceptor = Acceptor::new(&Identity::from_bytes([2; 32]), [4; 32], now);
     let mut callers: Vec<(u8, Session)> = Vec::new();
     let (mut out, mut index, mut steps) = (Vec::new(), 1_u16, 0);
     while !input.is_empty() && steps < 120 {
@@ -34,14 +34,14 @@ pub(crate) fn door(bytes: &[u8]) {
             }
             1 => {
                 now += Duration::from_millis(20 * u64::from(input.byte()));
-                door.handle_timeout(now);
+                acceptor.handle_timeout(now);
                 for (_, caller) in &mut callers {
                     let _ = caller.handle_timeout(now);
                 }
             }
             2 => {
                 let mut datagram = input.some().to_vec();
-                if door.handle(now, address(op), &mut datagram, index).is_some() {
+                if acceptor.handle(now, address(op), &mut datagram, index).is_some() {
                     unreachable!("bytes without a key agreement are no caller");
                 }
             }
@@ -53,16 +53,16 @@ pub(crate) fn door(bytes: &[u8]) {
                             input.damage(&mut out);
                         }
                         let from = if op == 4 && input.byte() & 1 == 0 { 200 } else { *n };
-                        if let Some(caller) = door.handle(now, address(from), &mut out, index) {
+                        if let Some(caller) = acceptor.handle(now, address(from), &mut out, index) {
                             let reason = if from == 200 { Reason::Busy } else { Reason::Declined };
-                            door.refuse(caller, reason, now);
+                            acceptor.refuse(caller, reason, now);
                         }
                     }
                 }
             }
         }
         let mut replies = 0;
-        while let Some(to) = door.poll_transmit(&mut out) {
+        while let Some(to) = acceptor.poll_transmit(&mut out) {
             replies += 1;
             assert!(replies < 64);
             for (n, caller) in &mut callers {
@@ -74,7 +74,7 @@ pub(crate) fn door(bytes: &[u8]) {
     }
     for _ in 0..4 {
         now += Duration::from_secs(20);
-        door.handle_timeout(now);
+        acceptor.handle_timeout(now);
     }
-    assert_eq!(door.poll_timeout(), None, "all are forgotten");
+    assert_eq!(acceptor.poll_timeout(), None, "all are forgotten");
 }

@@ -37,7 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "offer", run: packets::offer, tries: 20_000 },
     Target { name: "key", run: packets::key, tries: 5_000 },
     Target { name: "session", run: sessions::session, tries: 1_000 },
-    Target { name: "door", run: doors::door, tries: 1_500 },
+    Target { name: "door", run: doors::acceptor, tries: 1_500 },
     Target { name: "call", run: calls::call, tries: 1_000 },
     Target { name: "file", run: files::file, tries: 10_000 },
     Target { name: "archive", run: files::archive, tries: 1_500 },

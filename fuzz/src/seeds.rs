@@ -6,7 +6,7 @@ use parlo_protocol::{
     file::{Codes, Coding, Header, Mark, Run, Stream, Tokens, Writer},
     identity::Identity,
     offer::{Answer, Offer},
-    packet::{Control, Frames, Goodbye, Media, News, Presence},
+    packet::{Control, Frames, Goodbye, Media, Piggyback, Presence},
 };
 use parlo_tokens::{ComfortNoise, FrameSet, TokensId, TokensPrefix};
 
@@ -93,7 +93,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 add(name, bytes);
             }
             let feedback = Some(Feedback::from_bytes([1, 2, 3, 4, 5, 6, 7]));
-            let news = News { report: None, feedback };
+            let piggyback = Piggyback { ack: None, feedback };
             for (name, media) in [
                 (
                     "all",
@@ -103,7 +103,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                         context: 15,
                         copies: 12,
                         copy_depth: 4,
-                        news,
+                        piggyback,
                         payload: &[7; 90],
                     }),
                 ),
@@ -119,7 +119,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                 .filter(|(name, _)| ["bye", "recorded"].contains(name) || name.starts_with("alive"))
                 .for_each(|(name, bytes)| add(name, bytes));
             let alive = |ringing, held| Control::Alive {
-                news: News::default(),
+                piggyback: Piggyback::default(),
                 presence: Presence { ringing, held },
                 frames: u32::from(held),
             };

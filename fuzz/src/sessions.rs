@@ -7,7 +7,7 @@ use std::{
 
 use parlo_protocol::{
     identity::{Identity, PublicKey},
-    session::{Event, Gate, Knock, MAX_DATAGRAM, Reason, Session},
+    session::{Admission, CookieGate, Event, MAX_DATAGRAM, Reason, Session},
 };
 
 use crate::input::Input;
@@ -27,7 +27,7 @@ pub(crate) fn public(n: u8) -> PublicKey {
 struct Pair {
     now: Instant,
     sides: [Option<Box<Session>>; 2],
-    gate: Gate,
+    gate: CookieGate,
     /// Datagrams on their way to the caller, and to the listener.
     ways: [Vec<Vec<u8>>; 2],
     tape: Vec<Vec<u8>>,
@@ -62,16 +62,16 @@ impl Pair {
     fn arrive(&mut self, to: usize, from: SocketAddr, datagram: &mut [u8]) {
         let length = datagram.len();
         if to == 1 && self.sides[1].is_none() {
-            match self.gate.knock(self.now, from, datagram, 0xBEEF) {
-                Knock::Reply(reply) => {
+            match self.gate.admit(self.now, from, datagram, 0xBEEF) {
+                Admission::Reply(reply) => {
                     assert!(reply.len() < length, "an answer is shorter than its question");
                     self.send(0, &reply);
                 }
-                Knock::Session(session, event) => {
+                Admission::Session(session, event) => {
                     self.sides[1] = Some(session);
                     self.told(1, event);
                 }
-                Knock::Junk => {}
+                Admission::Junk => {}
             }
         } else if let Some(session) = &mut self.sides[to] {
             let event = session.handle(self.now, from, datagram);
@@ -139,7 +139,7 @@ pub(crate) fn session(bytes: &[u8]) {
     let mut pair = Pair {
         now,
         sides: [caller.ok().map(Box::new), None],
-        gate: Gate::new(&Identity::from_bytes([2; 32]), [44; 32], now),
+        gate: CookieGate::new(&Identity::from_bytes([2; 32]), [44; 32], now),
         ways: [Vec::new(), Vec::new()],
         tape: Vec::new(),
         numbers: [0; 2],

@@ -17,9 +17,9 @@
 //! [`set_presence`](Call::set_presence) when somebody picks up. Until then nobody may send media. The same method holds a call,
 //! from either side.
 
-mod parts;
 mod presence;
 mod recorded;
+mod types;
 
 use std::{
     collections::VecDeque,
@@ -31,22 +31,22 @@ use parlo_tokens::ComfortNoise;
 
 use crate::{
     adapt::{Adapter, Costs, Limits, Plan},
-    context::{Context, Contexts, REPORT_EVERY, Reporter},
-    feedback::{Log, Observer, PathNews},
+    context::{AckReceiver, AckSender, Context, REPORT_EVERY},
+    feedback::{PathNews, PathObserver, SentLog},
     identity::{Identity, PublicKey},
     offer::{Answer, Codec, Offer},
     packet::{
         Control, Frames, Goodbye, IPV4_UDP, IPV6_UDP, MAX_COPIES, MAX_COPY_DEPTH, MAX_DATAGRAM, MAX_FRAMES,
-        MAX_PAYLOAD, Media, News, Presence,
+        MAX_PAYLOAD, Media, Piggyback, Presence,
     },
     psk::Psk,
     session::{self, DialError, Reason, Session},
 };
 
-use parts::Parts;
-pub use parts::{CallStats, Count, Event, Run, SendError};
 use presence::Presences;
 use recorded::Recorded;
+use types::Parts;
+pub use types::{CallStats, Count, Event, Run, SendError};
 
 /// After so long without anything from the peer, the call is over.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,11 +113,11 @@ pub struct Call {
     /// A packet before it is sealed.
     body: Vec<u8>,
     /// Of what the peer sends.
-    reporter: Reporter,
-    observer: Observer,
+    ack_sender: AckSender,
+    observer: PathObserver,
     /// Of what the peer holds.
-    contexts: Contexts,
-    log: Log,
+    ack_receiver: AckReceiver,
+    log: SentLog,
     adapter: Adapter,
     began: Instant,
     /// The handshake's.
@@ -211,10 +211,10 @@ impl Call {
             note: Outgoing::new(),
             media: Outgoing::new(),
             body: Vec::with_capacity(MAX_DATAGRAM),
-            reporter: Reporter::new(REPORT_EVERY),
-            observer: Observer::new(limits.frame, now),
-            contexts: Contexts::default(),
-            log: Log::default(),
+            ack_sender: AckSender::new(REPORT_EVERY),
+            observer: PathObserver::new(limits.frame, now),
+            ack_receiver: AckReceiver::default(),
+            log: SentLog::default(),
             adapter: Adapter::new(limits, Costs::tokens([10; 32]), false, Duration::ZERO),
             began: now,
             round_trip: Duration::ZERO,
@@ -329,11 +329,11 @@ impl Call {
                     return None;
                 };
                 self.last_heard = now;
-                let news = if let Control::Alive { news, .. } = &control { news.bytes() } else { 0 };
-                self.stats.received.add(bytes, Parts { payload: 0, news });
+                let piggyback = if let Control::Alive { piggyback, .. } = &control { piggyback.bytes() } else { 0 };
+                self.stats.received.add(bytes, Parts { payload: 0, piggyback });
                 match control {
-                    Control::Alive { news, presence, frames } => {
-                        self.learn(now, &news);
+                    Control::Alive { piggyback, presence, frames } => {
+                        self.learn(now, &piggyback);
                         self.presences.alive(number, presence, frames.into());
                         None
                     }
@@ -395,16 +395,16 @@ impl Call {
     fn media<'d>(&mut self, now: Instant, number: u64, media: Media<'d>, bytes: usize) -> Option<Event<'d>> {
         let wire = bytes + self.headers();
         match media {
-            Media::Silence { noise, news } => {
+            Media::Silence { noise, piggyback } => {
                 self.observer.packet(now, number, 1, wire);
-                self.learn(now, &news);
+                self.learn(now, &piggyback);
                 Some(Event::Silence { number, noise })
             }
             Media::Frames(frames) => {
-                let Frames { depth, count, context, copies, copy_depth, news, payload } = frames;
+                let Frames { depth, count, context, copies, copy_depth, piggyback, payload } = frames;
                 self.observer.packet(now, number, count, wire);
-                self.learn(now, &news);
-                let Some(context) = self.reporter.resolve(number, context) else {
+                self.learn(now, &piggyback);
+                let Some(context) = self.ack_sender.resolve(number, context) else {
                     self.stats.unknown_context += 1;
                     return None;
                 };
@@ -413,18 +413,18 @@ impl Call {
         }
     }
 
-    fn learn(&mut self, now: Instant, news: &News) {
-        if let Some(report) = &news.report {
-            self.contexts.take(report);
+    fn learn(&mut self, now: Instant, piggyback: &Piggyback) {
+        if let Some(ack) = &piggyback.ack {
+            self.ack_receiver.take(ack);
         }
-        if let Some(path) = news.feedback.and_then(|feedback| self.log.take(now, &feedback)) {
+        if let Some(path) = piggyback.feedback.and_then(|feedback| self.log.take(now, &feedback)) {
             self.adapter.take(&path);
             self.path = Some(path);
         }
     }
 
-    fn news(&mut self, now: Instant) -> News {
-        News { report: self.reporter.report(now), feedback: self.observer.feedback(now) }
+    fn news(&mut self, now: Instant) -> Piggyback {
+        Piggyback { ack: self.ack_sender.ack(now), feedback: self.observer.feedback(now) }
     }
 
     /// Gives an event that did not fit the last call's answer.
@@ -439,13 +439,13 @@ impl Call {
 
     /// What the payload of the packet that begins with frame `first` should be conditioned upon. The peer holds all of it.
     pub fn context(&self, first: u64) -> Context {
-        self.contexts.context(first)
+        self.ack_receiver.context(first)
     }
 
     /// Frames of an [`Event::Frames`] were decoded, and are kept for later packets to be conditioned upon. The first that
     /// come with a number count: later ones must not take their place. Copies are not frames.
     pub fn decoded(&mut self, first: u64, count: usize) {
-        self.reporter.decoded(first, count);
+        self.ack_sender.decoded(first, count);
     }
 
     /// Hands over a run of frames, made by the present plan, to be sent at once. Its payload is what the model's coder made of
@@ -466,7 +466,7 @@ impl Call {
             return Err(SendError::DoesNotFit { count, depth, bytes: payload.len() });
         }
         let first = context.first();
-        if first < self.end || copies as u64 > first || !self.contexts.admits(context) {
+        if first < self.end || copies as u64 > first || !self.ack_receiver.admits(context) {
             return Err(SendError::Context { first });
         }
         let plan = self.plan();
@@ -476,11 +476,11 @@ impl Call {
             context: context.reference(),
             copies: copies as u8,
             copy_depth: if copies > 0 { copy_depth as u8 } else { 1 },
-            news: self.news(now),
+            piggyback: self.news(now),
             payload,
         });
         self.seal(now, first, &media)?;
-        self.contexts.sent(first, count);
+        self.ack_receiver.sent(first, count);
         self.end = first + count as u64;
         self.stats.copies += copies as u64;
         if usize::from(plan.depth) == depth && usize::from(plan.copies) == copies {
@@ -499,7 +499,7 @@ impl Call {
         if number < self.end {
             return Err(SendError::Context { first: number });
         }
-        let media = Media::Silence { noise, news: self.news(now) };
+        let media = Media::Silence { noise, piggyback: self.news(now) };
         self.seal(now, number, &media)?;
         self.end = number + 1;
         if self.presences.ours().held {
@@ -533,13 +533,13 @@ impl Call {
         self.body.clear();
         control.encode(&mut self.body);
         // A note has a place of its own: it must not push out what is said at the same time.
-        let (place, news) = match control {
+        let (place, piggyback) = match control {
             Control::Recorded(_) => (&mut self.note, 0),
-            Control::Alive { news, .. } => (&mut self.control, news.bytes()),
+            Control::Alive { piggyback, .. } => (&mut self.control, piggyback.bytes()),
             Control::Bye { .. } => (&mut self.control, 0),
         };
         place.datagram.clear();
-        place.parts = Parts { payload: 0, news };
+        place.parts = Parts { payload: 0, piggyback };
         // Nothing but a session that is over refuses this.
         let _ = self.session.seal_control(&self.body, &mut place.datagram);
         // A peer that does not know notes is still to be sent its signs of life.
@@ -568,9 +568,9 @@ impl Call {
     }
 
     fn alive(&mut self, now: Instant) {
-        let (news, presence) = (self.news(now), self.presences.say(now));
+        let (piggyback, presence) = (self.news(now), self.presences.say(now));
         let frames = if presence.held { self.end as u32 } else { 0 };
-        self.say(now, &Control::Alive { news, presence, frames });
+        self.say(now, &Control::Alive { piggyback, presence, frames });
     }
 
     /// What this side is like from now on. The peer is told at once, three times more within 400 ms, and then with every sign

@@ -28,7 +28,7 @@ use parlo_netem::{Path, PathConfig};
 use parlo_tokens::{FrameSet, TokensId};
 
 use super::*;
-use crate::door::Door;
+use crate::acceptor::Acceptor;
 
 const CALLER: usize = 0;
 const LISTENER: usize = 1;
@@ -105,13 +105,13 @@ struct Mouth {
     sent: BTreeMap<u64, (usize, FrameSet)>,
 }
 
-/// A caller, a listener behind a door, and the paths between them.
+/// A caller, a listener behind an acceptor, and the paths between them.
 struct World {
     start: Instant,
     now: Instant,
     caller: Call,
     caller_address: SocketAddr,
-    door: Door,
+    acceptor: Acceptor,
     ours: Offer,
     busy: bool,
     /// Whether the listener's answer is that it rings.
@@ -167,7 +167,7 @@ impl Setting {
             now,
             caller,
             caller_address: address(1),
-            door: Door::new(&identity(2), [8; 32], now),
+            acceptor: Acceptor::new(&identity(2), [8; 32], now),
             ours: self.ours,
             busy: false,
             ring: false,
@@ -215,8 +215,8 @@ impl World {
                 }
                 self.say(side);
             }
-            if self.door.poll_timeout().is_some_and(|due| due <= self.now) {
-                self.door.handle_timeout(self.now);
+            if self.acceptor.poll_timeout().is_some_and(|due| due <= self.now) {
+                self.acceptor.handle_timeout(self.now);
             }
             self.transmit();
             self.now += ms(1);
@@ -270,9 +270,9 @@ impl World {
             return;
         }
         self.indexes += 1;
-        let Some(caller) = self.door.handle(self.now, from, datagram, self.indexes) else { return };
+        let Some(caller) = self.acceptor.handle(self.now, from, datagram, self.indexes) else { return };
         if self.busy || self.listener.is_some() {
-            return self.door.refuse(caller, Reason::Busy, self.now);
+            return self.acceptor.refuse(caller, Reason::Busy, self.now);
         }
         if let Some(answer) = self.answer {
             let mut session = caller.session;
@@ -282,7 +282,7 @@ impl World {
         }
         match Call::answer(caller.session, &caller.offer, &self.ours, Limits::new(6, 3), self.ring, self.now) {
             Ok(call) => self.listener = Some(call),
-            Err(session) => self.door.dismiss(session, self.now),
+            Err(session) => self.acceptor.dismiss(session, self.now),
         }
     }
 
@@ -300,7 +300,7 @@ impl World {
             self.tape.push((self.caller_address, datagram.clone()));
             self.ways[way].1.send(self.now, &datagram);
         }
-        while let Some(to) = self.door.poll_transmit(&mut datagram) {
+        while let Some(to) = self.acceptor.poll_transmit(&mut datagram) {
             if to == self.caller_address {
                 self.back.send(self.now, &datagram);
             }

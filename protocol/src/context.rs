@@ -1,7 +1,7 @@
 //! How two peers agree upon frames that both hold, so that the payload of a packet may build upon earlier packets and yet
 //! decode whatever is lost.
 //!
-//! A packet builds only upon frames that the receiver has said it holds. The receiver of media says so in [`Report`]s, each
+//! A packet builds only upon frames that the receiver has said it holds. The receiver of media says so in [`FrameAck`]s, each
 //! of which stands for a set of frames; a media packet names the report, in four bits, whose set it builds upon. Payloads do
 //! not tell a wrong set from the right one, so the two sides must never mean different sets by one name:
 //!
@@ -13,7 +13,7 @@
 //! 3. The receiver looks only at the number's last report. It was made no earlier than the report that the sender meant.
 //!    Were it another, then by 2 its newest frame would not come before *f*, and by 1 the packet is refused. Nothing in this
 //!    depends on when, in what order, or how often a packet comes, nor on which reports have come at all.
-//! 4. *Both sides make the set of the same bytes*, in `Report::frames`: of what the report says, and of the set of the
+//! 4. *Both sides make the set of the same bytes*, in `FrameAck::frames`: of what the report says, and of the set of the
 //!    report that it builds upon. Of that one, too, the newest frame must lie less than 256 before the report's own. The
 //!    sender looks at the last report it took with the number in question: if that is in reach it is, by 2, the one meant,
 //!    and if not, the report is ignored. By induction the two sides' sets are equal.
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use parlo_tokens::{FrameSet, WINDOW};
 
-use crate::report::{MAX_BACK, NUMBERS, Report};
+use crate::ack::{FrameAck, MAX_BACK, NUMBERS};
 
 /// How often a receiver reports, unless it has nothing new: every 24 frames, where rule 2 asks for 18.
 pub const REPORT_EVERY: Duration = Duration::from_millis(480);
@@ -80,7 +80,7 @@ impl Context {
 
 /// The side that receives media, and reports.
 #[derive(Debug)]
-pub struct Reporter {
+pub struct AckSender {
     every: Duration,
     due: Option<Instant>,
     decoded: FrameSet,
@@ -91,7 +91,7 @@ pub struct Reporter {
     taken: Option<u64>,
 }
 
-impl Reporter {
+impl AckSender {
     /// A receiver that reports this often.
     pub fn new(every: Duration) -> Self {
         Self { every, due: None, decoded: FrameSet::EMPTY, made: 0, sets: Sets::default(), taken: None }
@@ -107,8 +107,8 @@ impl Reporter {
         let Some(slot) = reference.checked_sub(1) else { return Some(FrameSet::EMPTY) };
         let set = self.sets.get(usize::from(slot)).filter(|set| in_reach(set, first))?;
         let last = self.made.saturating_sub(1);
-        let report = last.saturating_sub((last + NUMBERS - u64::from(slot)) % NUMBERS);
-        self.taken = self.taken.max(Some(report));
+        let ack = last.saturating_sub((last + NUMBERS - u64::from(slot)) % NUMBERS);
+        self.taken = self.taken.max(Some(ack));
         Some(set.clipped(first))
     }
 
@@ -120,36 +120,36 @@ impl Reporter {
     }
 
     /// A report to be sent with the packet that is about to be, if one is due and there is something to say.
-    pub fn report(&mut self, now: Instant) -> Option<Report> {
+    pub fn ack(&mut self, now: Instant) -> Option<FrameAck> {
         if self.due.is_some_and(|due| now < due) {
             return None;
         }
         let newest = self.decoded.newest()?;
-        let set_of = |report: u64| &self.sets[(report % NUMBERS) as usize];
+        let set_of = |ack: u64| &self.sets[(ack % NUMBERS) as usize];
         if set_of(self.made + NUMBERS - 1).newest().is_some_and(|last| newest < last.saturating_add(APART)) {
             return None;
         }
         let number = (self.made % NUMBERS) as u8 + 1;
-        let (report, base) = self
+        let (ack, base) = self
             .taken
             .filter(|&taken| self.made - taken <= MAX_BACK)
             .and_then(|taken| {
                 let back = (self.made - taken) as u8;
-                Some((Report::new(number, &self.decoded, Some((back, set_of(taken).newest()?)))?, *set_of(taken)))
+                Some((FrameAck::new(number, &self.decoded, Some((back, set_of(taken).newest()?)))?, *set_of(taken)))
             })
-            .or_else(|| Some((Report::new(number, &self.decoded, None)?, FrameSet::EMPTY)))?;
-        self.sets[(self.made % NUMBERS) as usize] = report.frames(newest, base)?;
+            .or_else(|| Some((FrameAck::new(number, &self.decoded, None)?, FrameSet::EMPTY)))?;
+        self.sets[(self.made % NUMBERS) as usize] = ack.frames(newest, base)?;
         self.made += 1;
         // In step with the clock, unless the step was missed by a whole one.
         let due = self.due.unwrap_or(now) + self.every;
         self.due = Some(if due > now { due } else { now + self.every });
-        Some(report)
+        Some(ack)
     }
 }
 
 /// The side that sends media, and builds upon what was reported.
 #[derive(Debug, Default)]
-pub struct Contexts {
+pub struct AckReceiver {
     sent: FrameSet,
     /// Of the reports taken.
     sets: Sets,
@@ -157,7 +157,7 @@ pub struct Contexts {
     newest: usize,
 }
 
-impl Contexts {
+impl AckReceiver {
     /// Number of the last frame sent, if any was.
     pub fn last_sent(&self) -> Option<u64> {
         self.sent.newest()
@@ -193,26 +193,26 @@ impl Contexts {
 
     /// Takes a report, and tells whether contexts build upon it from now on. Reports that are old, that build upon one which
     /// is not known (any more), or that name frames which were never sent, are ignored.
-    pub fn take(&mut self, report: &Report) -> bool {
-        let Some((newest, set)) = self.read(report) else { return false };
+    pub fn take(&mut self, ack: &FrameAck) -> bool {
+        let Some((newest, set)) = self.read(ack) else { return false };
         debug_assert_eq!(set.newest(), Some(newest));
-        self.newest = usize::from(report.number()) - 1;
+        self.newest = usize::from(ack.number()) - 1;
         self.sets[self.newest] = set;
         true
     }
 
-    fn read(&self, report: &Report) -> Option<(u64, FrameSet)> {
+    fn read(&self, ack: &FrameAck) -> Option<(u64, FrameSet)> {
         let last = self.sent.newest()?;
-        let newest = last.checked_sub(u64::from((last as u16).wrapping_sub(report.newest())))?;
+        let newest = last.checked_sub(u64::from((last as u16).wrapping_sub(ack.newest())))?;
         if last - newest >= WINDOW || self.sets[self.newest].newest().is_some_and(|taken| taken >= newest) {
             return None;
         }
-        let base = match report.base() {
+        let base = match ack.base() {
             Some(number) => self.sets[usize::from(number) - 1],
             None => FrameSet::EMPTY,
         };
         // An unknown base, and one that is out of reach, do not pass here.
-        let set = report.frames(newest, base)?;
+        let set = ack.frames(newest, base)?;
         // What lies before this window no packet to come can look back upon.
         let plausible = set.clipped(last.saturating_add(1)).iter().all(|number| self.sent.contains(number));
         plausible.then_some((newest, set))

@@ -1,7 +1,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::*;
-use crate::packet::{Frames, Media, News, extend};
+use crate::packet::{Frames, Media, Piggyback, extend};
 
 /// Random numbers below `n` from a linear congruential generator.
 struct Dice(u64);
@@ -40,7 +40,7 @@ struct Tally {
     /// Frames in contexts, and what of the frames that the peer held (when the packet was sent) could have been in them.
     used: u64,
     held: u64,
-    reports: u64,
+    acks: u64,
     report_bytes: u64,
     longest_report: usize,
     decoded: u64,
@@ -50,8 +50,8 @@ struct Tally {
 /// One end: sends its own frames, and decodes the other's.
 struct End {
     side: usize,
-    reporter: Reporter,
-    contexts: Contexts,
+    ack_sender: AckSender,
+    ack_receiver: AckReceiver,
     next: u64,
     count: u64,
     highest: u64,
@@ -64,8 +64,8 @@ impl End {
     fn new(side: usize, every: Duration) -> Self {
         Self {
             side,
-            reporter: Reporter::new(every),
-            contexts: Contexts::default(),
+            ack_sender: AckSender::new(every),
+            ack_receiver: AckReceiver::default(),
             next: 0,
             count: 3,
             highest: 0,
@@ -77,23 +77,23 @@ impl End {
     /// The next packet. Its payload is the frames' content, hidden under the key of what it builds upon.
     fn send(&mut self, now: Instant, out: &mut Vec<u8>) {
         let (first, count) = (self.next, self.count);
-        let context = self.contexts.context(first);
+        let context = self.ack_receiver.context(first);
         assert_eq!(context.reference() == 0, context.frames().is_empty());
-        assert!(self.contexts.admits(&context));
+        assert!(self.ack_receiver.admits(&context));
         let key = key(context.frames(), |number| content(self.side, number));
         let payload: Vec<u8> =
             (0..count).flat_map(|n| (content(self.side, first + n) ^ mix(key, n)).to_be_bytes()).collect();
-        let report = self.reporter.report(now);
-        self.contexts.sent(first, count as usize);
+        let ack = self.ack_sender.ack(now);
+        self.ack_receiver.sent(first, count as usize);
         self.next += count;
         let tally = &mut self.tally;
         tally.sent += 1;
         tally.with_context += u64::from(context.reference() != 0);
         tally.used += context.frames().len() as u64;
-        if let Some(report) = report {
-            tally.reports += 1;
-            tally.report_bytes += report.bytes() as u64;
-            tally.longest_report = tally.longest_report.max(report.bytes());
+        if let Some(ack) = ack {
+            tally.acks += 1;
+            tally.report_bytes += ack.bytes() as u64;
+            tally.longest_report = tally.longest_report.max(ack.bytes());
         }
         let reference = context.reference();
         let media = Media::Frames(Frames {
@@ -102,7 +102,7 @@ impl End {
             context: reference,
             copies: 0,
             copy_depth: 1,
-            news: News { report, feedback: None },
+            piggyback: Piggyback { ack, feedback: None },
             payload: &payload,
         });
         // In front the header, and the number as the session has it.
@@ -115,12 +115,12 @@ impl End {
     fn receive(&mut self, datagram: &[u8]) {
         let [high, low, header, body @ ..] = datagram else { panic!("a packet: {datagram:?}") };
         let Ok(Media::Frames(media)) = Media::parse(*header, body) else { panic!("a packet: {datagram:?}") };
-        if let Some(report) = &media.news.report {
-            self.contexts.take(report);
+        if let Some(ack) = &media.piggyback.ack {
+            self.ack_receiver.take(ack);
         }
         let first = extend(u16::from_be_bytes([*high, *low]), self.highest);
         self.highest = self.highest.max(first);
-        let Some(context) = self.reporter.resolve(first, media.context) else {
+        let Some(context) = self.ack_sender.resolve(first, media.context) else {
             self.tally.refused += 1;
             return;
         };
@@ -137,7 +137,7 @@ impl End {
                 *slot = Some((number, decoded));
             }
         }
-        self.reporter.decoded(first, usize::from(media.count));
+        self.ack_sender.decoded(first, usize::from(media.count));
         self.tally.decoded += 1;
     }
 }
@@ -254,7 +254,7 @@ impl World {
         let mut datagram = Vec::new();
         let first = self.ends[end].next;
         self.ends[end].send(now, &mut datagram);
-        let other = self.ends[1 - end].reporter.decoded.clipped(first).len() as u64;
+        let other = self.ends[1 - end].ack_sender.decoded.clipped(first).len() as u64;
         self.ends[end].tally.held += other;
         self.carry(end, (first, datagram));
         self.at(self.ms + 20 * self.ends[end].count + pause, end, None);
@@ -329,7 +329,7 @@ fn long_ordeals() {
     let since = Instant::now();
     let worlds: Vec<World> = (100..120).map(|seed| ordeal(seed, 150_000)).collect();
     let total = |of: fn(&Tally) -> u64| worlds.iter().map(|world| sum(world, of)).sum::<u64>();
-    let (sent, reports) = (total(|t| t.sent), total(|t| t.reports));
+    let (sent, acks) = (total(|t| t.sent), total(|t| t.acks));
     println!(
         "{sent} packets in {:?}: {} with context ({} of {} held frames), {} decoded, {} refused; {reports} reports of {:.2} \
          bytes, {} at most",
@@ -339,7 +339,7 @@ fn long_ordeals() {
         total(|t| t.held),
         total(|t| t.decoded),
         total(|t| t.refused),
-        total(|t| t.report_bytes) as f64 / reports as f64,
+        total(|t| t.report_bytes) as f64 / acks as f64,
         worlds.iter().flat_map(|world| &world.ends).map(|end| end.tally.longest_report).max().unwrap_or(0),
     );
     assert!(sent >= 2_000_000);
@@ -362,9 +362,9 @@ fn a_good_network_has_contexts_nearly_always_and_of_nearly_all_frames() {
         let (used, held) = (sum(&world, |t| t.used), sum(&world, |t| t.held));
         assert!(used * 100 > held * if jitter > 1 { 85 } else { 88 }, "{used} of {held}");
         // In time with the clock.
-        assert!((240..=252).contains(&sum(&world, |t| t.reports)), "{:?}", world.ends[0].tally);
+        assert!((240..=252).contains(&sum(&world, |t| t.acks)), "{:?}", world.ends[0].tally);
         if jitter == 1 {
-            assert_eq!(sum(&world, |t| t.report_bytes), 3 * sum(&world, |t| t.reports));
+            assert_eq!(sum(&world, |t| t.report_bytes), 3 * sum(&world, |t| t.acks));
         }
     }
 }
@@ -380,7 +380,10 @@ fn contexts_come_back_after_a_blackout_of_either_direction() {
         world.run_until(30_000);
         // Nobody builds upon what lies too far back.
         for end in 0..2 {
-            assert_eq!(world.ends[end].contexts.context(world.ends[end].next), Context::alone(world.ends[end].next));
+            assert_eq!(
+                world.ends[end].ack_receiver.context(world.ends[end].next),
+                Context::alone(world.ends[end].next)
+            );
         }
         world.paths = [Path::CLEAR; 2];
         world.run_until(32_000);
@@ -393,93 +396,96 @@ fn contexts_come_back_after_a_blackout_of_either_direction() {
 }
 
 /// A receiver of these frames, and a sender that sent all up to the last.
-fn pair(frames: impl IntoIterator<Item = u64>) -> (Reporter, Contexts) {
-    let (mut reporter, mut contexts) = (Reporter::new(Duration::ZERO), Contexts::default());
-    frames.into_iter().for_each(|frame| reporter.decoded(frame, 1));
-    contexts.sent(0, reporter.decoded.newest().map_or(0, |newest| newest as usize + 1));
-    (reporter, contexts)
+fn pair(frames: impl IntoIterator<Item = u64>) -> (AckSender, AckReceiver) {
+    let (mut ack_sender, mut ack_receiver) = (AckSender::new(Duration::ZERO), AckReceiver::default());
+    frames.into_iter().for_each(|frame| ack_sender.decoded(frame, 1));
+    ack_receiver.sent(0, ack_sender.decoded.newest().map_or(0, |newest| newest as usize + 1));
+    (ack_sender, ack_receiver)
 }
 
 #[test]
 fn a_report_builds_upon_one_that_was_named_and_leaves_out_what_was_missing() {
     let now = Instant::now();
-    let (mut reporter, mut contexts) = pair((0..30).filter(|n| !(9..12).contains(n)));
-    let first = reporter.report(now).unwrap();
+    let (mut ack_sender, mut ack_receiver) = pair((0..30).filter(|n| !(9..12).contains(n)));
+    let first = ack_sender.ack(now).unwrap();
     // Frames 28 to 20, 19 to 12 and 11 to 9.
     assert_eq!((first.number(), first.base(), first.bytes()), (1, None, 8));
-    assert!(contexts.take(&first) && !contexts.take(&first), "once");
-    let context = contexts.context(33);
+    assert!(ack_receiver.take(&first) && !ack_receiver.take(&first), "once");
+    let context = ack_receiver.context(33);
     assert_eq!((context.reference(), context.frames().len()), (1, 27));
-    assert_eq!(reporter.resolve(33, 1), Some(*context.frames()));
+    assert_eq!(ack_sender.resolve(33, 1), Some(*context.frames()));
 
     // What comes late stays out, though it is held; a report upon a report tells the rest in three bytes.
-    reporter.decoded(9, 3);
-    reporter.decoded(30, 24);
-    contexts.sent(30, 24);
-    let second = reporter.report(now).unwrap();
+    ack_sender.decoded(9, 3);
+    ack_sender.decoded(30, 24);
+    ack_receiver.sent(30, 24);
+    let second = ack_sender.ack(now).unwrap();
     assert_eq!((second.number(), second.base(), second.bytes()), (2, Some(1), 3));
-    assert!(contexts.take(&second));
-    let context = contexts.context(60);
+    assert!(ack_receiver.take(&second));
+    let context = ack_receiver.context(60);
     assert_eq!((context.reference(), context.frames().len()), (2, 51));
     assert!(!context.frames().contains(9) && context.frames().contains(53));
     // The packet that builds upon the first may still come; what lies too far back, or ahead, is refused.
-    assert_eq!(reporter.resolve(33, 1).map(|frames| frames.len()), Some(27));
-    assert_eq!((reporter.resolve(29, 1), reporter.resolve(29 + 257, 1), reporter.resolve(60, 3)), (None, None, None));
-    assert_eq!(reporter.resolve(29 + 256, 1).map(|frames| frames.len()), Some(1));
-    assert_eq!(reporter.resolve(1, 0), Some(FrameSet::EMPTY));
-    reporter.decoded(33 + 256, 1);
-    assert_eq!(reporter.resolve(33, 1), None, "the frames behind it are kept no longer");
+    assert_eq!(ack_sender.resolve(33, 1).map(|frames| frames.len()), Some(27));
+    assert_eq!(
+        (ack_sender.resolve(29, 1), ack_sender.resolve(29 + 257, 1), ack_sender.resolve(60, 3)),
+        (None, None, None)
+    );
+    assert_eq!(ack_sender.resolve(29 + 256, 1).map(|frames| frames.len()), Some(1));
+    assert_eq!(ack_sender.resolve(1, 0), Some(FrameSet::EMPTY));
+    ack_sender.decoded(33 + 256, 1);
+    assert_eq!(ack_sender.resolve(33, 1), None, "the frames behind it are kept no longer");
 }
 
 #[test]
 fn reports_of_what_was_never_sent_or_upon_what_is_not_known_are_ignored() {
     let now = Instant::now();
-    let (mut reporter, mut contexts) = pair([0, 1, 2, 3, 4, 5]);
-    let report = reporter.report(now).unwrap();
-    assert!(!Contexts::default().take(&report), "nothing was sent");
-    let mut other = Contexts::default();
+    let (mut ack_sender, mut ack_receiver) = pair([0, 1, 2, 3, 4, 5]);
+    let ack = ack_sender.ack(now).unwrap();
+    assert!(!AckReceiver::default().take(&ack), "nothing was sent");
+    let mut other = AckReceiver::default();
     other.sent(0, 3);
     other.sent(4, 20);
-    assert!(!other.take(&report), "frame 3 was not sent");
-    let mut shorter = Contexts::default();
+    assert!(!other.take(&ack), "frame 3 was not sent");
+    let mut shorter = AckReceiver::default();
     shorter.sent(0, 5);
-    assert!(!shorter.take(&report), "frame 5 was not sent yet");
+    assert!(!shorter.take(&ack), "frame 5 was not sent yet");
 
-    assert!(contexts.take(&report));
-    reporter.resolve(6, 1).unwrap();
-    reporter.decoded(6, 18);
-    let mut later = Contexts::default();
+    assert!(ack_receiver.take(&ack));
+    ack_sender.resolve(6, 1).unwrap();
+    ack_sender.decoded(6, 18);
+    let mut later = AckReceiver::default();
     later.sent(0, 24);
-    contexts.sent(6, 18);
-    let upon = reporter.report(now).unwrap();
+    ack_receiver.sent(6, 18);
+    let upon = ack_sender.ack(now).unwrap();
     assert_eq!(upon.base(), Some(1));
     assert!(!later.take(&upon), "it never took the one before");
-    assert!(contexts.take(&upon) && !contexts.take(&report), "an old one comes again");
-    contexts.sent(24, 300);
-    assert_eq!(contexts.context(324), Context::alone(324), "that is too long ago");
+    assert!(ack_receiver.take(&upon) && !ack_receiver.take(&ack), "an old one comes again");
+    ack_receiver.sent(24, 300);
+    assert_eq!(ack_receiver.context(324), Context::alone(324), "that is too long ago");
 }
 
 #[test]
 fn numbers_are_not_used_again_too_early() {
     let now = Instant::now();
-    let mut reporter = Reporter::new(Duration::ZERO);
+    let mut ack_sender = AckSender::new(Duration::ZERO);
     let mut newest = Vec::new();
     for frame in 0..2560 {
-        reporter.decoded(frame, 1);
-        newest.extend(reporter.report(now).map(|report| (report.number(), frame)));
+        ack_sender.decoded(frame, 1);
+        newest.extend(ack_sender.ack(now).map(|ack| (ack.number(), frame)));
     }
     assert_eq!(newest.len(), 2560_usize.div_ceil(18));
-    assert!(newest.windows(16).all(|reports| reports[0].0 == reports[15].0 && reports[0].1 + WINDOW <= reports[15].1));
+    assert!(newest.windows(16).all(|acks| acks[0].0 == acks[15].0 && acks[0].1 + WINDOW <= acks[15].1));
 }
 
 #[test]
 fn the_longest_report_has_a_bound_that_it_reaches() {
-    let (mut reporter, _) = pair((0..=256).filter(|n| n % 2 == 1 || *n == 0));
-    reporter.decoded(255, 1);
-    let (mut other, mut contexts) = pair((1..=256).filter(|n| *n == 1 || *n == 256 || *n % 3 == 0));
-    for report in [reporter.report(Instant::now()), other.report(Instant::now())] {
-        assert!(report.is_some_and(|report| report.bytes() == Report::MAX_BYTES));
+    let (mut ack_sender, _) = pair((0..=256).filter(|n| n % 2 == 1 || *n == 0));
+    ack_sender.decoded(255, 1);
+    let (mut other, mut ack_receiver) = pair((1..=256).filter(|n| *n == 1 || *n == 256 || *n % 3 == 0));
+    for ack in [ack_sender.ack(Instant::now()), other.ack(Instant::now())] {
+        assert!(ack.is_some_and(|ack| ack.bytes() == FrameAck::MAX_BYTES));
     }
-    contexts.sent(257, 3);
-    assert_eq!(contexts.context(260), Context::alone(260));
+    ack_receiver.sent(257, 3);
+    assert_eq!(ack_receiver.context(260), Context::alone(260));
 }

@@ -73,7 +73,7 @@ fn units(time: Duration, unit: Duration) -> u8 {
 
 /// The side that receives media, and tells of it.
 #[derive(Debug)]
-pub struct Observer {
+pub struct PathObserver {
     /// Numbers are counted in frames of this length.
     frame: Duration,
     start: Option<Instant>,
@@ -96,7 +96,7 @@ pub struct Observer {
     troubled: bool,
 }
 
-impl Observer {
+impl PathObserver {
     /// An observer of packets whose numbers count frames of this length.
     pub fn new(frame: Duration, now: Instant) -> Self {
         Self {
@@ -242,7 +242,7 @@ pub struct PathNews {
 
 /// The side that sends media, and is told.
 #[derive(Debug)]
-pub struct Log {
+pub struct SentLog {
     sent: Vec<Sent>,
     next: usize,
     ordinal: u64,
@@ -252,13 +252,13 @@ pub struct Log {
     found: u64,
 }
 
-impl Default for Log {
+impl Default for SentLog {
     fn default() -> Self {
         Self { sent: Vec::with_capacity(LOG), next: 0, ordinal: 0, told: None, found: 0 }
     }
 }
 
-impl Log {
+impl SentLog {
     /// A media packet was sent; numbers grow.
     pub fn packet(&mut self, now: Instant, number: u64) {
         self.ordinal += 1;

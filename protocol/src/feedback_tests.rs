@@ -15,7 +15,7 @@ fn any_seven_bytes_survive() {
 #[test]
 fn an_observer_finds_the_standing_queue_whatever_the_bundles_are() {
     let start = Instant::now();
-    let mut observer = Observer::new(FRAME, start);
+    let mut observer = PathObserver::new(FRAME, start);
     let mut first = 0;
     let mut told = Vec::new();
     for n in 0..200_u64 {
@@ -45,7 +45,7 @@ fn an_observer_finds_the_standing_queue_whatever_the_bundles_are() {
 #[test]
 fn nothing_new_is_not_told_and_need_is_told_sooner() {
     let start = Instant::now();
-    let mut observer = Observer::new(FRAME, start);
+    let mut observer = PathObserver::new(FRAME, start);
     assert_eq!((observer.feedback(start), observer.pressing()), (None, None));
     observer.packet(start + ms(60), 0, 3, 80);
     let told = observer.feedback(start + ms(80)).unwrap();
@@ -61,8 +61,8 @@ fn nothing_new_is_not_told_and_need_is_told_sooner() {
 #[test]
 fn the_sender_learns_what_was_lost_and_how_far_away_the_peer_is() {
     let start = Instant::now();
-    let mut observer = Observer::new(FRAME, start);
-    let mut log = Log::default();
+    let mut observer = PathObserver::new(FRAME, start);
+    let mut log = SentLog::default();
     let (mut sent, mut lost) = (0, 0);
     // Pauses of speech leave numbers out, which are not lost packets.
     let mut number = 70_000;
@@ -88,7 +88,7 @@ fn the_sender_learns_what_was_lost_and_how_far_away_the_peer_is() {
 #[test]
 fn feedback_of_what_was_never_sent_or_long_ago_is_ignored() {
     let now = Instant::now();
-    let mut log = Log::default();
+    let mut log = SentLog::default();
     let feedback = |highest| Feedback { highest, held: 0, received: 1, queue: 0, jitter: 0, rate: 0 };
     assert_eq!(log.take(now, &feedback(0)), None);
     for n in 0..1000 {
@@ -103,8 +103,8 @@ fn feedback_of_what_was_never_sent_or_long_ago_is_ignored() {
 #[test]
 fn late_packets_are_not_lost_in_the_long_run() {
     let start = Instant::now();
-    let mut observer = Observer::new(FRAME, start);
-    let mut log = Log::default();
+    let mut observer = PathObserver::new(FRAME, start);
+    let mut log = SentLog::default();
     let mut late = None;
     let (mut lost, mut sent) = (0, 0);
     for n in 0..2000_u64 {

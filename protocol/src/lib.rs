@@ -4,10 +4,10 @@
 //! as arguments, and datagrams, bytes and events go out. So a test turns the clock by hand, and seconds of a bad network
 //! take microseconds.
 //!
-//! * [`packet`]: what is inside a sealed packet, as in `docs/wire.md`; [`report`] and [`feedback`] ride on it.
+//! * [`packet`]: what is inside a sealed packet, as in `docs/wire.md`; [`ack`] and [`feedback`] ride on it.
 //! * [`session`]: handshake and sealing, cookies, replay, roaming; [`identity`] has the keys, [`psk`] what two may share besides.
 //! * [`offer`]: what two peers agree to speak.
-//! * [`call`]: one call between two peers, from the first datagram to the last; [`door`] is where callers come.
+//! * [`call`]: one call between two peers, from the first datagram to the last; [`acceptor`] is where callers come.
 //! * [`context`]: how two peers agree upon frames that both hold, so that packets may build upon them.
 //! * [`adapt`]: how much to send, and what, by what the peer tells of the path.
 //! * [`jitter`]: the buffer that turns frames that come when they like into frames when they are due.
@@ -16,10 +16,11 @@
 //!
 //! Payloads are opaque here: the model makes them from token frames, and takes them apart.
 
+pub mod acceptor;
+pub mod ack;
 pub mod adapt;
 pub mod call;
 pub mod context;
-pub mod door;
 pub mod feedback;
 pub mod file;
 pub mod identity;
@@ -29,5 +30,4 @@ pub mod offer;
 pub mod packet;
 pub mod psk;
 pub mod relay;
-pub mod report;
 pub mod session;

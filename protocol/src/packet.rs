@@ -5,7 +5,7 @@
 
 use parlo_tokens::{ComfortNoise, MAX_DEPTH};
 
-use crate::{feedback::Feedback, report::Report};
+use crate::{ack::FrameAck, feedback::Feedback};
 
 /// Version of the protocol. Peers of different versions do not talk.
 pub const VERSION: u8 = 3;
@@ -27,7 +27,7 @@ pub const MAX_DATAGRAM: usize = 1200;
 pub const MEDIA_OVERHEAD: usize = 14;
 
 /// The longest payload: what is left if a packet has all that there can be.
-pub const MAX_PAYLOAD: usize = MAX_DATAGRAM - MEDIA_OVERHEAD - 1 - Report::MAX_BYTES - Feedback::BYTES;
+pub const MAX_PAYLOAD: usize = MAX_DATAGRAM - MEDIA_OVERHEAD - 1 - FrameAck::MAX_BYTES - Feedback::BYTES;
 
 /// Bytes of IPv4 (RFC 791, no options) and UDP (RFC 768) headers, which every datagram carries.
 pub const IPV4_UDP: usize = 28;
@@ -59,32 +59,32 @@ const ALIVE_HELD: u8 = 0x08;
 
 /// What a side tells of what it receives, on any packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct News {
+pub struct Piggyback {
     /// Which frames it holds.
-    pub report: Option<Report>,
+    pub ack: Option<FrameAck>,
     /// How the path is.
     pub feedback: Option<Feedback>,
 }
 
-impl News {
+impl Piggyback {
     /// Bytes that it takes, without the extension byte.
     pub fn bytes(&self) -> usize {
-        self.report.map_or(0, |report| report.bytes()) + self.feedback.map_or(0, |_| Feedback::BYTES)
+        self.ack.map_or(0, |ack| ack.bytes()) + self.feedback.map_or(0, |_| Feedback::BYTES)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        if let Some(report) = &self.report {
-            report.encode(out);
+        if let Some(ack) = &self.ack {
+            ack.encode(out);
         }
         if let Some(feedback) = &self.feedback {
             out.extend_from_slice(&feedback.to_bytes());
         }
     }
 
-    fn parse(fields: &mut Fields<'_>, report: bool, feedback: bool) -> Result<Self, PacketError> {
-        let report = report.then(|| Report::parse(fields)).transpose()?;
+    fn parse(fields: &mut Fields<'_>, ack: bool, feedback: bool) -> Result<Self, PacketError> {
+        let ack = ack.then(|| FrameAck::parse(fields)).transpose()?;
         let feedback = feedback.then(|| fields.take().map(Feedback::from_bytes)).transpose()?;
-        Ok(Self { report, feedback })
+        Ok(Self { ack, feedback })
     }
 }
 
@@ -98,7 +98,7 @@ pub enum Media<'a> {
         /// What it sounds like there.
         noise: ComfortNoise,
         /// Of what comes the other way.
-        news: News,
+        piggyback: Piggyback,
     },
 }
 
@@ -116,7 +116,7 @@ pub struct Frames<'a> {
     /// Codes in each copy, 1 to [`MAX_COPY_DEPTH`]; 1 if there are none.
     pub copy_depth: u8,
     /// Of what comes the other way.
-    pub news: News,
+    pub piggyback: Piggyback,
     /// Copies and frames, as the model's coder made them. May be empty: an entropy coder needs no bits for what it is
     /// certain of.
     pub payload: &'a [u8],
@@ -167,7 +167,7 @@ impl<'a> Media<'a> {
         if extension & 1 != 0 || copies > MAX_COPIES || (copies == 0 && copy_depth > 1) || idle {
             return wrong("extension", extension);
         }
-        let news = News::parse(&mut fields, header & REPORTS != 0, feeds_back)?;
+        let piggyback = Piggyback::parse(&mut fields, header & REPORTS != 0, feeds_back)?;
         if count == SILENCE {
             if header & 0x1F != 0 || context != 0 || copies != 0 {
                 return wrong("silence", byte);
@@ -175,28 +175,28 @@ impl<'a> Media<'a> {
             let bytes = fields.take()?;
             fields.end()?;
             let Some(noise) = ComfortNoise::from_bytes(bytes) else { return wrong("noise", bytes[0]) };
-            return Ok(Self::Silence { noise, news });
+            return Ok(Self::Silence { noise, piggyback });
         }
         if count >= MAX_FRAMES {
             return wrong("count", count);
         }
         let (depth, count) = ((header & 0x1F) + 1, count + 1);
-        Ok(Self::Frames(Frames { depth, count, context, copies, copy_depth, news, payload: fields.rest }))
+        Ok(Self::Frames(Frames { depth, count, context, copies, copy_depth, piggyback, payload: fields.rest }))
     }
 
     /// Appends what is to be sealed to `out`, and gives the header's seven bits.
     pub fn encode(&self, out: &mut Vec<u8>) -> u8 {
-        let (news, copies, copy_depth, low, byte) = match self {
+        let (piggyback, copies, copy_depth, low, byte) = match self {
             Self::Frames(frames) => (
-                &frames.news,
+                &frames.piggyback,
                 frames.copies,
                 frames.copy_depth,
                 frames.depth.wrapping_sub(1) & 0x1F,
                 frames.count.wrapping_sub(1) << 4 | frames.context & 0x0F,
             ),
-            Self::Silence { news, .. } => (news, 0, 1, 0, SILENCE << 4),
+            Self::Silence { piggyback, .. } => (piggyback, 0, 1, 0, SILENCE << 4),
         };
-        let feedback = if news.feedback.is_some() { FEEDS_BACK } else { 0 };
+        let feedback = if piggyback.feedback.is_some() { FEEDS_BACK } else { 0 };
         let depth = if copies > 0 { copy_depth.wrapping_sub(1) & 0x03 } else { 0 };
         let extension = feedback | (copies & 0x0F) << 3 | depth << 1;
         let mut header = low;
@@ -205,10 +205,10 @@ impl<'a> Media<'a> {
             header |= EXTENDED;
             out.push(extension);
         }
-        if news.report.is_some() {
+        if piggyback.ack.is_some() {
             header |= REPORTS;
         }
-        news.encode(out);
+        piggyback.encode(out);
         match self {
             Self::Frames(frames) => out.extend_from_slice(frames.payload),
             Self::Silence { noise, .. } => out.extend_from_slice(&noise.to_bytes()),
@@ -286,7 +286,7 @@ pub enum Control {
     /// "I am still here", when there is nothing else to say, or something to say of it.
     Alive {
         /// Of what comes the other way.
-        news: News,
+        piggyback: Piggyback,
         /// What this side is like.
         presence: Presence,
         /// If it is held: number of the frame after the last before that, lower 32 bits. So a packet that was sent before and
@@ -314,8 +314,9 @@ impl Control {
                 }
                 let presence = Presence { ringing: flags & ALIVE_RINGING != 0, held: flags & ALIVE_HELD != 0 };
                 let frames = if presence.held { fields.u32()? } else { 0 };
-                let news = News::parse(&mut fields, flags & ALIVE_REPORTS != 0, flags & ALIVE_FEEDS_BACK != 0)?;
-                Self::Alive { news, presence, frames }
+                let piggyback =
+                    Piggyback::parse(&mut fields, flags & ALIVE_REPORTS != 0, flags & ALIVE_FEEDS_BACK != 0)?;
+                Self::Alive { piggyback, presence, frames }
             }
             CONTROL_RECORDED => match fields.u8()? {
                 recorded @ 0..=1 => Self::Recorded(recorded == 1),
@@ -336,17 +337,17 @@ impl Control {
                 out.push((*reason).into());
             }
             Self::Recorded(recorded) => out.extend_from_slice(&[CONTROL_RECORDED, (*recorded).into()]),
-            Self::Alive { news, presence, frames } => {
+            Self::Alive { piggyback, presence, frames } => {
                 let flag = |is: bool, flag| if is { flag } else { 0 };
-                let flags = flag(news.report.is_some(), ALIVE_REPORTS)
-                    | flag(news.feedback.is_some(), ALIVE_FEEDS_BACK)
+                let flags = flag(piggyback.ack.is_some(), ALIVE_REPORTS)
+                    | flag(piggyback.feedback.is_some(), ALIVE_FEEDS_BACK)
                     | flag(presence.ringing, ALIVE_RINGING)
                     | flag(presence.held, ALIVE_HELD);
                 out.extend_from_slice(&[CONTROL_ALIVE, flags]);
                 if presence.held {
                     out.extend_from_slice(&frames.to_be_bytes());
                 }
-                news.encode(out);
+                piggyback.encode(out);
             }
         }
     }

@@ -3,21 +3,21 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn report() -> impl Strategy<Value = Report> {
+fn ack() -> impl Strategy<Value = FrameAck> {
     let held = prop::collection::btree_set(0..600_u64, 1..400);
     (1..=15_u8, held, 1..=7_u8, 1..255_u64, any::<bool>()).prop_filter_map(
         "nothing new, or too many gaps",
         |(number, held, back, behind, alone)| {
             let held: FrameSet = held.into_iter().collect();
             let before = held.newest()?.checked_sub(behind)?;
-            Report::new(number, &held, (!alone).then_some((back, before)))
+            FrameAck::new(number, &held, (!alone).then_some((back, before)))
         },
     )
 }
 
-fn news() -> impl Strategy<Value = News> {
+fn news() -> impl Strategy<Value = Piggyback> {
     let feedback = any::<[u8; Feedback::BYTES]>().prop_map(Feedback::from_bytes);
-    (prop::option::of(report()), prop::option::of(feedback)).prop_map(|(report, feedback)| News { report, feedback })
+    (prop::option::of(ack()), prop::option::of(feedback)).prop_map(|(ack, feedback)| Piggyback { ack, feedback })
 }
 
 fn noise() -> impl Strategy<Value = ComfortNoise> {
@@ -28,9 +28,9 @@ fn control() -> impl Strategy<Value = Control> {
     let reason = any::<u8>().prop_map(Goodbye::from);
     prop_oneof![
         (any::<u32>(), reason).prop_map(|(frames, reason)| Control::Bye { frames, reason }),
-        (news(), any::<bool>(), any::<bool>(), any::<u32>()).prop_map(|(news, ringing, held, frames)| {
+        (news(), any::<bool>(), any::<bool>(), any::<u32>()).prop_map(|(piggyback, ringing, held, frames)| {
             let frames = if held { frames } else { 0 };
-            Control::Alive { news, presence: Presence { ringing, held }, frames }
+            Control::Alive { piggyback, presence: Presence { ringing, held }, frames }
         }),
         any::<bool>().prop_map(Control::Recorded),
     ]
@@ -46,24 +46,24 @@ proptest! {
     #[test]
     fn frames_survive(
         depth in 1..=32_u8, count in 1..=MAX_FRAMES, context in 0..16_u8, copies in 0..=MAX_COPIES, copy in 1..=4_u8,
-        news in news(), payload in prop::collection::vec(any::<u8>(), 0..MAX_PAYLOAD),
+        piggyback in news(), payload in prop::collection::vec(any::<u8>(), 0..MAX_PAYLOAD),
     ) {
         let copy_depth = if copies > 0 { copy } else { 1 };
-        let media = Media::Frames(Frames { depth, count, context, copies, copy_depth, news, payload: &payload });
+        let media = Media::Frames(Frames { depth, count, context, copies, copy_depth, piggyback, payload: &payload });
         let (header, body) = sealed(&media);
-        let extension = usize::from(copies > 0 || news.feedback.is_some());
-        prop_assert_eq!(body.len(), 1 + extension + news.bytes() + payload.len());
-        prop_assert!(news.report.is_none_or(|report| report.bytes() <= Report::MAX_BYTES && report.bytes() <= 8));
+        let extension = usize::from(copies > 0 || piggyback.feedback.is_some());
+        prop_assert_eq!(body.len(), 1 + extension + piggyback.bytes() + payload.len());
+        prop_assert!(piggyback.ack.is_none_or(|ack| ack.bytes() <= FrameAck::MAX_BYTES && ack.bytes() <= 8));
         prop_assert_eq!(Media::parse(header, &body), Ok(media));
         // A packet that is cut within its news is none.
-        for cut in 0..1 + extension + news.bytes() {
+        for cut in 0..1 + extension + piggyback.bytes() {
             prop_assert!(Media::parse(header, &body[..cut]).is_err());
         }
     }
 
     #[test]
-    fn silence_and_control_survive_and_nothing_else_does(noise in noise(), news in news(), control in control(), more: u8) {
-        let media = Media::Silence { noise, news };
+    fn silence_and_control_survive_and_nothing_else_does(noise in noise(), piggyback in news(), control in control(), more: u8) {
+        let media = Media::Silence { noise, piggyback };
         let (header, mut body) = sealed(&media);
         prop_assert_eq!(Media::parse(header, &body), Ok(media));
         prop_assert!((0..body.len()).all(|cut| Media::parse(header, &body[..cut]).is_err()));
@@ -132,34 +132,51 @@ fn the_document_shows_the_truth() {
         let line = document.lines().find(|line| line.starts_with(&format!("{name}: "))).expect(name);
         line[name.len() + 2..].split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
     };
-    let frames =
-        Frames { depth: 6, count: 3, context: 0, copies: 0, copy_depth: 1, news: News::default(), payload: &[0xA5; 4] };
+    let frames = Frames {
+        depth: 6,
+        count: 3,
+        context: 0,
+        copies: 0,
+        copy_depth: 1,
+        piggyback: Piggyback::default(),
+        payload: &[0xA5; 4],
+    };
     let held: FrameSet = (0x0200..0x0230_u64).filter(|n| !(0x0220..0x0223).contains(n)).collect();
-    let whole = Report::new(2, &held, None);
-    let after = Report::new(3, &held, Some((1, 0x0223)));
+    let whole = FrameAck::new(2, &held, None);
+    let after = FrameAck::new(3, &held, Some((1, 0x0223)));
     let feedback = Feedback { highest: 0x022D, held: 30, received: 17, queue: 12, jitter: 5, rate: 31 };
     let noise = ComfortNoise::new(68, [200, 90, 140, 120, 130, 125, 128, 127]);
     let medias = [
         ("media", Media::Frames(frames)),
         ("media-with-copies", Media::Frames(Frames { copies: 3, ..frames })),
-        ("media-with-whole-report", Media::Frames(Frames { news: News { report: whole, feedback: None }, ..frames })),
+        (
+            "media-with-whole-report",
+            Media::Frames(Frames { piggyback: Piggyback { ack: whole, feedback: None }, ..frames }),
+        ),
         (
             "media-with-news",
-            Media::Frames(Frames { context: 14, news: News { report: after, feedback: Some(feedback) }, ..frames }),
+            Media::Frames(Frames {
+                context: 14,
+                piggyback: Piggyback { ack: after, feedback: Some(feedback) },
+                ..frames
+            }),
         ),
-        ("silence", Media::Silence { noise, news: News::default() }),
+        ("silence", Media::Silence { noise, piggyback: Piggyback::default() }),
     ];
     for (name, media) in medias {
         let (header, body) = sealed(&media);
         assert_eq!(vector(name), [&[header][..], &body].concat(), "{name}");
     }
-    let (none, news) = (News::default(), News { report: after, feedback: Some(feedback) });
+    let (none, piggyback) = (Piggyback::default(), Piggyback { ack: after, feedback: Some(feedback) });
     let controls = [
         ("bye", Control::Bye { frames: 0x1234, reason: Goodbye::NoAnswer }),
-        ("alive", Control::Alive { news, presence: Presence::default(), frames: 0 }),
-        ("alive-ringing", Control::Alive { news: none, presence: Presence { ringing: true, held: false }, frames: 0 }),
+        ("alive", Control::Alive { piggyback, presence: Presence::default(), frames: 0 }),
+        (
+            "alive-ringing",
+            Control::Alive { piggyback: none, presence: Presence { ringing: true, held: false }, frames: 0 },
+        ),
         ("recorded", Control::Recorded(true)),
-        ("alive-held", Control::Alive { news, presence: Presence { ringing: false, held: true }, frames: 0x1234 }),
+        ("alive-held", Control::Alive { piggyback, presence: Presence { ringing: false, held: true }, frames: 0x1234 }),
     ];
     for (name, control) in controls {
         let mut bytes = Vec::new();

@@ -9,9 +9,9 @@ use std::{
 
 use counting_alloc::{Counting, allocations};
 use parlo_protocol::{
+    acceptor::Acceptor,
     adapt::{Costs, Limits},
     call::{Call, Event, Run},
-    door::Door,
     identity::Identity,
     offer::Offer,
 };
@@ -54,15 +54,15 @@ fn allocations_in_full_swing(rekeys: bool) -> (u64, u64) {
     let (limits, key) = (Limits::new(6, 3), Identity::from_bytes([2; 32]).public());
     let mut caller =
         Call::dial(&Identity::from_bytes([1; 32]), Some(key), there, 1, [5; 32], &offer, limits, now).unwrap();
-    let mut door = Door::new(&Identity::from_bytes([2; 32]), [6; 32], now);
+    let mut acceptor = Acceptor::new(&Identity::from_bytes([2; 32]), [6; 32], now);
     let mut datagram = Vec::with_capacity(1500);
     let mut listener = None;
     while listener.is_none() {
         assert!(caller.poll_transmit(&mut datagram));
-        listener = door
+        listener = acceptor
             .handle(now, here, &mut datagram, 9)
             .map(|caller| Call::answer(caller.session, &caller.offer, &offer, limits, false, now).unwrap());
-        while door.poll_transmit(&mut datagram).is_some() {
+        while acceptor.poll_transmit(&mut datagram).is_some() {
             caller.handle(now, there, &mut datagram);
         }
     }

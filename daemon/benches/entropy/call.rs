@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_protocol::context::{Contexts, Reporter};
-use parlo_protocol::report::Report;
+use parlo_protocol::ack::FrameAck;
+use parlo_protocol::context::{AckReceiver, AckSender};
 use parlo_tokens::FrameSet;
 
 /// Sender and receiver, half a round trip apart. Media goes one way; reports ride on media of the other way, which has
@@ -14,11 +14,11 @@ use parlo_tokens::FrameSet;
 pub(crate) struct Path {
     half: Duration,
     start: Instant,
-    sender: Contexts,
-    receiver: Reporter,
+    sender: AckReceiver,
+    receiver: AckSender,
     /// First frame and count of packets on their way, and when they arrive.
     media: VecDeque<(Instant, u64, usize)>,
-    reports: VecDeque<(Instant, Report)>,
+    reports: VecDeque<(Instant, FrameAck)>,
     /// Bytes of all reports.
     pub(crate) report_bytes: usize,
 }
@@ -28,8 +28,8 @@ impl Path {
         Self {
             half: round_trip / 2,
             start: Instant::now(),
-            sender: Contexts::default(),
-            receiver: Reporter::new(report_every),
+            sender: AckReceiver::default(),
+            receiver: AckSender::new(report_every),
             media: VecDeque::new(),
             reports: VecDeque::new(),
             report_bytes: 0,
@@ -43,7 +43,7 @@ impl Path {
         while let Some((_, first, count)) = arrived(&mut self.media, |packet| packet.0 <= now) {
             self.receiver.decoded(first, count);
         }
-        if let Some(report) = self.receiver.report(now) {
+        if let Some(report) = self.receiver.ack(now) {
             self.report_bytes += report.bytes();
             self.reports.push_back((now + self.half, report));
         }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use parlo_protocol::{
+    acceptor::Acceptor,
     adapt::{Costs, Limits},
     call::{Call, Event, Run},
-    door::Door,
     identity::Identity,
     jitter::{JitterBuffer, JitterConfig},
     offer::Offer,
@@ -71,7 +71,7 @@ fn connected(now: Instant) -> [Call; 2] {
     let limits = Limits::new(6, 3);
     let key = Some(keys[1].public());
     let mut caller = Call::dial(&keys[0], key, address(1), 1, [1; 32], &offer, limits, now).unwrap();
-    let mut door = Door::new(&keys[1], [2; 32], now);
+    let mut acceptor = Acceptor::new(&keys[1], [2; 32], now);
     let mut datagram = Vec::new();
     let mut listener: Option<Call> = None;
     for _ in 0..8 {
@@ -81,13 +81,13 @@ fn connected(now: Instant) -> [Call; 2] {
                     let _ = call.handle(now, address(1), &mut datagram);
                 }
                 None => {
-                    listener = door.handle(now, address(1), &mut datagram, 2).and_then(|caller| {
+                    listener = acceptor.handle(now, address(1), &mut datagram, 2).and_then(|caller| {
                         Call::answer(caller.session, &caller.offer, &offer, limits, false, now).ok()
                     });
                 }
             }
         }
-        while door.poll_transmit(&mut datagram).is_some() {
+        while acceptor.poll_transmit(&mut datagram).is_some() {
             let _ = caller.handle(now, address(1), &mut datagram);
         }
         while listener.as_mut().is_some_and(|call| call.poll_transmit(&mut datagram)) {

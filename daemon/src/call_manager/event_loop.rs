@@ -9,7 +9,7 @@ use std::{
 
 use parlo_control::Presence;
 use parlo_protocol::{
-    door::Door,
+    acceptor::Acceptor,
     packet::Goodbye,
     session::{Destination, destination},
 };
@@ -215,7 +215,7 @@ impl<'o> CallManager<'o> {
     }
 
     fn tell_listening(&mut self) {
-        let listening = self.endpoints.iter().find(|endpoint| endpoint.door.is_some());
+        let listening = self.endpoints.iter().find(|endpoint| endpoint.acceptor.is_some());
         if let Some(Ok(address)) = listening.map(|endpoint| endpoint.socket.local_addr()) {
             (self.observer)(Event::Listening(address));
         }
@@ -368,7 +368,7 @@ impl<'o> CallManager<'o> {
         // A socket of its own goes with its call.
         let calls = &self.calls;
         self.endpoints.retain(|endpoint| {
-            endpoint.door.is_some() || calls.iter().any(|call| call.endpoint == endpoint.id && !call.is_over())
+            endpoint.acceptor.is_some() || calls.iter().any(|call| call.endpoint == endpoint.id && !call.is_over())
         });
         let missed = self.audio_engine.figures().deadline_misses;
         self.stale |= missed != std::mem::replace(&mut self.missed, missed);
@@ -437,8 +437,8 @@ impl<'o> CallManager<'o> {
         for at in 0..self.endpoints.len() {
             let endpoint = &mut self.endpoints[at];
             endpoint.handle_timeout(now);
-            if let Some(door) = &mut endpoint.door {
-                door.handle_timeout(now);
+            if let Some(acceptor) = &mut endpoint.acceptor {
+                acceptor.handle_timeout(now);
             }
             if let Some(relay_link) = &mut endpoint.relay_link
                 && relay_link.poll_timeout().is_some_and(|due| now >= due)
@@ -458,7 +458,7 @@ impl<'o> CallManager<'o> {
         let (id, now) = (endpoint.id, Instant::now());
         let (length, from) = match received {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && endpoint.door.is_none() => {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && endpoint.acceptor.is_none() => {
                 return self.refused_by_system(id);
             }
             Err(error) if is_passing(&error) => return,
@@ -478,7 +478,7 @@ impl<'o> CallManager<'o> {
             let met = relay_link.handle(now, from, datagram);
             return self.on_relay_event(id, met);
         }
-        let alone = endpoint.door.is_none();
+        let alone = endpoint.acceptor.is_none();
         let here = |call: &CallSession| call.endpoint == id && call.call.is_some() && !call.is_over();
         let for_call = self.calls.iter().position(|session| {
             here(session)
@@ -492,12 +492,12 @@ impl<'o> CallManager<'o> {
         let for_call = for_call.or_else(|| self.calls.iter().position(here).filter(|_| alone));
         match for_call {
             Some(at) => self.on_datagram(at, now, from, datagram),
-            None => self.knock(id, now, from, datagram),
+            None => self.admit(id, now, from, datagram),
         }
     }
 
     /// A datagram for nobody's call: for the acceptor, as somebody new may call.
-    fn knock(&mut self, endpoint: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+    fn admit(&mut self, endpoint: u64, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         let index = match index() {
             Ok(index) => index,
             // Its sender tries again.
@@ -509,15 +509,15 @@ impl<'o> CallManager<'o> {
             }
         };
         let used = self.calls.iter().any(|call| call.call.as_ref().is_some_and(|call| call.index() == index));
-        let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) else { return };
+        let Some(acceptor) = self.endpoint(endpoint).and_then(|endpoint| endpoint.acceptor.as_mut()) else { return };
         if used {
             return;
         }
-        if let Some(caller) = door.handle(now, from, datagram, index) {
+        if let Some(caller) = acceptor.handle(now, from, datagram, index) {
             return self.on_caller(endpoint, caller, now);
         }
         while let Some(confirmed) =
-            self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()).and_then(Door::poll_confirmed)
+            self.endpoint(endpoint).and_then(|endpoint| endpoint.acceptor.as_mut()).and_then(Acceptor::poll_confirmed)
         {
             self.on_confirmed(endpoint, confirmed, now);
         }

@@ -22,7 +22,7 @@ impl CallManager<'_> {
     /// Tells clients how things are now.
     pub(super) fn publish(&mut self, now: Instant) {
         let Some(channels) = &self.channels else { return };
-        let listening = self.endpoints.iter().find(|endpoint| endpoint.door.is_some());
+        let listening = self.endpoints.iter().find(|endpoint| endpoint.acceptor.is_some());
         let listening = listening.and_then(|endpoint| endpoint.socket.local_addr().ok());
         let status = Status {
             listening: listening.map(|address| address.to_string()),

@@ -8,8 +8,8 @@ use std::{
 
 use parlo_control::{Direction, RefusalReason};
 use parlo_protocol::{
+    acceptor::{Caller, Confirmed},
     call::{self, Call},
-    door::{Caller, Confirmed},
     identity::PublicKey,
     offer::Codec,
     packet::{Goodbye, Presence},
@@ -257,16 +257,16 @@ impl CallManager<'_> {
     pub(super) fn on_caller(&mut self, endpoint: u64, mut caller: Caller, now: Instant) {
         let from = caller.session.address();
         if let Welcome::Refuse { reason, notice } = self.welcome(&caller.peer, from) {
-            if let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) {
-                door.refuse(caller, reason, now);
+            if let Some(acceptor) = self.endpoint(endpoint).and_then(|endpoint| endpoint.acceptor.as_mut()) {
+                acceptor.refuse(caller, reason, now);
             }
             return self.refused(now, notice);
         }
         // Who shares a secret with somebody takes no call of that one without it, nor one with another.
         if !caller.session.shares(self.engine.contacts().current().peers.psk(&caller.peer)) {
             let notice = policy::unshared(&self.engine, &caller.peer, from);
-            if let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) {
-                door.refuse(caller, Reason::Psk, now);
+            if let Some(acceptor) = self.endpoint(endpoint).and_then(|endpoint| endpoint.acceptor.as_mut()) {
+                acceptor.refuse(caller, Reason::Psk, now);
             }
             return self.refused(now, notice);
         }
@@ -275,10 +275,10 @@ impl CallManager<'_> {
         // It rings until the sound is open here, even where nobody is asked.
         let limits = self.engine.limits(&settings, headers(from), None);
         let answered = Call::answer(caller.session, &caller.offer, &offer, limits, true, now);
-        let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) else { return };
+        let Some(acceptor) = self.endpoint(endpoint).and_then(|endpoint| endpoint.acceptor.as_mut()) else { return };
         match answered {
-            Err(session) => door.dismiss(session, now),
-            Ok(call) => door.hold(Box::new(call), now),
+            Err(session) => acceptor.dismiss(session, now),
+            Ok(call) => acceptor.hold(Box::new(call), now),
         }
     }
 
@@ -292,8 +292,8 @@ impl CallManager<'_> {
             Welcome::Ring { name } => (name, false),
             Welcome::Refuse { reason, notice } => {
                 let goodbye = if reason == Reason::Busy { Goodbye::Busy } else { Goodbye::Declined };
-                if let Some(door) = self.endpoint(endpoint).and_then(|endpoint| endpoint.door.as_mut()) {
-                    door.part(call, goodbye, now);
+                if let Some(acceptor) = self.endpoint(endpoint).and_then(|endpoint| endpoint.acceptor.as_mut()) {
+                    acceptor.part(call, goodbye, now);
                 }
                 return self.refused(now, notice);
             }

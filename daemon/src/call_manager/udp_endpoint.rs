@@ -7,7 +7,7 @@ use std::{
 };
 
 use parlo_protocol::{
-    door::Door,
+    acceptor::Acceptor,
     identity::Identity,
     packet::{IPV4_UDP, IPV6_UDP},
     relay::Ticket,
@@ -29,7 +29,7 @@ pub(super) struct UdpEndpoint {
     pub(super) id: u64,
     pub(super) socket: UdpSocket,
     /// Where others call; a socket that calls are placed from has none.
-    pub(super) door: Option<Door>,
+    pub(super) acceptor: Option<Acceptor>,
     /// The relay that it is reached by, if it is.
     pub(super) relay_link: Option<RelayLink>,
     /// It has reported an error, and is not read until then.
@@ -55,20 +55,20 @@ impl UdpEndpoint {
         identity: &Identity,
         relay: Option<(SocketAddr, Ticket)>,
     ) -> Result<Self, CallError> {
-        let door = Door::new(identity, secret()?, Instant::now());
-        Ok(Self::new(id, bind(at).await?, Some(door), relay))
+        let acceptor = Acceptor::new(identity, secret()?, Instant::now());
+        Ok(Self::new(id, bind(at).await?, Some(acceptor), relay))
     }
 
-    fn new(id: u64, socket: UdpSocket, door: Option<Door>, relay: Option<(SocketAddr, Ticket)>) -> Self {
+    fn new(id: u64, socket: UdpSocket, acceptor: Option<Acceptor>, relay: Option<(SocketAddr, Ticket)>) -> Self {
         let relay_link = relay.map(|(relay, ticket)| RelayLink::new(relay, ticket, Instant::now()));
-        Self { id, socket, door, relay_link, rests: None, datagram: Vec::with_capacity(256) }
+        Self { id, socket, acceptor, relay_link, rests: None, datagram: Vec::with_capacity(256) }
     }
 
     /// When something is due at the acceptor or the relay, or the socket is to be read again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let door = self.door.as_ref().and_then(Door::poll_timeout);
+        let acceptor = self.acceptor.as_ref().and_then(Acceptor::poll_timeout);
         let relay_link = self.relay_link.as_ref().and_then(RelayLink::poll_timeout);
-        door.into_iter().chain(relay_link).chain(self.rests).min()
+        acceptor.into_iter().chain(relay_link).chain(self.rests).min()
     }
 
     /// The socket has reported an error that is none of a datagram's: it is left alone for a moment. Whatever it is, it may pass
@@ -94,7 +94,7 @@ impl UdpEndpoint {
     /// Sends what acceptor and relay have to say.
     pub(super) fn transmit(&mut self) {
         let mut datagram = std::mem::take(&mut self.datagram);
-        while let Some(to) = self.door.as_mut().and_then(|door| door.poll_transmit(&mut datagram)) {
+        while let Some(to) = self.acceptor.as_mut().and_then(|acceptor| acceptor.poll_transmit(&mut datagram)) {
             self.send(&datagram, to);
         }
         self.datagram = datagram;

@@ -9,9 +9,9 @@ use std::{
 
 use parlo_netem::{Path, PathConfig};
 use parlo_protocol::{
+    acceptor::Acceptor,
     adapt::{Costs, Limits, Plan},
     call::{Call, Event},
-    door::Door,
     identity::Identity,
     jitter::JitterConfig,
     offer::{Codec, Offer},
@@ -129,7 +129,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let answer = Offer { tokens, ..offer.clone() };
     let key = Some(ours[1].public());
     let mut caller = Call::dial(&ours[0], key, address(LISTENER), 7, [3; 32], &offer, script.limits, start).unwrap();
-    let mut door = Door::new(&ours[1], [4; 32], start);
+    let mut acceptor = Acceptor::new(&ours[1], [4; 32], start);
     let mut listener: Option<Call> = None;
     let mut outbound = Packetizer::with_frame((script.packing)(), frame);
     let mut silent = Packetizer::with_frame(PayloadCoder::Opus, frame);
@@ -163,7 +163,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
             let from = if moved { MOVED } else { SPEAKER };
             take(
                 &mut listener,
-                &mut door,
+                &mut acceptor,
                 now,
                 address(from),
                 &mut datagram[2..],
@@ -197,7 +197,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
                     noise[1..3].copy_from_slice(&call.index().to_be_bytes());
                 }
             }
-            take(&mut listener, &mut door, now, address(3000), &mut noise, &answer, script.limits, |_, _| {});
+            take(&mut listener, &mut acceptor, now, address(3000), &mut noise, &answer, script.limits, |_, _| {});
         }
         while back.receive(now, &mut datagram) {
             let to = u16::from_be_bytes([datagram[0], datagram[1]]);
@@ -220,7 +220,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         {
             let _ = call.handle_timeout(now);
         }
-        door.handle_timeout(now);
+        acceptor.handle_timeout(now);
 
         // The speaker's microphone.
         if let Some(since) = began[0] {
@@ -263,7 +263,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
                 back.send(now, &[&to.port().to_be_bytes()[..], bytes].concat())
             });
         }
-        while let Some(to) = door.poll_transmit(&mut datagram) {
+        while let Some(to) = acceptor.poll_transmit(&mut datagram) {
             back.send(now, &[&to.port().to_be_bytes()[..], &datagram].concat());
         }
 
@@ -327,7 +327,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
 #[allow(clippy::too_many_arguments, reason = "the listener's side, as it stands in the loop")]
 fn take(
     listener: &mut Option<Call>,
-    door: &mut Door,
+    acceptor: &mut Acceptor,
     now: Instant,
     from: SocketAddr,
     datagram: &mut [u8],
@@ -352,7 +352,7 @@ fn take(
             return;
         }
     }
-    if let Some(caller) = door.handle(now, from, datagram, 11)
+    if let Some(caller) = acceptor.handle(now, from, datagram, 11)
         && listener.is_none()
         && let Ok(call) = Call::answer(caller.session, &caller.offer, answer, limits, false, now)
     {

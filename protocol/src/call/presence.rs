@@ -182,8 +182,8 @@ mod tests {
                 hear(&mut presences, told[told.len() - 1]);
             }
             prop_assert_eq!(presences.theirs(), presence, "{:?}", told);
-            let news = presences.news();
-            prop_assert_eq!(news, (presence != Presence { ringing, held: false }).then_some(presence));
+            let piggyback = presences.news();
+            prop_assert_eq!(piggyback, (presence != Presence { ringing, held: false }).then_some(presence));
             prop_assert_eq!(presences.news(), None, "it is told once");
         }
     }

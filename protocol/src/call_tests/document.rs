@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     psk::Psk,
-    session::{Event as Told, Gate, Knock},
+    session::{Admission, CookieGate, Event as Told},
 };
 
 /// The bytes of a line of the document.
@@ -55,15 +55,15 @@ fn the_document_shows_true_handshakes_and_seals() {
     for (pattern, key) in [("ik", Some(identity(2).public())), ("xx", None)] {
         let is = |name: &str, bytes: &[u8]| is(&format!("sealed-{pattern}-{name}"), bytes);
         let caller = SocketAddr::from(([192, 0, 2, 1], 7275));
-        let mut gate = Gate::new(&identity(2), [4; 32], now);
+        let mut gate = CookieGate::new(&identity(2), [4; 32], now);
         let mut dialer = Session::dial(&identity(1), key, address(2), 0x0102, &ours.to_bytes(), [3; 32], now).unwrap();
         let question = next(&mut dialer);
-        let Knock::Reply(mut retry) = gate.knock(now, caller, &question, 0xBEEF) else { panic!("a cookie") };
+        let Admission::Reply(mut retry) = gate.admit(now, caller, &question, 0xBEEF) else { panic!("a cookie") };
         is("retry", &retry);
         dialer.handle(now, address(2), &mut retry);
         let question = next(&mut dialer);
         is("initiate", &question);
-        let Knock::Session(mut answerer, event) = gate.knock(now, caller, &question, 0xBEEF) else {
+        let Admission::Session(mut answerer, event) = gate.admit(now, caller, &question, 0xBEEF) else {
             panic!("a session")
         };
         if key.is_some() {
@@ -140,10 +140,10 @@ fn the_document_shows_true_handshakes_and_seals() {
         is("rekey-media", &sealed);
         assert!(matches!(answerer.handle(now, elsewhere, &mut sealed), Some(Told::Media { number: 0x123A, .. })));
     }
-    let mut gate = Gate::new(&identity(2), [4; 32], now);
+    let mut gate = CookieGate::new(&identity(2), [4; 32], now);
     let mut other = vec![0x41, 9, 0x01, 0x02];
     other.resize(60, 0);
-    let Knock::Reply(refuse) = gate.knock(now, address(1), &other, 1) else { panic!("a refusal") };
+    let Admission::Reply(refuse) = gate.admit(now, address(1), &other, 1) else { panic!("a refusal") };
     is("refuse", &refuse);
 }
 
@@ -156,16 +156,18 @@ fn the_document_shows_true_calls_with_a_shared_secret() {
     is("sealed-psk-text", psk.to_text().as_bytes());
     let caller = SocketAddr::from(([192, 0, 2, 1], 7275));
     for shared in [false, true] {
-        let mut gate = Gate::new(&identity(2), [4; 32], now);
+        let mut gate = CookieGate::new(&identity(2), [4; 32], now);
         let key = Some(identity(2).public());
         let mut dialer =
             Session::dial_with_psk(&identity(1), key, Some(&psk), address(2), 0x0102, &ours, [3; 32], now).unwrap();
-        let Knock::Reply(mut retry) = gate.knock(now, caller, &next(&mut dialer), 0xBEEF) else { panic!("a cookie") };
+        let Admission::Reply(mut retry) = gate.admit(now, caller, &next(&mut dialer), 0xBEEF) else {
+            panic!("a cookie")
+        };
         is("sealed-psk-retry", &retry);
         dialer.handle(now, address(2), &mut retry);
         let question = next(&mut dialer);
         is("sealed-psk-initiate", &question);
-        let Knock::Session(mut answerer, Some(Told::Incoming { .. })) = gate.knock(now, caller, &question, 0xBEEF)
+        let Admission::Session(mut answerer, Some(Told::Incoming { .. })) = gate.admit(now, caller, &question, 0xBEEF)
         else {
             panic!("a session")
         };

@@ -64,7 +64,7 @@ fn without_a_shared_codec_there_is_no_call_and_opus_is_the_last_resort() {
         world.run(20_000);
         assert_eq!(world.seen[CALLER].ended, ["no shared bundle"], "{known}");
         assert!(world.caller.is_over() && world.listener.is_none());
-        assert_eq!(world.door.poll_timeout(), None, "all is forgotten");
+        assert_eq!(world.acceptor.poll_timeout(), None, "all is forgotten");
 
         let codec_of = |world: World| {
             let world = world.connect();

@@ -105,8 +105,15 @@ fn a_context_is_good_for_its_own_packet_and_call() {
 #[test]
 fn a_reference_to_what_was_never_reported_is_counted_and_no_event() {
     let (mut caller, mut listener, now) = connected();
-    let frames =
-        Frames { depth: 6, count: 3, context: 9, copies: 0, copy_depth: 1, news: News::default(), payload: &[1] };
+    let frames = Frames {
+        depth: 6,
+        count: 3,
+        context: 9,
+        copies: 0,
+        copy_depth: 1,
+        piggyback: Piggyback::default(),
+        payload: &[1],
+    };
     let (mut body, mut out) = (Vec::new(), Vec::new());
     let header = Media::Frames(frames).encode(&mut body);
     caller.session.seal_media(5000, header, &body, &mut out).unwrap();

@@ -216,12 +216,12 @@ fn a_recorded_initiation_is_worth_nothing_elsewhere_or_later() {
     let elsewhere = "203.0.113.9:4000".parse().unwrap();
     let sessions = world.gate.stats().sessions;
     for (now, from) in [(world.now, elsewhere), (world.now + Duration::from_secs(21), caller_address())] {
-        let super::Knock::Reply(reply) = world.gate.knock(now, from, &recorded, 1) else { panic!("a cookie") };
+        let super::Admission::Reply(reply) = world.gate.admit(now, from, &recorded, 1) else { panic!("a cookie") };
         assert_eq!((reply[0], reply.len()), (0x42, 20));
         // With that cookie in place of its own, it cannot be read.
         let mut patched = recorded.clone();
         patched[5..21].copy_from_slice(&reply[4..]);
-        let super::Knock::Reply(reply) = world.gate.knock(now, from, &patched, 1) else { panic!("a refusal") };
+        let super::Admission::Reply(reply) = world.gate.admit(now, from, &patched, 1) else { panic!("a refusal") };
         assert_eq!(reply, [0x45, VERSION, recorded[2], recorded[3], 5]);
     }
     assert_eq!(world.gate.stats().sessions, sessions);
@@ -237,7 +237,7 @@ fn limits_of_offers_and_answers_hold() {
         };
         assert_eq!(dial(MAX_OFFER + 1).unwrap_err(), DialError::Offer(257));
         let mut caller = dial(MAX_OFFER).unwrap();
-        let mut gate = super::Gate::new(&answerer_identity(), [1; 32], world.now);
+        let mut gate = super::CookieGate::new(&answerer_identity(), [1; 32], world.now);
         let mut answerer: Option<Box<Session>> = None;
         let (mut out, mut answered) = (Vec::new(), None);
         for _ in 0..8 {
@@ -247,15 +247,15 @@ fn limits_of_offers_and_answers_hold() {
                     Some(answerer) if out[0] != 0x41 => {
                         event = answerer.handle(world.now, caller_address(), &mut out).map(|event| owned(&event));
                     }
-                    _ => match gate.knock(world.now, caller_address(), &out, 3) {
-                        super::Knock::Reply(mut reply) => {
+                    _ => match gate.admit(world.now, caller_address(), &out, 3) {
+                        super::Admission::Reply(mut reply) => {
                             assert_eq!(caller.handle(world.now, answerer_address(), &mut reply), None);
                         }
-                        super::Knock::Session(session, first) => {
+                        super::Admission::Session(session, first) => {
                             answerer = Some(session);
                             event = first;
                         }
-                        super::Knock::Junk => panic!("junk"),
+                        super::Admission::Junk => panic!("junk"),
                     },
                 }
                 if let Some(Event::Incoming { offer, .. }) = event {

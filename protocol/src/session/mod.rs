@@ -1,6 +1,6 @@
 //! The encrypted path between two peers, below a call: handshake, sealed packets, replay window, cookies, roaming.
 //!
-//! A [`Gate`] stands before a listener. It answers initiations with a cookie and keeps nothing, until one comes back with the
+//! A [`CookieGate`] stands before a listener. It answers initiations with a cookie and keeps nothing, until one comes back with the
 //! cookie and so from an address that its sender can be reached at; then it makes a [`Session`]. A caller makes a [`Session`]
 //! with [`dial`](Session::dial). Either way it is a state machine without I/O: datagrams and the time go in; datagrams and
 //! [`Event`]s come out. `docs/wire.md` has the bytes, `docs/threat-model.md` what they protect against.
@@ -19,7 +19,7 @@
 //!   and give it one with [`rekey`](Session::rekey) before you poll.
 //! * Once a session stands, silence is the user's matter: nothing here ends it but too many forgeries.
 
-mod gate;
+mod cookie_gate;
 mod handshake;
 pub(crate) mod limit;
 mod noise;
@@ -32,7 +32,7 @@ mod window;
 mod wire;
 
 #[cfg(test)]
-mod gate_tests;
+mod cookie_gate_tests;
 #[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod vector_tests;
 
 use std::net::SocketAddr;
 
-pub use gate::{Gate, GateStats, Knock};
+pub use cookie_gate::{Admission, CookieGate, GateStats};
 pub(crate) use limit::{Source, source};
 pub(crate) use noise::expand;
 pub use rekey::{REKEY_EVERY, REKEY_OVERDUE};

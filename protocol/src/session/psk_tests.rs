@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    AcceptError, DialError, Event, Gate, Knock, Reason, Session,
+    AcceptError, Admission, CookieGate, DialError, Event, Reason, Session,
     state::State,
     testing::{ANSWER, OFFER, answerer_address, answerer_identity, caller_address, caller_identity, owned},
 };
@@ -25,12 +25,12 @@ fn asked(known: bool, secret: Option<&Psk>) -> (Session, Session, Instant) {
     let identity = caller_identity();
     let mut caller =
         Session::dial_with_psk(&identity, key, secret, answerer_address(), 7, OFFER, [3; 32], now).unwrap();
-    let mut gate = Gate::new(&answerer_identity(), [4; 32], now);
+    let mut gate = CookieGate::new(&answerer_identity(), [4; 32], now);
     let question = next(&mut caller);
-    let Knock::Reply(mut retry) = gate.knock(now, caller_address(), &question, 9) else { panic!("a cookie") };
+    let Admission::Reply(mut retry) = gate.admit(now, caller_address(), &question, 9) else { panic!("a cookie") };
     assert!(retry.len() < question.len());
     caller.handle(now, answerer_address(), &mut retry);
-    let Knock::Session(mut listener, mut event) = gate.knock(now, caller_address(), &next(&mut caller), 9) else {
+    let Admission::Session(mut listener, mut event) = gate.admit(now, caller_address(), &next(&mut caller), 9) else {
         panic!("a session")
     };
     if !known {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     identity::Identity,
-    session::{Destination, Event, Gate, Knock, Session, destination},
+    session::{Admission, CookieGate, Destination, Event, Session, destination},
 };
 
 /// A small generator (xorshift64*), for the network's whims.
@@ -75,7 +75,7 @@ pub(super) struct World {
     weather: Weather,
     flights: Vec<Flight>,
     pub(super) caller: Session,
-    pub(super) gate: Gate,
+    pub(super) gate: CookieGate,
     pub(super) answerer: Option<Session>,
     pub(super) caller_events: Vec<String>,
     pub(super) answerer_events: Vec<String>,
@@ -90,7 +90,7 @@ impl World {
         let peer = known.then(|| answerer_identity().public());
         let (index, bytes) = (dice.roll() as u16, dice.bytes());
         let caller = Session::dial(&caller_identity(), peer, answerer_address(), index, OFFER, bytes, now).unwrap();
-        let gate = Gate::new(&answerer_identity(), dice.bytes(), now);
+        let gate = CookieGate::new(&answerer_identity(), dice.bytes(), now);
         Self {
             now,
             dice,
@@ -184,20 +184,20 @@ impl World {
     fn reach_answerer(&mut self, datagram: &mut [u8], accept: bool) {
         let (now, from) = (self.now, caller_address());
         let known = self.answerer.as_ref().is_some_and(|session| session.is_repeat(from, datagram));
-        let event = if destination(datagram) == Destination::Gate && !known {
-            match self.gate.knock(now, from, datagram, 0x7777) {
-                Knock::Reply(reply) => {
+        let event = if destination(datagram) == Destination::CookieGate && !known {
+            match self.gate.admit(now, from, datagram, 0x7777) {
+                Admission::Reply(reply) => {
                     assert!(reply.len() < datagram.len());
                     self.send(false, &reply);
                     return;
                 }
-                Knock::Session(session, event) => {
+                Admission::Session(session, event) => {
                     // A caller whose answers were lost has begun anew; and the first message of XX is not authentic, so that
                     // it may come twice with a difference.
                     self.answerer = Some(*session);
                     event
                 }
-                Knock::Junk => return,
+                Admission::Junk => return,
             }
         } else {
             let Some(answerer) = &mut self.answerer else { return };

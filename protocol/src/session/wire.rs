@@ -193,8 +193,8 @@ pub(super) fn refuse(receiver: u16, reason: u8) -> Vec<u8> {
 pub enum Destination {
     /// The session of this index.
     Session(u16),
-    /// An initiation: for the session that [already has it](super::Session::is_repeat), or for the [`Gate`](super::Gate).
-    Gate,
+    /// An initiation: for the session that [already has it](super::Session::is_repeat), or for the [`CookieGate`](super::CookieGate).
+    CookieGate,
     /// STUN shares the port: RFC 8489 section 5 has two zero bits first.
     Stun,
     /// Nobody.
@@ -205,7 +205,7 @@ pub enum Destination {
 pub fn destination(datagram: &[u8]) -> Destination {
     match datagram {
         &[0x00..=0x3F, ..] => Destination::Stun,
-        &[INITIATE, ..] => Destination::Gate,
+        &[INITIATE, ..] => Destination::CookieGate,
         &[CONTROL | MEDIA..=0xFF, high, low, ..] | &[RETRY..=REFUSE, _, high, low, ..] => {
             Destination::Session(u16::from_be_bytes([high, low]))
         }
@@ -262,7 +262,7 @@ mod tests {
             prop_assert_eq!(&again, &datagram);
             let receiver = u16::from_be_bytes([datagram[2], datagram[3]]);
             let to = destination(&datagram);
-            prop_assert!(to == Destination::Session(receiver) || datagram[0] == INITIATE && to == Destination::Gate);
+            prop_assert!(to == Destination::Session(receiver) || datagram[0] == INITIATE && to == Destination::CookieGate);
             for cut in 0..datagram.len().min(20) {
                 prop_assert!(Outer::parse(&datagram[..cut]).is_err());
             }
@@ -283,7 +283,7 @@ mod tests {
         for first in 0..=u8::MAX {
             let expected = match first {
                 0..=0x3F => Destination::Stun,
-                0x41 => Destination::Gate,
+                0x41 => Destination::CookieGate,
                 0x46..=0x7F => Destination::Nobody,
                 0x40 | 0x80.. => Destination::Session(0x0102),
                 _ => Destination::Session(0x0203),

@@ -1,7 +1,7 @@
 //! An exhaustive search through what can happen between a caller, a listener and an attacker who has the whole network.
 //!
 //! What is explored is no model but the code itself: [`Session`](parlo_protocol::session::Session) and
-//! [`Door`](parlo_protocol::door::Door) are state machines without I/O, to which time and randomness are arguments. A
+//! [`Acceptor`](parlo_protocol::acceptor::Acceptor) are state machines without I/O, to which time and randomness are arguments. A
 //! [`World`] puts one caller and one listener together, keeps every datagram that was ever sent, and lets an attacker deliver
 //! any of them, in any order, as often as it likes, from the caller's address or its own, whole or damaged; time passes
 //! between. The [search](search()) goes through all sequences of such steps up to a depth and a number of repeated, redirected and

@@ -8,7 +8,7 @@ use std::{
 };
 
 use parlo_protocol::{
-    door::Door,
+    acceptor::Acceptor,
     identity::Identity,
     session::{Destination, Event, REKEY_EVERY, REKEY_OVERDUE, Session, destination},
 };
@@ -38,7 +38,7 @@ pub enum Broken {
 pub enum Mutant {
     /// It takes a call for confirmed as soon as somebody seems to call.
     RingsBeforeProof,
-    /// Its cookies are good for any address: the door is told that all comes from the caller's.
+    /// Its cookies are good for any address: the acceptor is told that all comes from the caller's.
     CookieForAll,
     /// Whoever seems to call again takes the place of the call that stands.
     ReplacesAtOnce,
@@ -146,7 +146,7 @@ pub struct World {
     stood: u8,
     /// Lines that have been ended.
     ended: u8,
-    door: Door,
+    acceptor: Acceptor,
     door_history: u64,
     lines: Vec<Line>,
     /// How many calls the listener has taken for confirmed; and who had a cookie.
@@ -206,7 +206,7 @@ impl World {
             calls: 1,
             stood: 0,
             ended: 0,
-            door: Door::new(&Identity::from_bytes([2; 32]), [4; 32], start),
+            acceptor: Acceptor::new(&Identity::from_bytes([2; 32]), [4; 32], start),
             door_history: 0,
             lines: Vec::new(),
             confirmed: 0,
@@ -372,7 +372,7 @@ impl World {
     /// The listener's session once more, from the same secret and the same datagrams.
     fn twin(&self) -> Option<Session> {
         let index = self.lines.last()?.session.index();
-        let mut door = Door::new(&Identity::from_bytes([2; 32]), [4; 32], self.start);
+        let mut acceptor = Acceptor::new(&Identity::from_bytes([2; 32]), [4; 32], self.start);
         let (mut session, mut out): (Option<Box<Session>>, _) = (None, Vec::new());
         for sent in self.sent.iter().filter(|sent| sent.by == CALLER) {
             let mut datagram = sent.bytes.clone();
@@ -382,11 +382,11 @@ impl World {
                     while session.poll_transmit(&mut out) {}
                 }
                 None => {
-                    if let Some(mut caller) = door.handle(self.start, home(CALLER), &mut datagram, index) {
+                    if let Some(mut caller) = acceptor.handle(self.start, home(CALLER), &mut datagram, index) {
                         caller.session.accept(b"", self.start).ok()?;
                         session = Some(caller.session);
                     }
-                    while door.poll_transmit(&mut out).is_some() {}
+                    while acceptor.poll_transmit(&mut out).is_some() {}
                 }
             }
         }
@@ -454,7 +454,7 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         let _ = self.caller.handle_timeout(self.now);
-        self.door.handle_timeout(self.now);
+        self.acceptor.handle_timeout(self.now);
         for line in &mut self.lines {
             let _ = line.session.handle_timeout(self.now);
         }
@@ -528,7 +528,7 @@ impl World {
                 all.push((LISTENER, line.session.index(), out.clone()));
             }
         }
-        while let Some(to) = self.door.poll_transmit(&mut out) {
+        while let Some(to) = self.acceptor.poll_transmit(&mut out) {
             if out.first() == Some(&0x42) {
                 self.cookies.insert(to);
             }
@@ -587,7 +587,7 @@ impl World {
             !line.session.is_over()
                 && match destination(datagram) {
                     Destination::Session(index) => index == line.session.index(),
-                    Destination::Gate => line.session.is_repeat(from, datagram),
+                    Destination::CookieGate => line.session.is_repeat(from, datagram),
                     Destination::Stun | Destination::Nobody => false,
                 }
         });
@@ -596,9 +596,9 @@ impl World {
         }
         self.index += 1;
         let told = if self.mutant == Some(Mutant::CookieForAll) { home(CALLER) } else { from };
-        let before = *self.door.stats();
-        let caller = self.door.handle(self.now, told, datagram, self.index);
-        let after = *self.door.stats();
+        let before = *self.acceptor.stats();
+        let caller = self.acceptor.handle(self.now, told, datagram, self.index);
+        let after = *self.acceptor.stats();
         if before != after || caller.is_some() {
             mix(&mut self.door_history, (what, from, after.sessions));
         }
@@ -607,7 +607,7 @@ impl World {
         }
         let mut reply = Vec::new();
         let proven = self.cookies.contains(&from);
-        while let Some(to) = self.door.poll_transmit(&mut reply) {
+        while let Some(to) = self.acceptor.poll_transmit(&mut reply) {
             if !proven && reply.len() > length {
                 self.breaks(Broken::StateBeforeProof);
             }

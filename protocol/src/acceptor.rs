@@ -10,12 +10,12 @@ use crate::{
     call::{self, Call},
     identity::{Identity, PublicKey},
     packet::Goodbye,
-    session::{Destination, Event, Gate, GateStats, Knock, Reason, Session, Source, destination, source},
+    session::{Admission, CookieGate, Destination, Event, GateStats, Reason, Session, Source, destination, source},
 };
 
 /// Handshakes, calls that nobody has confirmed and refusals under way at a time. If there are more, the oldest is forgotten: most
 /// handshakes are done within a second, and who keeps one waiting for longer must not keep others out. So many the
-/// [gate](Gate) lets in within two seconds.
+/// [cookie gate](CookieGate) lets in within two seconds.
 const MOST: usize = 64;
 
 /// Of these, those of one source.
@@ -27,7 +27,7 @@ const MAKES_ROOM: Duration = Duration::from_secs(1);
 /// Replies of the gate that wait to be sent.
 const REPLIES: usize = 16;
 
-/// Somebody who calls, and waits for an answer. Until the call is [confirmed](Door::poll_confirmed) nothing that matters to others
+/// Somebody who calls, and waits for an answer. Until the call is [confirmed](Acceptor::poll_confirmed) nothing that matters to others
 /// should follow from it: all of this may have been recorded, or come of a stolen key.
 #[derive(Debug)]
 pub struct Caller {
@@ -115,22 +115,22 @@ struct Waiting {
     who: Waits,
 }
 
-/// The door of a listener. Without I/O: use it as a [`Call`], and ask it for who is
+/// The acceptor of a listener. Without I/O: use it as a [`Call`], and ask it for who is
 /// [confirmed](Self::poll_confirmed) after each datagram. What is over is forgotten when everything is sent.
 #[derive(Debug)]
-pub struct Door {
-    gate: Gate,
+pub struct Acceptor {
+    gate: CookieGate,
     /// Oldest first.
     waiting: Vec<Waiting>,
     confirmed: VecDeque<Confirmed>,
     replies: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
-impl Door {
-    /// The door of the listener with this identity. `secret` is 32 bytes of the operating system's generator.
+impl Acceptor {
+    /// The acceptor of the listener with this identity. `secret` is 32 bytes of the operating system's generator.
     pub fn new(identity: &Identity, secret: [u8; 32], now: Instant) -> Self {
         Self {
-            gate: Gate::new(identity, secret, now),
+            gate: CookieGate::new(identity, secret, now),
             waiting: Vec::with_capacity(MOST),
             confirmed: VecDeque::new(),
             replies: VecDeque::with_capacity(REPLIES),
@@ -145,10 +145,12 @@ impl Door {
                 let at = self.waiting.iter().position(|waiting| waiting.who.index() == index)?;
                 self.ask(now, from, datagram, at)
             }
-            Destination::Gate => match self.waiting.iter().position(|waiting| waiting.who.is_repeat(from, datagram)) {
-                Some(at) => self.ask(now, from, datagram, at),
-                None => self.knock(now, from, datagram, index),
-            },
+            Destination::CookieGate => {
+                match self.waiting.iter().position(|waiting| waiting.who.is_repeat(from, datagram)) {
+                    Some(at) => self.ask(now, from, datagram, at),
+                    None => self.admit(now, from, datagram, index),
+                }
+            }
             Destination::Stun | Destination::Nobody => None,
         }
     }
@@ -180,7 +182,7 @@ impl Door {
         None
     }
 
-    fn knock(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Option<Caller> {
+    fn admit(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Option<Caller> {
         if self.waiting.iter().any(|waiting| waiting.who.index() == index) {
             return None;
         }
@@ -190,18 +192,18 @@ impl Door {
         let is_crowded = of_source.count() + 1 >= MOST_OF_SOURCE
             && oldest.is_some_and(|since| now.saturating_duration_since(since) < MAKES_ROOM);
         match self.gate.knock_where(now, from, datagram, index, !is_crowded) {
-            Knock::Reply(reply) => {
+            Admission::Reply(reply) => {
                 if self.replies.len() < REPLIES {
                     self.replies.push_back((from, reply));
                 }
                 None
             }
-            Knock::Session(session, Some(Event::Incoming { peer, offer })) => Some(Caller { peer, offer, session }),
-            Knock::Session(session, _) => {
+            Admission::Session(session, Some(Event::Incoming { peer, offer })) => Some(Caller { peer, offer, session }),
+            Admission::Session(session, _) => {
                 self.wait(now, from, Waits::Session(session));
                 None
             }
-            Knock::Junk => None,
+            Admission::Junk => None,
         }
     }
 
@@ -287,5 +289,5 @@ impl Door {
 }
 
 #[cfg(test)]
-#[path = "door_tests.rs"]
+#[path = "acceptor_tests.rs"]
 mod tests;

@@ -8,13 +8,13 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    Gate, Knock, Session, VERSION,
+    Admission, CookieGate, Session, VERSION,
     limit::ROWS,
     testing::{Dice, answerer_address, answerer_identity, caller_address, caller_identity},
 };
 
-fn gate(now: Instant) -> Gate {
-    Gate::new(&answerer_identity(), [7; 32], now)
+fn gate(now: Instant) -> CookieGate {
+    CookieGate::new(&answerer_identity(), [7; 32], now)
 }
 
 fn dial(known: bool, seed: u8, now: Instant) -> Session {
@@ -29,21 +29,21 @@ fn taken(session: &mut Session) -> Vec<u8> {
 }
 
 /// A caller that holds a cookie for this address, and its initiation.
-fn with_cookie(gate: &mut Gate, from: SocketAddr, known: bool, seed: u8, now: Instant) -> Vec<u8> {
+fn with_cookie(gate: &mut CookieGate, from: SocketAddr, known: bool, seed: u8, now: Instant) -> Vec<u8> {
     let mut caller = dial(known, seed, now);
     let first = taken(&mut caller);
-    let Knock::Reply(mut retry) = gate.knock(now, from, &first, 1) else { panic!("a cookie") };
+    let Admission::Reply(mut retry) = gate.admit(now, from, &first, 1) else { panic!("a cookie") };
     assert_eq!((retry.len(), &retry[..4]), (20, &[0x42, VERSION, 0xAB, 0xCD][..]));
     assert_eq!(caller.handle(now, answerer_address(), &mut retry), None);
     taken(&mut caller)
 }
 
-fn is_session(knock: &Knock) -> bool {
-    matches!(knock, Knock::Session(..))
+fn is_session(admit: &Admission) -> bool {
+    matches!(admit, Admission::Session(..))
 }
 
-fn is_retry(knock: &Knock) -> bool {
-    matches!(knock, Knock::Reply(reply) if reply[0] == 0x42)
+fn is_retry(admit: &Admission) -> bool {
+    matches!(admit, Admission::Reply(reply) if reply[0] == 0x42)
 }
 
 #[test]
@@ -62,9 +62,9 @@ fn a_cookie_serves_its_source_for_ten_to_twenty_seconds() {
             let mut gate = gate(start);
             let at = |seconds| start + Duration::from_secs(seconds);
             let initiation = with_cookie(&mut gate, caller_address(), known, 1, at(made));
-            let knock = gate.knock(at(used), caller_address(), &initiation, 2);
-            assert_eq!(is_session(&knock), valid, "made {made}, used {used}");
-            assert_eq!(is_retry(&knock), !valid);
+            let admit = gate.admit(at(used), caller_address(), &initiation, 2);
+            assert_eq!(is_session(&admit), valid, "made {made}, used {used}");
+            assert_eq!(is_retry(&admit), !valid);
         }
     }
 }
@@ -76,17 +76,22 @@ fn a_cookie_serves_nobody_else() {
         let mut gate = gate(now);
         let initiation = with_cookie(&mut gate, caller_address(), known, 1, now);
         for from in ["192.0.2.1:4001", "192.0.2.9:4000", "[2001:db8::1]:4000"] {
-            assert!(is_retry(&gate.knock(now, from.parse().unwrap(), &initiation, 2)));
+            assert!(is_retry(&gate.admit(now, from.parse().unwrap(), &initiation, 2)));
         }
         // Nor another index, or any other cookie.
         for at in (2..4).chain(5..21) {
             let mut other = initiation.clone();
             other[at] ^= 1;
-            assert!(is_retry(&gate.knock(now, caller_address(), &other, 2)));
+            assert!(is_retry(&gate.admit(now, caller_address(), &other, 2)));
         }
         // Nor another gate.
-        assert!(is_retry(&Gate::new(&answerer_identity(), [8; 32], now).knock(now, caller_address(), &initiation, 2)));
-        assert!(is_session(&gate.knock(now, "[::ffff:192.0.2.1]:4000".parse().unwrap(), &initiation, 2)));
+        assert!(is_retry(&CookieGate::new(&answerer_identity(), [8; 32], now).admit(
+            now,
+            caller_address(),
+            &initiation,
+            2
+        )));
+        assert!(is_session(&gate.admit(now, "[::ffff:192.0.2.1]:4000".parse().unwrap(), &initiation, 2)));
     }
 }
 
@@ -96,17 +101,17 @@ fn other_versions_are_told_and_short_ones_are_not() {
     let mut gate = gate(now);
     let mut initiation = taken(&mut dial(false, 1, now));
     initiation[1] = VERSION + 1;
-    let Knock::Reply(reply) = gate.knock(now, caller_address(), &initiation, 1) else { panic!("a refusal") };
+    let Admission::Reply(reply) = gate.admit(now, caller_address(), &initiation, 1) else { panic!("a refusal") };
     assert_eq!(reply, [0x45, VERSION, 0xAB, 0xCD, 3]);
     initiation.pop();
-    assert!(matches!(gate.knock(now, caller_address(), &initiation, 1), Knock::Junk));
+    assert!(matches!(gate.admit(now, caller_address(), &initiation, 1), Admission::Junk));
     assert_eq!((gate.stats().versions, gate.stats().malformed), (1, 1));
 }
 
 /// How often an initiation without a cookie is answered, of `count`.
-fn asks(gate: &mut Gate, from: &str, count: usize, now: Instant) -> usize {
+fn asks(gate: &mut CookieGate, from: &str, count: usize, now: Instant) -> usize {
     let datagram = taken(&mut dial(true, 1, now));
-    (0..count).filter(|_| matches!(gate.knock(now, from.parse().unwrap(), &datagram, 1), Knock::Reply(_))).count()
+    (0..count).filter(|_| matches!(gate.admit(now, from.parse().unwrap(), &datagram, 1), Admission::Reply(_))).count()
 }
 
 #[test]
@@ -142,11 +147,11 @@ fn who_is_forged_is_not_kept_out() {
 #[test]
 fn key_agreements_are_limited() {
     let now = Instant::now();
-    let sessions = |gate: &mut Gate, from: SocketAddr, tries: u8, now| {
+    let sessions = |gate: &mut CookieGate, from: SocketAddr, tries: u8, now| {
         // Each is another: one that has come before is known.
         let mut begins = |seed| {
             let initiation = with_cookie(gate, from, false, seed, now);
-            is_session(&gate.knock(now, from, &initiation, 1))
+            is_session(&gate.admit(now, from, &initiation, 1))
         };
         (0..tries).filter(|&n| begins(n)).count()
     };
@@ -178,12 +183,12 @@ fn who_comes_seldom_is_let_in_under_a_flood_of_handshakes() {
         let now = start + Duration::from_millis(50 * step);
         for n in (step as usize % 10..200).step_by(10) {
             let initiation = with_cookie(&mut gate, far(n), false, step as u8, now);
-            taken += u32::from(is_session(&gate.knock(now, far(n), &initiation, 1)));
+            taken += u32::from(is_session(&gate.admit(now, far(n), &initiation, 1)));
         }
         if step >= 200 && step % 20 == 0 {
             let from = SocketAddr::from(([192, 0, (step / 20) as u8, 1], 4000));
             let initiation = with_cookie(&mut gate, from, true, 1, now);
-            honest += u32::from(is_session(&gate.knock(now, from, &initiation, 1)));
+            honest += u32::from(is_session(&gate.admit(now, from, &initiation, 1)));
         }
     }
     assert!(taken > 500, "the flood is real: {taken}");
@@ -196,20 +201,20 @@ fn an_initiation_is_answered_once() {
     for known in [true, false] {
         let mut gate = gate(start);
         let initiation = with_cookie(&mut gate, caller_address(), known, 1, start);
-        assert!(is_session(&gate.knock(start, caller_address(), &initiation, 1)));
+        assert!(is_session(&gate.admit(start, caller_address(), &initiation, 1)));
         // Whoever has recorded it, and from whichever form of the address: for as long as its cookie is valid.
         for seconds in [0, 1, 10, 19] {
             for from in [caller_address(), "[::ffff:192.0.2.1]:4000".parse().unwrap()] {
-                let knock = gate.knock(start + Duration::from_secs(seconds), from, &initiation, 2);
-                assert!(matches!(knock, Knock::Junk), "{seconds}");
+                let admit = gate.admit(start + Duration::from_secs(seconds), from, &initiation, 2);
+                assert!(matches!(admit, Admission::Junk), "{seconds}");
             }
         }
         assert_eq!((gate.stats().sessions, gate.stats().replayed), (1, 8));
         // The source may still begin others, as repetitions cost it nothing.
         let later = start + Duration::from_secs(19);
         let other = with_cookie(&mut gate, caller_address(), known, 2, later);
-        assert!(is_session(&gate.knock(later, caller_address(), &other, 3)));
-        assert!(is_retry(&gate.knock(start + Duration::from_secs(21), caller_address(), &initiation, 2)));
+        assert!(is_session(&gate.admit(later, caller_address(), &other, 3)));
+        assert!(is_retry(&gate.admit(start + Duration::from_secs(21), caller_address(), &initiation, 2)));
     }
 }
 
@@ -235,13 +240,13 @@ fn a_flood_leaves_no_trace() {
                 junk.push(dice.roll() as u8);
             }
         }
-        match gate.knock(now, from, &junk, 1) {
-            Knock::Reply(reply) => {
+        match gate.admit(now, from, &junk, 1) {
+            Admission::Reply(reply) => {
                 assert!(reply.len() < junk.len() && reply.len() <= 20);
                 replies += 1;
             }
-            Knock::Session(..) => panic!("a session for nobody"),
-            Knock::Junk => {}
+            Admission::Session(..) => panic!("a session for nobody"),
+            Admission::Junk => {}
         }
     }
     // The replies themselves, and nothing else.
@@ -252,7 +257,7 @@ fn a_flood_leaves_no_trace() {
     const { assert!(ROWS == 2048) };
     // It still serves.
     let initiation = with_cookie(&mut gate, caller_address(), true, 9, now);
-    assert!(is_session(&gate.knock(now, caller_address(), &initiation, 1)));
+    assert!(is_session(&gate.admit(now, caller_address(), &initiation, 1)));
 }
 
 proptest! {
@@ -269,10 +274,10 @@ proptest! {
             datagram[1] = version;
             datagram[4] = pattern;
         }
-        match gate.knock(now, caller_address(), &datagram, 1) {
-            Knock::Reply(reply) => prop_assert!(reply.len() < datagram.len()),
-            Knock::Session(..) => prop_assert!(false, "a session without a cookie"),
-            Knock::Junk => {}
+        match gate.admit(now, caller_address(), &datagram, 1) {
+            Admission::Reply(reply) => prop_assert!(reply.len() < datagram.len()),
+            Admission::Session(..) => prop_assert!(false, "a session without a cookie"),
+            Admission::Junk => {}
         }
     }
 }
@@ -311,16 +316,16 @@ proptest! {
             if let Some((_, session)) = asked {
                 prop_assert!(session.handle(now, caller_address(), &mut datagram.clone()).is_none());
             } else {
-                match gate.knock(now, caller_address(), &datagram, 1) {
-                    Knock::Reply(reply) => prop_assert!(reply.len() <= datagram.len()),
-                    Knock::Session(mut session, event) => {
+                match gate.admit(now, caller_address(), &datagram, 1) {
+                    Admission::Reply(reply) => prop_assert!(reply.len() <= datagram.len()),
+                    Admission::Session(mut session, event) => {
                         prop_assert!(shown, "a session without proof");
                         if event.is_some() {
                             session.accept(&[1; 64], now).unwrap();
                         }
                         sessions.push((datagram, *session));
                     }
-                    Knock::Junk => {}
+                    Admission::Junk => {}
                 }
             }
             let mut out = Vec::new();

@@ -104,7 +104,7 @@ impl Count {
         self.packets += 1;
         self.bytes += bytes as u64;
         self.payload_bytes += parts.payload as u64;
-        self.news_bytes += parts.news as u64;
+        self.news_bytes += parts.piggyback as u64;
     }
 }
 
@@ -112,14 +112,14 @@ impl Count {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Parts {
     pub(super) payload: usize,
-    pub(super) news: usize,
+    pub(super) piggyback: usize,
 }
 
 impl Parts {
     pub(super) fn of(media: &Media<'_>) -> Self {
         match media {
-            Media::Frames(frames) => Self { payload: frames.payload.len(), news: frames.news.bytes() },
-            Media::Silence { news, .. } => Self { payload: ComfortNoise::BYTES, news: news.bytes() },
+            Media::Frames(frames) => Self { payload: frames.payload.len(), piggyback: frames.piggyback.bytes() },
+            Media::Silence { piggyback, .. } => Self { payload: ComfortNoise::BYTES, piggyback: piggyback.bytes() },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The front door of a listener: answers strangers without remembering them.
+//! What stands before a listener: it answers strangers without remembering them.
 //!
 //! An initiation without a valid cookie is answered with one: 20 bytes, fewer than any initiation has, and nothing is kept.
 //! The cookie is a keyed hash of the source's address and port, the caller's index and the time, so only who can receive at that
@@ -66,7 +66,7 @@ const FIRST: usize = 1;
 
 /// What became of a datagram that came to the gate.
 #[derive(Debug)]
-pub enum Knock {
+pub enum Admission {
     /// Send this back to where the datagram came from. It is shorter than the datagram.
     Reply(Vec<u8>),
     /// Somebody calls who is at that address. The event is [`Event::Incoming`] for IK; for XX it comes later, from
@@ -95,9 +95,9 @@ pub struct GateStats {
     pub malformed: u64,
 }
 
-/// The front door of a listener: answers strangers without remembering them, and makes a [`Session`] of those who can be
+/// What stands before a listener: it answers strangers without remembering them, and makes a [`Session`] of those who can be
 /// reached at the address that they send from. Its memory does not grow.
-pub struct Gate {
+pub struct CookieGate {
     identity: Identity,
     cookie_key: Zeroizing<[u8; 32]>,
     start: Instant,
@@ -111,13 +111,13 @@ pub struct Gate {
     stats: GateStats,
 }
 
-impl std::fmt::Debug for Gate {
+impl std::fmt::Debug for CookieGate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gate").field("identity", &self.identity).field("stats", &self.stats).finish_non_exhaustive()
     }
 }
 
-impl Gate {
+impl CookieGate {
     /// A gate before the listener with this identity. The secret makes cookies and the ephemeral keys of handshakes: 32 bytes
     /// of the operating system's generator, new for each gate. `start` is the time at which cookies begin to count.
     pub fn new(identity: &Identity, secret: [u8; 32], start: Instant) -> Self {
@@ -139,7 +139,7 @@ impl Gate {
     }
 
     /// Looks at a datagram that is [for the gate](super::Destination::Gate). If a session comes of it, it has the index given.
-    pub fn knock(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Knock {
+    pub fn admit(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Admission {
         self.knock_where(now, from, datagram, index, true)
     }
 
@@ -151,39 +151,39 @@ impl Gate {
         datagram: &[u8],
         index: u16,
         room: bool,
-    ) -> Knock {
+    ) -> Admission {
         let (sender, pattern, shown, message) = match Outer::parse(datagram) {
             Ok(Outer::Initiate { sender, pattern, cookie, noise }) => (sender, pattern, cookie, noise),
             Err(Unread::OtherVersion { sender }) => {
                 if !self.may_reply(from, now) {
                     self.stats.limited += 1;
-                    return Knock::Junk;
+                    return Admission::Junk;
                 }
                 self.stats.versions += 1;
-                return Knock::Reply(wire::refuse(sender, Reason::Version.into()));
+                return Admission::Reply(wire::refuse(sender, Reason::Version.into()));
             }
             _ => {
                 self.stats.malformed += 1;
-                return Knock::Junk;
+                return Admission::Junk;
             }
         };
         let slot = self.slot(now);
         if !self.is_valid(&shown, slot, from, sender) {
             if !self.may_reply(from, now) {
                 self.stats.limited += 1;
-                return Knock::Junk;
+                return Admission::Junk;
             }
             self.stats.retries += 1;
-            return Knock::Reply(wire::retry(sender, &self.cookie(slot, from, sender)));
+            return Admission::Reply(wire::retry(sender, &self.cookie(slot, from, sender)));
         }
         // Before anything is counted against the source: this needs no key, only a recording.
         if self.recent.has(now, datagram) {
             self.stats.replayed += 1;
-            return Knock::Junk;
+            return Admission::Junk;
         }
         if !room || !self.may_shake_hands(from, now) {
             self.stats.limited += 1;
-            return Knock::Junk;
+            return Admission::Junk;
         }
         let seed = self.draw.next();
         let begun = match pattern {
@@ -206,11 +206,11 @@ impl Gate {
             Ok((session, event)) => {
                 self.stats.sessions += 1;
                 self.recent.take(now, datagram);
-                Knock::Session(Box::new(session), event)
+                Admission::Session(Box::new(session), event)
             }
             Err(_) => {
                 self.stats.wrong_keys += 1;
-                Knock::Reply(wire::refuse(sender, Reason::WrongKey.into()))
+                Admission::Reply(wire::refuse(sender, Reason::WrongKey.into()))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A report: which frames the receiver of media holds, in a few bytes that ride on a packet going the other way.
+//! A frame acknowledgement (a *report* in `docs/wire.md`): which frames the receiver of media holds, in a few bytes that ride on a packet going the other way.
 //! `docs/wire.md` has its layout; [`context`](crate::context) has its use.
 
 use parlo_tokens::{FrameSet, WINDOW};
@@ -11,7 +11,7 @@ pub(crate) const NUMBERS: u64 = 15;
 /// How many reports back the report may lie upon which another builds.
 pub(crate) const MAX_BACK: u64 = 7;
 
-/// Gaps that a report has room for, in bytes: as many as leave it within [`Report::MAX_BYTES`]. One that builds upon none has
+/// Gaps that a report has room for, in bytes: as many as leave it within [`FrameAck::MAX_BYTES`]. One that builds upon none has
 /// room for a byte less.
 const GAP_BYTES: usize = 4;
 
@@ -20,7 +20,7 @@ const HAS_GAPS: u8 = 0x08;
 
 /// What a report says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub struct FrameAck {
     /// 1 to 15.
     number: u8,
     /// Number of the newest frame held, lower 16 bits.
@@ -40,7 +40,7 @@ enum Base {
     Earlier { back: u8 },
 }
 
-impl Report {
+impl FrameAck {
     /// The longest report.
     pub const MAX_BYTES: usize = 8;
 
@@ -161,22 +161,20 @@ impl Report {
             0 => Base::Nothing { reach: u16::from(fields.u8()?) + 1 },
             back => Base::Earlier { back },
         };
-        let mut report = Self { number, newest, base, gaps: [0; GAP_BYTES] };
+        let mut ack = Self { number, newest, base, gaps: [0; GAP_BYTES] };
         if byte & HAS_GAPS != 0 {
             let length = fields.u8()?;
             let room = Self::gap_room(base);
-            let Some(gaps) = report.gaps[..room].get_mut(..=usize::from(length)) else {
+            let Some(gaps) = ack.gaps[..room].get_mut(..=usize::from(length)) else {
                 return wrong("length", length.into());
             };
             gaps.copy_from_slice(fields.bytes(usize::from(length) + 1)?);
             // One way to write each report: the last byte has a gap, and the farthest frame spoken of is none.
             let bound = if let Base::Nothing { reach } = base { reach.into() } else { WINDOW };
-            if report.gap_bytes().len() != usize::from(length) + 1
-                || report.last_gap().is_some_and(|gap| gap + 2 >= bound)
-            {
+            if ack.gap_bytes().len() != usize::from(length) + 1 || ack.last_gap().is_some_and(|gap| gap + 2 >= bound) {
                 return wrong("gaps", length.into());
             }
         }
-        Ok(report)
+        Ok(ack)
     }
 }
