@@ -12,7 +12,7 @@ use parlo_protocol::relay::{Event, Join, Relay, RelayConfig, Ticket, is_from_rel
 use parlod::relay::{Glance, serve};
 use tokio::{net::UdpSocket, time::timeout};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Drives a Join over a socket until it says something.
 async fn next_event(socket: &UdpSocket, join: &mut Join) -> Event {
@@ -56,7 +56,7 @@ async fn meet_at(any: &str) {
             for (from, join, to) in [(&first, &first_join, &second), (&second, &second_join, &first)] {
                 let tag = join.tag(&datagram).unwrap();
                 from.send_to(&[&datagram[..], &tag].concat(), relay_address).await.unwrap();
-                let (length, sender) = timeout(PATIENCE, to.recv_from(&mut arrival)).await.unwrap().unwrap();
+                let (length, sender) = timeout(ANSWER_TIMEOUT, to.recv_from(&mut arrival)).await.unwrap().unwrap();
                 assert_eq!((sender, &arrival[..length]), (relay_address, &datagram[..]));
             }
         }

@@ -33,7 +33,7 @@ const SMOOTHING: f64 = 0.1;
 const ACCIDENT: f64 = 0.012;
 
 /// So long it must last until the owner is told that the ring must be centred anew: a late callback is over by then.
-const PATIENCE: f64 = 0.25;
+const RECENTRE_AFTER_SECONDS: f64 = 0.25;
 
 /// Holds a ring at its target fill by the ratio of the resampler that feeds it: two clocks never agree, and sound must neither be
 /// dropped nor repeated for that.
@@ -111,7 +111,7 @@ impl Steer {
     /// Whether the fill has been so far from its target for so long that the owner must centre the ring: drop what is too much or
     /// fill up what is too little, and call [`recentred`](Self::recentred).
     pub fn is_lost(&self) -> bool {
-        self.away >= PATIENCE
+        self.away >= RECENTRE_AFTER_SECONDS
     }
 
     /// Says that the ring was brought to its target, after an underrun or overrun. The drift that was learned stays.

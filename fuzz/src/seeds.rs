@@ -107,7 +107,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
                         payload: &[7; 90],
                     }),
                 ),
-                ("silence-with-feedback", Media::Silence { noise: ComfortNoise::new(50, [100; 8]), news }),
+                ("silence-with-feedback", Media::Silence { noise: ComfortNoise::new(50, [100; 8]), piggyback }),
             ] {
                 let mut body = vec![0];
                 body[0] = media.encode(&mut body);

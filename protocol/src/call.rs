@@ -49,7 +49,7 @@ use types::Parts;
 pub use types::{CallStats, Count, Event, Run, SendError};
 
 /// After so long without anything from the peer, the call is over.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After so long without sending anything, a sign of life is sent. Some address translators forget a UDP flow after 30 s
 /// (RFC 4787 section 4.3 wants two minutes, and is not always heeded).
@@ -627,9 +627,9 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.session.poll_timeout();
         match self.state {
-            State::Joining => session.into_iter().chain([self.last_heard + 2 * PATIENCE]).min(),
+            State::Joining => session.into_iter().chain([self.last_heard + 2 * PEER_TIMEOUT]).min(),
             State::Open => {
-                let ends = [self.last_sent + ALIVE_EVERY, self.last_heard + PATIENCE];
+                let ends = [self.last_sent + ALIVE_EVERY, self.last_heard + PEER_TIMEOUT];
                 session
                     .into_iter()
                     .chain(self.observer.pressing())
@@ -654,11 +654,11 @@ impl Call {
         }
         match self.state {
             // The session gives up before, if it is the one that asks.
-            State::Joining if now >= self.last_heard + 2 * PATIENCE => {
+            State::Joining if now >= self.last_heard + 2 * PEER_TIMEOUT => {
                 self.state = State::Closed;
                 return Some(Event::TimedOut);
             }
-            State::Open if now >= self.last_heard + PATIENCE => {
+            State::Open if now >= self.last_heard + PEER_TIMEOUT => {
                 self.state = State::Closed;
                 return Some(Event::TimedOut);
             }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest wait for the end of a call that was hung up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Options of a call that the daemon can be asked for. All others are of a call in this process.
 const ASKED: [&str; 11] = [
     "peer",
@@ -139,9 +139,9 @@ async fn follow(client: &Client, mut events: Events, id: u64, mut signals: Signa
         Ok(())
     };
     tokio::select! {
-        told = tokio::time::timeout(PATIENCE, rest) => match told {
+        told = tokio::time::timeout(HANG_UP_TIMEOUT, rest) => match told {
             Ok(result) => result,
-            Err(_) => bail!("the daemon was asked to hang up, but the call has not ended after {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("the daemon was asked to hang up, but the call has not ended after {} s", HANG_UP_TIMEOUT.as_secs()),
         },
         // Once more: leave without waiting.
         () = signals.next() => Ok(()),

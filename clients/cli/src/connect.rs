@@ -15,7 +15,7 @@ use parlo_control::{Client, Message, place};
 use parlod::options::CallOptions;
 
 /// Longest wait for a daemon that was started, until it is ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How the line begins in which a daemon says that it is.
 const READY: &str = "listening on ";
 /// A log longer than this is put aside when a daemon is started, bytes.
@@ -79,7 +79,7 @@ impl DaemonAddress {
         let (tell, ready) = tokio::sync::oneshot::channel();
         // A thread that nobody waits for: it reads for as long as the daemon says nothing.
         std::thread::spawn(move || tell.send(said.is_some_and(is_ready)));
-        match tokio::time::timeout(PATIENCE, ready).await {
+        match tokio::time::timeout(START_TIMEOUT, ready).await {
             Ok(Ok(true)) => {
                 let client = Client::connect(&socket).await?;
                 eprintln!("started the daemon; its log is {}", log.1.display());
@@ -98,7 +98,7 @@ impl DaemonAddress {
                 )
             }
             Err(_) => {
-                let (seconds, end) = (PATIENCE.as_secs(), end_of(&log.1, begins_at));
+                let (seconds, end) = (START_TIMEOUT.as_secs(), end_of(&log.1, begins_at));
                 bail!(
                     "the daemon was started, but is not ready after {seconds} s: {end} (its log is {})",
                     log.1.display()
@@ -125,7 +125,7 @@ async fn ready_at(socket: &Path) -> Option<Client> {
         }
         false
     };
-    tokio::time::timeout(PATIENCE, ready).await.is_ok_and(|ready| ready).then_some(client)
+    tokio::time::timeout(START_TIMEOUT, ready).await.is_ok_and(|ready| ready).then_some(client)
 }
 
 /// `parlod` beside this program, else the one that the system finds.

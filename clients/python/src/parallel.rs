@@ -13,7 +13,7 @@ use std::{
 use pyo3::prelude::*;
 
 /// How often it is looked whether somebody pressed Ctrl-C.
-const LOOK: Duration = Duration::from_millis(50);
+const SIGNAL_CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether the work shall be left as it is: somebody pressed Ctrl-C, or other work failed.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ where
             drop(failed);
             let mut first = None;
             loop {
-                match failures.recv_timeout(LOOK) {
+                match failures.recv_timeout(SIGNAL_CHECK_EVERY) {
                     Ok(error) => first = first.or(Some(error)),
                     Err(mpsc::RecvTimeoutError::Disconnected) => break first.map_or(Ok(()), Err),
                     Err(mpsc::RecvTimeoutError::Timeout) if !stop.is_wanted() => {

@@ -22,7 +22,7 @@ use super::{Client, ClientError, understand};
 use crate::Failure;
 
 /// Longest wait for an answer, or for more of it. Opening a sound device can take seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a recording's first byte: hours of speech may have to be decoded for it.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// Longest JSON answer that is read, bytes.
@@ -63,13 +63,13 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
         let what = format!("{method} {path}");
-        let answer = self.send(method, path, body, PATIENCE).await?;
+        let answer = self.send(method, path, body, ANSWER_TIMEOUT).await?;
         understand(&whole(answer).await?, &what)
     }
 
     /// Asks for something that is answered with nothing.
     pub(super) async fn tell(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(), ClientError> {
-        self.send(method, path, body, PATIENCE).await.map(drop)
+        self.send(method, path, body, ANSWER_TIMEOUT).await.map(drop)
     }
 
     /// Fetches bytes.
@@ -147,7 +147,7 @@ async fn whole(answer: Response<Incoming>) -> Result<Vec<u8>, ClientError> {
 }
 
 pub(super) async fn patiently<T>(wait: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
-    within(PATIENCE, wait).await
+    within(ANSWER_TIMEOUT, wait).await
 }
 
 async fn within<T>(patience: Duration, wait: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {

@@ -22,7 +22,7 @@ const HOURS: u32 = 24;
 const PAIRS: usize = 15;
 
 /// No file may take longer.
-const PATIENCE: Duration = Duration::from_secs(600);
+const DECODE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The most memory that `parlo decode` takes for any of these files, MiB.
 pub(crate) fn measure(parlo: &Path) -> anyhow::Result<f64> {
@@ -136,7 +136,7 @@ fn decode(parlo: &Path, file: &Path) -> Command {
 /// The most memory that a run takes. Whether it decodes the file or refuses it is not asked.
 fn peak_mib(parlo: &Path, file: &Path) -> anyhow::Result<f64> {
     let mut command = decode(parlo, file);
-    let seconds = PATIENCE.as_secs();
+    let seconds = DECODE_TIMEOUT.as_secs();
     // SAFETY: between fork and exec it sets an alarm, which outlives exec and ends a program that takes too long.
     unsafe {
         command.pre_exec(move || {

@@ -26,7 +26,7 @@ const ROOMS_EACH: usize = 64;
 const PAIRS: u8 = 20;
 
 /// How long a pair tries.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PAIR_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What came of it.
 pub(crate) struct Served {
@@ -121,7 +121,7 @@ fn fill(relay: SocketAddr, dice: &mut Dice) -> anyhow::Result<f64> {
 fn meets(one: &mut Member, other: &mut Member) -> bool {
     let start = Instant::now();
     let said = [0x80; 60];
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < PAIR_TIMEOUT {
         if other.join.state() == Some(State::Together) {
             let tag = one.join.tag(&said);
             let _ = one.socket.send(&[&said[..], tag.as_ref().map_or(&[][..], |tag| &tag[..])].concat());

@@ -13,7 +13,7 @@ use parlo_control::{Call, CallChange, CallState, Dial, client::Client};
 use tempfile::TempDir;
 
 /// How long anything may take that should be done at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Side {
     child: Child,
@@ -64,7 +64,7 @@ impl Side {
     ) -> anyhow::Result<T> {
         let asked = async { what(Client::connect(&self.socket).await?).await };
         self.runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+            .block_on(async { tokio::time::timeout(STEP_TIMEOUT, asked).await })?
             .context("the daemon does not answer")
     }
 
@@ -103,7 +103,7 @@ impl Side {
             if call.state == state {
                 return Ok(start.elapsed());
             }
-            if start.elapsed() > PATIENCE || call.state == CallState::Ended {
+            if start.elapsed() > STEP_TIMEOUT || call.state == CallState::Ended {
                 bail!("the call is not {state:?}: {call:?}");
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -117,7 +117,7 @@ impl Side {
             if let Some(call) = self.calls()?.iter().find(|call| call.state == CallState::Ringing) {
                 return Ok(call.id);
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > STEP_TIMEOUT {
                 bail!("nobody rings");
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -33,7 +33,7 @@ const MEASURE: Duration = Duration::from_secs(60);
 const REQUESTS: u32 = 100;
 const PAGES: usize = 20;
 /// How often it is asked beside busy programs whether a deadline was missed, and how much memory is used.
-const LOOK: Duration = Duration::from_millis(250);
+const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 const WEIGH: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
@@ -160,7 +160,7 @@ fn long_call(pulse: &Pulse, speech: &std::path::Path, minutes: f64, figures: &mu
         if start.elapsed() >= WEIGH * u32::try_from(memory.len())? {
             memory.push((start.elapsed().as_secs_f64(), alice.resident_mib()?));
         }
-        thread::sleep(LOOK.min(length.saturating_sub(start.elapsed())));
+        thread::sleep(SAMPLE_EVERY.min(length.saturating_sub(start.elapsed())));
         let now = [alice.sound()?, bob.sound()?];
         let until = Instant::now();
         for ((steps, before), after) in steps.iter_mut().zip(&last).zip(&now) {

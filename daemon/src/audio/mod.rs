@@ -29,7 +29,7 @@ pub enum ReadOutcome {
         /// When the *last* of them was captured, as near as the source can tell.
         at: Instant,
     },
-    /// Nothing came within [`PATIENCE`]; ask again. Lets the caller look whether it should stop.
+    /// Nothing came within [`READ_TIMEOUT`]; ask again. Lets the caller look whether it should stop.
     Nothing,
     /// The device went away and another took over: later samples have this format. Rebuild what depends on it.
     Changed {
@@ -60,7 +60,7 @@ pub enum WriteOutcome {
 }
 
 /// How long [`Source::read`] waits at most for something to happen.
-pub const PATIENCE: Duration = Duration::from_millis(100);
+pub const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What one end of the sound has counted and measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

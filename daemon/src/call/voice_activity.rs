@@ -4,7 +4,7 @@ use parlo_dsp::{Activity, NoiseAnalyser};
 use parlo_tokens::ComfortNoise;
 
 /// What speech and noise are told apart in: they were tuned with so much at a time.
-const LOOK: Duration = Duration::from_millis(20);
+const ANALYSIS_STEP: Duration = Duration::from_millis(20);
 
 /// How long after speech the background still counts as speech.
 const HANGOVER: Duration = Duration::from_millis(240);
@@ -24,14 +24,14 @@ impl VoiceActivity {
     /// For frames of so many mono samples at this rate.
     pub fn new(sample_rate: u32, frame_samples: usize) -> Self {
         let rate = f64::from(sample_rate.max(1));
-        let frames = LOOK.as_secs_f64() * rate / frame_samples.max(1) as f64;
+        let frames = ANALYSIS_STEP.as_secs_f64() * rate / frame_samples.max(1) as f64;
         let piece = if frames > 1.0 {
             frame_samples.max(1) * frames.round() as usize
         } else {
             (frame_samples as f64 / (1.0 / frames).round()).ceil() as usize
         };
         // It counts in pieces as if they were of 20 ms.
-        let hangover = HANGOVER.mul_f64(LOOK.as_secs_f64() * rate / piece as f64);
+        let hangover = HANGOVER.mul_f64(ANALYSIS_STEP.as_secs_f64() * rate / piece as f64);
         Self {
             activity: Activity::new(sample_rate, piece).with_hangover(hangover),
             noise: NoiseAnalyser::new(piece),

@@ -40,7 +40,7 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 
 /// How often devices that are missing are looked for.
-const LOOK: Duration = Duration::from_secs(3);
+const DEVICE_CHECK_EVERY: Duration = Duration::from_secs(3);
 
 /// How long what clients were told last may stay as it is: time goes on, and memory changes, while nothing happens.
 const STAYS: Duration = Duration::from_secs(10);
@@ -203,7 +203,7 @@ impl<'o> CallManager<'o> {
 
     /// While a device is missing, looks now and then whether it has come, on a thread that may wait.
     fn look_for_sound(&mut self, now: Instant) {
-        if self.trouble.is_none() || self.looking.is_some_and(|since| now < since + LOOK) {
+        if self.trouble.is_none() || self.looking.is_some_and(|since| now < since + DEVICE_CHECK_EVERY) {
             return;
         }
         self.looking = Some(now);

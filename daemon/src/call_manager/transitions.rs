@@ -37,7 +37,7 @@ use crate::{
 const HOP: Duration = Duration::from_secs(3);
 
 /// How long a caller waits at a relay for the other.
-const RELAY_PATIENCE: Duration = Duration::from_secs(30);
+const RELAY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a thread that may wait has done for a call.
 pub(super) enum JobResult {
@@ -190,7 +190,7 @@ impl CallManager<'_> {
         self.endpoints.push(endpoint);
         (self.observer)(Event::Calling(address));
         if meets {
-            self.calls[at].phase = Phase::AtRelay { until: Instant::now() + RELAY_PATIENCE };
+            self.calls[at].phase = Phase::AtRelay { until: Instant::now() + RELAY_TIMEOUT };
             Ok(())
         } else {
             self.start_handshake(at)

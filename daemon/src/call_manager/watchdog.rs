@@ -21,7 +21,7 @@ pub(super) const BEAT: Duration = Duration::from_millis(500);
 const STANDS: Duration = Duration::from_secs(2);
 
 /// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Watches the loop, from a thread of its own that ends with this.
 pub(super) struct Watchdog {
@@ -57,7 +57,7 @@ impl Watchdog {
             let mut judge = Judge::default();
             loop {
                 watched.resident.store((1024.0 * super::status::resident_mib()) as u64, Relaxed);
-                if ended.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                if ended.recv_timeout(CHECK_EVERY) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
                 let now = Instant::now();
@@ -98,7 +98,7 @@ impl Judge {
     fn look(&mut self, now: Instant, age: Duration) -> Option<String> {
         let last = self.looked.replace(now);
         // A process that was stopped, or a machine that slept, stopped both threads.
-        if last.is_some_and(|last| now.saturating_duration_since(last) >= LOOK + STANDS / 2) {
+        if last.is_some_and(|last| now.saturating_duration_since(last) >= CHECK_EVERY + STANDS / 2) {
             return None;
         }
         match self.stands {

@@ -30,7 +30,7 @@ use super::{
 use crate::call_manager::{self, Handle, Reply};
 
 /// How long the call manager may take for what it is asked.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a browser may do with the page: load what the daemon serves, talk to the daemon, log in, play recordings; and no other page
 /// may show it in a frame.
@@ -92,7 +92,7 @@ impl App {
 
     /// Asks the call manager.
     pub(super) async fn ask(&self, request: call_manager::Request) -> Result<Reply, Problem> {
-        match timeout(PATIENCE, self.handle.ask(request)).await {
+        match timeout(ANSWER_TIMEOUT, self.handle.ask(request)).await {
             Ok(reply) => Ok(reply?),
             Err(_) => Err(Problem::failed("the daemon is too busy to answer; try again")),
         }

@@ -39,7 +39,7 @@ pub(super) const PACE: Duration = Duration::from_millis(100);
 /// How often a client is asked whether it is still there.
 pub(super) const PING: Duration = Duration::from_secs(20);
 /// How long a client may be silent, or refuse to take a message.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest message that a client may send: it has nothing to say.
 pub(super) const MAX_MESSAGE: usize = 4096;
 
@@ -190,13 +190,13 @@ async fn tell(
                 None => return,
             },
             _ = pings.tick() => {
-                if heard.elapsed() > PATIENCE {
+                if heard.elapsed() > SILENCE_TIMEOUT {
                     return;
                 }
                 Frame::Ping(Bytes::new())
             }
         };
-        if !matches!(timeout(PATIENCE, socket.send(frame)).await, Ok(Ok(()))) {
+        if !matches!(timeout(SILENCE_TIMEOUT, socket.send(frame)).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::{
     app::App,
     calls::number,
-    events::{MAX_MESSAGE, PACE, PATIENCE, PING, shared},
+    events::{MAX_MESSAGE, PACE, PING, SILENCE_TIMEOUT, shared},
     response::Problem,
 };
 use crate::feeds::{About, Listening, Taken, Wanted};
@@ -114,7 +114,7 @@ async fn tell(socket: &mut WebSocket, listening: &mut Listening) -> u16 {
             },
             // Before what never ceases to come, so that the silent are found.
             _ = pings.tick() => {
-                if heard.elapsed() > PATIENCE {
+                if heard.elapsed() > SILENCE_TIMEOUT {
                     return close_code::AWAY;
                 }
                 (Frame::Ping(Bytes::new()), 0)
@@ -128,7 +128,7 @@ async fn tell(socket: &mut WebSocket, listening: &mut Listening) -> u16 {
                 None => return close_code::NORMAL,
             },
         };
-        if !matches!(timeout(PATIENCE, socket.send(frame)).await, Ok(Ok(()))) {
+        if !matches!(timeout(SILENCE_TIMEOUT, socket.send(frame)).await, Ok(Ok(()))) {
             return close_code::AWAY;
         }
         listening.sent(sent);

@@ -19,7 +19,7 @@ use super::places::Places;
 /// Connections at a time, for each listener; more wait. Each takes one of the process' file descriptors.
 const CONNECTIONS: u32 = 256;
 /// How long the head of a request may take, and how long a connection may idle between requests.
-const PATIENCE: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves a Unix socket until the end is told.
 pub(super) async fn unix(listener: UnixListener, router: Router, ended: watch::Receiver<()>) {
@@ -113,7 +113,7 @@ where
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     async move {

@@ -48,7 +48,7 @@ use crate::{call_manager::Handle, config::ControlConfig};
 /// How long requests that run when the server ends may take to finish.
 const GRACE: Duration = Duration::from_secs(1);
 /// How often it is looked whether the socket is still there.
-const LOOK: Duration = Duration::from_secs(1);
+const SOCKET_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Threads for what takes long, at most.
 const SLOW_THREADS: usize = 4;
 
@@ -202,7 +202,7 @@ async fn keep(first: UnixListener, app: App, claim: Arc<Mutex<Claim>>, ended: wa
     let mut told = false;
     let renewing = async {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(SOCKET_CHECK_EVERY).await;
             // A look at a file, and seldom more.
             let renewed = claim.lock().unwrap_or_else(PoisonError::into_inner).renew();
             match renewed {

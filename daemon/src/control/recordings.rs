@@ -34,7 +34,7 @@ use crate::recordings::{Plain, RecordingError, Side, Source};
 pub(super) const MOST_PLAYING: usize = 3;
 
 /// How long one more waits for its place.
-const PATIENCE: Duration = Duration::from_secs(10);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a piece may wait to be taken. A player that is paused asks for the rest when it goes on.
 const STALL: Duration = Duration::from_secs(30);
@@ -150,7 +150,7 @@ struct Playing {
 
 /// Opens a recording: a side of it as sound, or its tokens. Gives how many bytes it has, and a strong tag of them.
 async fn open(app: &App, name: &str, side: Option<AskedSide>) -> Result<(Playing, u64, String), Problem> {
-    let taken = timeout(PATIENCE, Arc::clone(&app.playing).acquire_owned()).await;
+    let taken = timeout(QUEUE_TIMEOUT, Arc::clone(&app.playing).acquire_owned()).await;
     let busy = || {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

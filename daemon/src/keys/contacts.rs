@@ -18,7 +18,7 @@ use parlo_protocol::identity::PublicKey;
 use super::{KeysError, KnownPeers, Peers};
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+const FILE_CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// A file that was changed so lately is read again at the next look: its time may stay the same if it is changed once more
 /// (file systems count in steps, of two seconds at most).
@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_secs(2);
 const WAITING: usize = 64;
 
 /// How long the end of the program waits for what is still being written.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What becomes of the note of a peer that answered for the first time: its name in the file.
 pub type Noted = Box<dyn FnOnce(Result<String, KeysError>) + Send>;
@@ -51,7 +51,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.notes = None;
         // Nothing is ever sent: it is closed, or the time is over.
-        let _ = self.written.recv_timeout(PATIENCE);
+        let _ = self.written.recv_timeout(WRITE_TIMEOUT);
     }
 }
 
@@ -195,7 +195,7 @@ impl Contacts {
         let failed = |error| KeysError::system("start a thread for", &known.file())(error);
         let looking = Arc::clone(&list);
         let looks = move || {
-            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(FILE_CHECK_EVERY) == Err(RecvTimeoutError::Timeout) {
                 looking.look();
             }
         };

@@ -24,7 +24,7 @@ use crate::{
 const BEGINNINGS: usize = 32;
 
 /// Blocks from one look at the percentiles to the next: a second.
-const LOOK: u32 = 100;
+const P99_REFRESH_BLOCKS: u32 = 100;
 
 /// What a stretched frame may be longer than others, seconds, and then some.
 const STRETCH: f64 = 0.03;
@@ -269,7 +269,7 @@ impl CallReceiver {
         self.meter.push(block);
         self.ends.flags.level_dbfs.set(self.meter.level().rms_dbfs);
         self.since_look += 1;
-        if self.since_look >= LOOK {
+        if self.since_look >= P99_REFRESH_BLOCKS {
             self.since_look = 0;
             self.ends.shared.live.decode_us_p99.store(self.decode.percentiles().p99, Relaxed);
         }

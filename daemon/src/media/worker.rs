@@ -8,13 +8,13 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-use crate::{audio::PATIENCE, realtime};
+use crate::{audio::READ_TIMEOUT, realtime};
 
 /// Orders that wait at most. Each is waited for, or one of few.
 const ORDERS: usize = 32;
 
 /// How long a thread may take to do as it is told: it looks for orders between blocks, and waits for a block no longer than
-/// [`PATIENCE`], or than a device takes to be replaced.
+/// [`READ_TIMEOUT`], or than a device takes to be replaced.
 const OBEDIENCE: Duration = Duration::from_secs(5);
 
 /// One direction of sound: what its thread does. Nothing here may allocate, lock or log, unless it says so.
@@ -138,7 +138,7 @@ fn run<S: AudioThread>(side: &mut S, orders: &Receiver<Order<S>>, done: &Sender<
             }
         }
         if !side.step() {
-            match orders.recv_timeout(PATIENCE) {
+            match orders.recv_timeout(READ_TIMEOUT) {
                 Ok(order) => {
                     if !obey(side, order, done) {
                         return;

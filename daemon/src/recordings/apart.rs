@@ -28,7 +28,7 @@ pub const PLAY: &str = "--play-recording";
 const MEMORY: u64 = 1 << 30;
 
 /// How long an answer may take: half a minute of sound is decoded for one, by a machine that has better things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// No answer is longer, bytes.
 const MOST: usize = 1 << 24;
@@ -173,7 +173,7 @@ impl Drop for Apart {
 fn wait(answers: &impl AsFd) -> io::Result<()> {
     let mut poll = libc::pollfd { fd: answers.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one structure, which outlives the call, of a descriptor that is open as long as `answers` is borrowed.
-    match unsafe { libc::poll(&raw mut poll, 1, PATIENCE.as_millis() as i32) } {
+    match unsafe { libc::poll(&raw mut poll, 1, ANSWER_TIMEOUT.as_millis() as i32) } {
         0 => Err(io::ErrorKind::TimedOut.into()),
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),

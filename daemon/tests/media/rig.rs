@@ -24,7 +24,7 @@ use parlod::{
 use crate::codec::CODEC;
 
 /// How long anything may take before the test has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the microphone does next.
 pub(crate) enum Feed {
@@ -124,7 +124,7 @@ impl Sink for WireSink {
         self.written += samples.len() as u64;
         let _ = self.wires.out.0.send(samples.to_vec());
         // Not for ever: a test that fails must end.
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + STEP_TIMEOUT;
         while !self.wires.free.load(SeqCst) && Instant::now() < until {
             if self.wires.go.1.recv_timeout(Duration::from_millis(10)) != Err(RecvTimeoutError::Timeout) {
                 break;
@@ -245,9 +245,9 @@ impl Rig {
 
     /// Feeds the microphone, and waits until it has been worked on.
     pub(crate) fn feed(&mut self, feed: Feed) {
-        self.wires.feeds.0.send_timeout(feed, PATIENCE).unwrap();
+        self.wires.feeds.0.send_timeout(feed, STEP_TIMEOUT).unwrap();
         self.fed += 1;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + STEP_TIMEOUT;
         while self.wires.done.load(SeqCst) < self.fed {
             assert!(Instant::now() < until, "the capture thread hangs");
             thread::sleep(Duration::from_micros(50));
@@ -258,7 +258,7 @@ impl Rig {
     pub(crate) fn tick(&mut self, microphone: &[f32], between: impl FnOnce(&Self)) {
         if !self.primed {
             self.primed = true;
-            self.heard.extend(self.wires.out.1.recv_timeout(PATIENCE).unwrap());
+            self.heard.extend(self.wires.out.1.recv_timeout(STEP_TIMEOUT).unwrap());
         }
         self.clock.advance(Duration::from_millis(10));
         self.feed(Feed::Samples(microphone.to_vec()));
@@ -268,12 +268,12 @@ impl Rig {
 
     /// Feeds the microphone what ends its thread or its work.
     pub(crate) fn send(&mut self, feed: Feed) {
-        self.wires.feeds.0.send_timeout(feed, PATIENCE).unwrap();
+        self.wires.feeds.0.send_timeout(feed, STEP_TIMEOUT).unwrap();
     }
 
     /// Has the loudspeaker ask for a block.
     pub(crate) fn go(&mut self) {
-        self.wires.go.0.send_timeout((), PATIENCE).unwrap();
+        self.wires.go.0.send_timeout((), STEP_TIMEOUT).unwrap();
     }
 
     /// Lets 10 ms go by of which the microphone knows nothing.
@@ -284,8 +284,8 @@ impl Rig {
 
     /// Takes a block from the loudspeaker.
     fn play(&mut self) {
-        self.wires.go.0.send_timeout((), PATIENCE).unwrap();
-        self.heard.extend(self.wires.out.1.recv_timeout(PATIENCE).unwrap());
+        self.wires.go.0.send_timeout((), STEP_TIMEOUT).unwrap();
+        self.heard.extend(self.wires.out.1.recv_timeout(STEP_TIMEOUT).unwrap());
     }
 
     /// Passes everything that was said in `from` on to `to`.
@@ -336,7 +336,7 @@ impl Rig {
                 thread::sleep(Duration::from_millis(2));
             }
             // What was set going is waited for, so that both ends wait for the test again.
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + STEP_TIMEOUT;
             while !wires.go.0.is_empty() || wires.done.load(SeqCst) < *fed {
                 assert!(Instant::now() < until, "a thread hangs");
                 thread::sleep(Duration::from_millis(1));

@@ -38,8 +38,8 @@ const FULL: f64 = 0.1;
 const GROWN: Duration = Duration::from_millis(20);
 
 /// How long the rate stays below one that was too much; twice as long after each time that it was again.
-const PATIENCE: Duration = Duration::from_secs(15);
-const PATIENCE_MOST: Duration = Duration::from_secs(240);
+const BACKOFF_FIRST: Duration = Duration::from_secs(15);
+const BACKOFF_MOST: Duration = Duration::from_secs(240);
 
 /// The rate is never taken for less than this: two packets a second.
 const LEAST: f64 = 1000.0;
@@ -96,7 +96,7 @@ impl Rate {
             foreign: Duration::ZERO,
             received: [(None, 0.0); 2],
             link: None,
-            patience: PATIENCE,
+            patience: BACKOFF_FIRST,
             step: None,
             starting: true,
             last: None,
@@ -145,7 +145,7 @@ impl Rate {
                 Some((link, _)) if grown < 1.2 * link => f64::INFINITY,
                 Some(_) => {
                     self.link = None;
-                    self.patience = PATIENCE;
+                    self.patience = BACKOFF_FIRST;
                     f64::INFINITY
                 }
                 None => f64::INFINITY,
@@ -163,7 +163,7 @@ impl Rate {
         };
         let held_before = self.link.is_some_and(|(_, until)| now < until + self.patience);
         if held_before && self.step.is_none() {
-            self.patience = (2 * self.patience).min(PATIENCE_MOST);
+            self.patience = (2 * self.patience).min(BACKOFF_MOST);
         }
         // What arrived at best of late the link has carried; if the queue grows on after a step, it carries what arrives now.
         let end = if self.step.is_some() { rate } else { received };

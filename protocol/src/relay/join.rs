@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// After so long without a seat, it is over.
-const PATIENCE: Duration = Duration::from_secs(10);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a member who is alone asks whether the other has come.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -186,7 +186,7 @@ impl Join {
             self.ask(now);
             return None;
         };
-        if now.saturating_duration_since(since) >= PATIENCE {
+        if now.saturating_duration_since(since) >= JOIN_TIMEOUT {
             self.due = None;
             self.state = None;
             self.must_send = false;
@@ -195,7 +195,7 @@ impl Join {
         self.must_send = true;
         self.quick = QUICK;
         self.pause = (2 * self.pause).min(PAUSE_MAX);
-        self.due = Some((now + self.pause).min(since + PATIENCE));
+        self.due = Some((now + self.pause).min(since + JOIN_TIMEOUT));
         None
     }
 

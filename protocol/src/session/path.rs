@@ -22,7 +22,7 @@ const DATAGRAM: usize = OVERHEAD + 1 + CHALLENGE_BYTES;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// An address that has not answered after so long is forgotten. A packet from there begins anew.
-const PATIENCE: Duration = Duration::from_secs(3);
+const VALIDATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many times as much as came from an address is sent to it.
 const FACTOR: usize = 3;
@@ -42,7 +42,7 @@ pub(super) struct Probe {
 impl Probe {
     /// Begins to test an address.
     pub(super) fn new(to: SocketAddr, challenge: [u8; CHALLENGE_BYTES], now: Instant) -> Self {
-        Self { to, challenge, received: 0, sent: 0, due: true, next: now + PAUSE, end: now + PATIENCE }
+        Self { to, challenge, received: 0, sent: 0, due: true, next: now + PAUSE, end: now + VALIDATION_TIMEOUT }
     }
 
     pub(super) fn is_of(&self, address: SocketAddr) -> bool {

@@ -28,7 +28,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a caller repeats one message.
-const PATIENCE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refusal that anyone could have sent is believed if nothing better has come so long after. Longer than
 /// [`COOKIE_STAYS`], so that the two forged together do not end a handshake.
@@ -200,7 +200,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn repeating(now: Instant) -> Option<Self> {
-        Some(Self { next: Some((now + PAUSE, PAUSE)), end: now + PATIENCE })
+        Some(Self { next: Some((now + PAUSE, PAUSE)), end: now + HANDSHAKE_TIMEOUT })
     }
 
     pub(super) fn waiting(now: Instant, patience: Duration) -> Option<Self> {

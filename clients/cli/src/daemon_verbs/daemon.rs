@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Longest wait for a daemon that was asked to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Says whether calls are wanted.
 #[derive(Debug, Args)]
@@ -137,8 +137,8 @@ async fn stop(reach: &DaemonAddress) -> anyhow::Result<()> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let seconds = PATIENCE.as_secs();
-    let ended = tokio::time::timeout(PATIENCE, gone).await;
+    let seconds = STOP_TIMEOUT.as_secs();
+    let ended = tokio::time::timeout(STOP_TIMEOUT, gone).await;
     ended.with_context(|| format!("the daemon said that it would end, but runs still after {seconds} s"))?;
     print("the daemon has ended\n")
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{format::summary, stop::Signals};
 
 /// Longest wait for the last requests when the screen is left.
-const PATIENCE: Duration = Duration::from_secs(3);
+const LAST_REQUESTS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Shows the screen until it is left, or the call `own`, which this program placed or answered, is over and no other stands.
 pub(crate) async fn run(
@@ -65,7 +65,7 @@ pub(crate) async fn run(
     };
     screen.leave().into_iter().for_each(|action| drop(ask.send(action)));
     drop(ask);
-    let _ = tokio::time::timeout(PATIENCE, worker).await;
+    let _ = tokio::time::timeout(LAST_REQUESTS_TIMEOUT, worker).await;
     drop(terminal);
 
     if let Some(call) = screen.own() {

@@ -24,7 +24,7 @@ use ratatui::{
 use tokio::sync::mpsc;
 
 /// How often the thread that reads keys looks whether it shall end.
-const LOOK: Duration = Duration::from_millis(50);
+const STOP_CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// What comes from the terminal.
 #[derive(Debug)]
@@ -95,7 +95,9 @@ fn give_back(releases: bool) {
 /// Reads keys until it shall end, or the terminal is gone: then the channel closes.
 fn read(send: &mpsc::UnboundedSender<Input>, end: &AtomicBool) {
     while !end.load(Ordering::Relaxed) {
-        let input = match event::poll(LOOK).and_then(|there| if there { event::read().map(Some) } else { Ok(None) }) {
+        let input = match event::poll(STOP_CHECK_EVERY)
+            .and_then(|there| if there { event::read().map(Some) } else { Ok(None) })
+        {
             Ok(Some(Event::Key(key))) => Input::Key(key),
             Ok(Some(Event::Resize(..))) => Input::Resized,
             Ok(_) => continue,

@@ -10,7 +10,7 @@ use ringbuf::{
 };
 
 use super::{
-    super::{AudioError, EndFigures, Format, PATIENCE, ReadOutcome, Source},
+    super::{AudioError, EndFigures, Format, READ_TIMEOUT, ReadOutcome, Source},
     Backend, DeviceChoice, Direction, Make, Opened, Running, begin,
     drift::Follow,
     failover::{Role, Standby, Stream},
@@ -87,7 +87,7 @@ impl Source for DeviceSource {
             return Ok(self.changed(notice));
         }
         let Some(open) = self.standby.stream_mut() else {
-            return Ok(match self.standby.wait(PATIENCE) {
+            return Ok(match self.standby.wait(READ_TIMEOUT) {
                 None => ReadOutcome::Nothing,
                 Some(notice) => self.changed(notice),
             });
@@ -157,7 +157,7 @@ impl Open {
     /// Waits for sound, `wanted` sample frames of it if they come in time; `None` if the device is lost.
     fn wait(&mut self, buffer: &mut [f32], wanted: usize) -> Option<ReadOutcome> {
         let channels = usize::from(self.device.format.channels.max(1));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + READ_TIMEOUT;
         let wanted = wanted.clamp(1, (buffer.len() / channels).max(1));
         if self.ring.occupied_len() < wanted * channels {
             self.device.health.lacks();

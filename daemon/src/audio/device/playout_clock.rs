@@ -17,7 +17,7 @@ const GROWTH: f64 = 0.005;
 
 /// Callbacks should find so much more than they take, at worst. Looked at every so often; what is more is given up, slowly.
 const SLACK: f64 = 0.003;
-const LOOK: f64 = 10.0;
+const SLACK_CHECK_SECONDS: f64 = 10.0;
 const SHRINKAGE: f64 = 0.001;
 
 /// An owner who is later than that has been away, and begins anew.
@@ -131,11 +131,11 @@ impl PlayoutClock {
     pub(super) fn left(&mut self, now: Duration, slack: u64) {
         let time = now.as_secs_f64();
         self.least = self.least.min(slack as f64 / self.rate);
-        if time - self.looked < LOOK {
+        if time - self.looked < SLACK_CHECK_SECONDS {
             return;
         }
         let more = (self.least - SLACK).min(SHRINKAGE);
-        if more > 0.0 && time - self.grown > LOOK {
+        if more > 0.0 && time - self.grown > SLACK_CHECK_SECONDS {
             self.margin = (self.margin - more).max(MIN_MARGIN);
             self.steer.set_target(Duration::from_secs_f64(self.margin));
         }

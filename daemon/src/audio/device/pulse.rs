@@ -27,7 +27,7 @@ use pulseaudio::{
 };
 
 /// How long the server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes of a sample: they are floats, whatever the device has; the server converts them.
 const SAMPLE: usize = size_of::<f32>();
@@ -271,12 +271,12 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for the server's answer, within [`PATIENCE`].
+/// Waits for the server's answer, within [`SERVER_TIMEOUT`].
 fn ask<T>(question: impl Future<Output = Result<T, ClientError>>) -> Result<T, cpal::Error> {
     let mut question = pin!(question);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + SERVER_TIMEOUT;
     loop {
         if let Poll::Ready(answer) = question.as_mut().poll(&mut context) {
             return Ok(answer?);
