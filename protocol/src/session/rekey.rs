@@ -189,7 +189,7 @@ impl Session {
                 rekeying.phase = Phase::Quiet;
                 let Some(secret) = agree(&own, &asked.public) else { return };
                 let agreed = Agreed::new(keys.root(), &secret, &asked.public, &public);
-                keys.expect(&agreed.from_caller, asked.media, asked.control);
+                keys.expect_generation(&agreed.from_caller, asked.media, asked.control);
                 rekeying.forget = None;
                 rekeying.phase = Phase::Answered { asked, answer: message, agreed };
             }
@@ -231,7 +231,7 @@ impl Session {
         }
         let Some(secret) = agree(own, &answer.public) else { return };
         let agreed = Agreed::new(keys.root(), &secret, &message.public, &answer.public);
-        keys.expect(&agreed.from_listener, answer.media, answer.control);
+        keys.expect_generation(&agreed.from_listener, answer.media, answer.control);
         keys.seal_with(&agreed.from_caller, message.media, message.control, &agreed.root);
         (rekeying.phase, rekeying.forget, rekeying.say) = (Phase::Confirming, None, None);
         rekeying.repeat = Some((now + PAUSE, PAUSE));

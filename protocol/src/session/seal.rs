@@ -286,7 +286,7 @@ impl<const WORDS: usize> Opener<WORDS> {
 
     /// From now on the peer may seal with keys of another generation, which begins with an epoch that [is near](Self::is_near).
     /// There is never a third: what is old is forgotten.
-    pub(super) fn expect(&mut self, direction: &[u8; 32], epoch: u64) {
+    pub(super) fn expect_generation(&mut self, direction: &[u8; 32], epoch: u64) {
         let mut next = Ring::new(direction, self.space, epoch);
         next.follow(self.epoch());
         self.next = Some(next);

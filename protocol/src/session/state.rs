@@ -103,9 +103,9 @@ impl Keys {
     }
 
     /// The peer may use these keys from now on; those of two agreements before are overwritten.
-    pub(super) fn expect(&mut self, direction: &[u8; 32], media: u32, control: u32) {
-        self.open_media.expect(direction, media.into());
-        self.open_control.expect(direction, control.into());
+    pub(super) fn expect_generation(&mut self, direction: &[u8; 32], media: u32, control: u32) {
+        self.open_media.expect_generation(direction, media.into());
+        self.open_control.expect_generation(direction, control.into());
     }
 
     /// This side uses these keys from now on.
