@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod supply;
 mod test;
+mod third_party;
 mod timeline;
 #[cfg(test)]
 mod walls;
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Compare the crates with the policy in deny.toml: licences, known faults, sources, versions
     Deny,
+    /// Write patches and lists in third_party/ anew, from the crates as published (needs a network)
+    ThirdParty,
     /// Build the packages twice, in different folders, and compare their bytes
     Reproduce(supply::ReproduceOptions),
     /// Run every test of every part
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Install { prefix } => install::run(prefix.as_deref()),
         Command::Package { kinds, build } => package::run(&kinds, build),
         Command::Deny => supply::deny(),
+        Command::ThirdParty => third_party::run(),
         Command::Reproduce(options) => supply::reproduce(&options),
         Command::Test { with_training, packages, only } => {
             test::run(&test::Choice { only: only.into_iter().collect(), with_training, packages })

@@ -38,7 +38,7 @@ const fn need(package: &'static str, look: &'static [&'static str], purpose: Pur
 }
 
 /// Looked for by what they do, not by package: it does not matter who brought them.
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     need("pkg-config", &["pkg-config", "--version"], Purpose::Run),
     need("libasound2-dev", &["pkg-config", "--exists", "alsa"], Purpose::Run),
     // Real-time priority is asked for over it.
@@ -53,6 +53,8 @@ const NEEDS: [Need; 17] = [
     need("dpkg-dev", &["dpkg-shlibdeps", "--version"], Purpose::Package),
     need("pulseaudio", &["pulseaudio", "--version"], Purpose::Test),
     need("pulseaudio-utils", &["pactl", "--version"], Purpose::Test),
+    // Takes the changes back from third_party/.
+    need("patch", &["patch", "--version"], Purpose::Test),
     need("curl", &["curl", "--version"], Purpose::Test),
     // Live tokens for many. Debian has it where only root's PATH looks.
     need("nats-server", &["sh", "-c", "PATH=$PATH:/usr/sbin nats-server --version"], Purpose::Test),
