@@ -1,5 +1,5 @@
 //! What a frame costs by how many go through the network in one run, with the weights in the processor's cache and, as in a
-//! call, out of it. `cargo bench -p parlo-model --bench runs`; `docs/performance.md` has what it showed.
+//! call, out of it. `cargo bench -p parlo-model --bench runs`; `docs/lab/performance.md` has what it showed.
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How long it takes until concealment has glided to silence. Speech sounds last about half as long; what is made up longer is
-/// a buzz and no help. docs/loss.md has what else was measured.
+/// a buzz and no help. docs/lab/loss.md has what else was measured.
 const GLIDE: Duration = Duration::from_millis(200);
 
 /// How much of the last frame is in the first missing one; the rest is what the entropy model expects. In the second it is

@@ -11,7 +11,7 @@ pub struct EncoderConfig {
     /// How many codebooks to use: 1 to the bundle's number. Each adds its bits to every frame.
     pub depth: usize,
     /// How many candidates the search over the codebooks keeps: 1 is the greedy walk. More find codes with less error,
-    /// at no cost to the decoder; `docs/performance.md` has what each costs and gains.
+    /// at no cost to the decoder; `docs/lab/performance.md` has what each costs and gains.
     pub beam: usize,
 }
 

@@ -37,7 +37,7 @@ impl Foresight {
     }
 
     /// The next frame did not come: the mean of the first codebook's entries, each as probable as the model says. Finer
-    /// codebooks add little that is certain: leaving them out was measured to be better (docs/loss.md).
+    /// codebooks add little that is certain: leaving them out was measured to be better (docs/lab/loss.md).
     pub(crate) fn miss(&mut self) {
         let number = self.next;
         self.next += 1;

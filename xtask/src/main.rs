@@ -84,7 +84,7 @@ enum Command {
         /// Write the figures to FILE (JSON)
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
-        /// Write the table into docs/performance.md
+        /// Write the table into its page under docs/lab
         #[arg(long)]
         write_docs: bool,
     },

@@ -153,7 +153,7 @@ impl Blocks {
     }
 }
 
-/// WebRTC's settings, but for what a room with a reverberation time of 0.3 s and two who speak at once need; `docs/audio.md` has what each
+/// WebRTC's settings, but for what a room with a reverberation time of 0.3 s and two who speak at once need; `docs/lab/audio.md` has what each
 /// was worth. The delay is left to the library's own estimator: nobody here knows the sound card's.
 fn config() -> EchoCanceller3Config {
     let mut config = EchoCanceller3Config::default();

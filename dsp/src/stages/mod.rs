@@ -58,7 +58,7 @@ pub struct Readings {
 /// Stages between microphone and encoder, in this order: high-pass, echo cancellation, noise suppression, gain control. Mono, blocks of
 /// 10 ms, samples of -1 to 1.
 ///
-/// The work is done by sonora, WebRTC's audio processing in Rust, with WebRTC's settings; `docs/audio.md` has what was
+/// The work is done by sonora, WebRTC's audio processing in Rust, with WebRTC's settings; `docs/lab/audio.md` has what was
 /// measured. Everything is built at once, so that a switch costs no memory: a stage that is switched on hears one block and is
 /// faded in over the next, one that is switched off is faded out over a block. With the change of
 /// [`Stages::delay`] the words shift by some milliseconds.

@@ -65,7 +65,7 @@ impl Costs {
 }
 
 /// Damage for each packet lost whose frames nothing repairs, and for those of which copies of 1, 2 and 3 codes come. From
-/// docs/loss.md: ESTOI at 20 % of packets lost, over that, which is 0.55 for the former; but a word's beginning that is lost
+/// docs/lab/loss.md: ESTOI at 20 % of packets lost, over that, which is 0.55 for the former; but a word's beginning that is lost
 /// whole is worse than the mean of speech, so it counts twice.
 const LOST: f64 = 1.1;
 const COPIED: [f64; 3] = [0.225, 0.1375, 0.0875];

@@ -43,7 +43,7 @@ fn measure(bundle: u64, jitter_ms: u64, loss: u64, copies: u64, ppm: i64, seed: 
 }
 
 #[test]
-#[ignore = "prints the table of docs/latency.md"]
+#[ignore = "prints the table of docs/lab/latency.md"]
 fn table() {
     println!("bundle jitter loss copies ppm | p50 p95 late held skipped stretched heard target");
     for bundle in [1, 3, 12] {

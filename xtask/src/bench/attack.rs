@@ -52,5 +52,5 @@ pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
 
 /// Where the table goes.
 pub(super) fn document() -> &'static Path {
-    Path::new("docs/threat-model.md")
+    Path::new("docs/lab/attack.md")
 }

@@ -29,6 +29,11 @@ pub(super) const ROWS: [Row; 11] = [
     ("startup_ms", "start of the daemon to its first encoded frame", "ms", Some("under 300")),
 ];
 
+/// Where the table goes.
+pub(super) fn document() -> &'static Path {
+    Path::new("docs/lab/performance.md")
+}
+
 pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {
     shell::run(cargo().args(["build", "--release", "--locked", "-p", "parlod"]))?;
     let out = root().join("out/bench");

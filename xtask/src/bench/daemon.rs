@@ -53,7 +53,7 @@ pub(super) const ROWS: [Row; 32] = [
 
 /// Where the table belongs.
 pub(super) fn document() -> &'static Path {
-    Path::new("docs/performance.md")
+    Path::new("docs/lab/performance.md")
 }
 
 pub(super) fn measure() -> anyhow::Result<Map<String, Value>> {

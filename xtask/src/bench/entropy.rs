@@ -40,5 +40,5 @@ pub(super) fn measure(speech: &Speech) -> anyhow::Result<Map<String, Value>> {
 
 /// Where the tables go.
 pub(super) fn document() -> &'static Path {
-    Path::new("docs/entropy.md")
+    Path::new("docs/lab/entropy.md")
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(group: Group, speech: &Speech, report: Option<&Path>, write_do
     setup::run(setup::Purpose::Run)?;
     let (name, rows, document, figures) = match group {
         Group::Attack => ("attack", &attack::ROWS[..], attack::document(), attack::measure()?),
-        Group::Codec => ("codec", &codec::ROWS[..], Path::new("docs/performance.md"), codec::measure()?),
+        Group::Codec => ("codec", &codec::ROWS[..], codec::document(), codec::measure()?),
         Group::Daemon => ("daemon", &daemon::ROWS[..], daemon::document(), daemon::measure()?),
         Group::Entropy => ("entropy", &entropy::ROWS[..], entropy::document(), entropy::measure(speech)?),
         Group::Network => ("network", &network::ROWS[..], network::document(), network::measure()?),
@@ -190,5 +190,22 @@ mod tests {
         let new = "a\n<!-- bench codec -->\nnew\n<!-- end of bench codec -->\nb\n";
         assert_eq!(replace_section(text, "codec", "new\n").unwrap(), new);
         assert!(replace_section("nothing", "codec", "new").is_err());
+    }
+
+    #[test]
+    fn every_table_has_its_place_in_a_document() {
+        let places = [
+            ("attack", attack::document()),
+            ("codec", codec::document()),
+            ("daemon", daemon::document()),
+            ("entropy", entropy::document()),
+            ("network", network::document()),
+            ("tokens", tokens::document()),
+            ("transport", transport::document()),
+        ];
+        for (name, document) in places {
+            let page = fs::read_to_string(root().join(document)).unwrap();
+            assert!(replace_section(&page, name, "").is_ok(), "{} has no marks of bench {name}", document.display());
+        }
     }
 }

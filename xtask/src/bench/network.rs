@@ -256,5 +256,5 @@ impl Call {
 
 /// Where the table goes.
 pub(super) fn document() -> &'static Path {
-    Path::new("docs/loss.md")
+    Path::new("docs/lab/loss.md")
 }

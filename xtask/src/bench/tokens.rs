@@ -45,7 +45,7 @@ const ROUNDS: usize = 5;
 const REPEATS: usize = 2;
 
 pub(super) fn document() -> &'static Path {
-    Path::new("docs/performance.md")
+    Path::new("docs/lab/performance.md")
 }
 
 pub(super) fn measure(speech: &Speech) -> anyhow::Result<Map<String, Value>> {

@@ -42,5 +42,5 @@ pub(super) fn measure(speech: &Speech) -> anyhow::Result<Map<String, Value>> {
 
 /// Where the tables go.
 pub(super) fn document() -> &'static Path {
-    Path::new("docs/loss.md")
+    Path::new("docs/lab/loss.md")
 }
