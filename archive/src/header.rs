@@ -59,7 +59,7 @@ pub enum State {
     },
     /// All before is whole, and what follows is not read.
     Damaged {
-        /// Where.
+        /// The byte at which the damage begins.
         at: u64,
         /// A sentence, to follow the file's name.
         reason: String,

@@ -258,6 +258,6 @@ pub enum RefusalReason {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Refusal {
-    /// Why.
+    /// What the caller is told.
     pub reason: RefusalReason,
 }

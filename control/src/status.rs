@@ -69,7 +69,7 @@ pub struct Status {
 pub struct Contact {
     /// What the user calls the peer.
     pub name: String,
-    /// Where it is, `HOST:PORT`; none for nowhere in particular.
+    /// Where it is, `HOST:PORT`; none if it has no fixed address.
     pub address: Option<String>,
     /// Its public key.
     pub key: String,

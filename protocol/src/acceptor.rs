@@ -31,7 +31,7 @@ const REPLIES: usize = 16;
 /// should follow from it: all of this may have been recorded, or come of a stolen key.
 #[derive(Debug)]
 pub struct Caller {
-    /// Who.
+    /// The caller's public key.
     pub peer: PublicKey,
     /// What is offered ([`Offer`](crate::offer::Offer)).
     pub offer: Vec<u8>,

@@ -280,7 +280,7 @@ pub enum Control {
     Bye {
         /// Number of the frame after the last, lower 32 bits: what is missing before it was lost.
         frames: u32,
-        /// Why.
+        /// Why the sender ends the call.
         reason: Goodbye,
     },
     /// "I am still here", when there is nothing else to say, or something to say of it.

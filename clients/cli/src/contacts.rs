@@ -44,7 +44,7 @@ enum Action {
     Add {
         /// What you call it
         name: String,
-        /// Where it is, HOST:PORT; - for nowhere in particular
+        /// Where it is, HOST:PORT; - if it has no fixed address
         address: String,
         /// Who it is: what `parlo id` shows there
         key: PublicKey,

@@ -115,7 +115,7 @@ enum Command {
     },
     /// Check whether calls can work here, and say how to mend what is in their way; exit code 1 if they cannot
     Doctor(Box<doctor::DoctorOptions>),
-    /// Say which address others see this machine at, after all address translators
+    /// Show this machine's address as others see it, after all address translators (NAT)
     Address {
         /// STUN server to ask: HOST:PORT (RFC 8489; the usual port is 3478)
         #[arg(long, value_name = "HOST:PORT")]

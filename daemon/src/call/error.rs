@@ -54,7 +54,7 @@ pub enum CallError {
         /// What the resolver said.
         error: io::Error,
     },
-    /// A contact that is nowhere in particular.
+    /// A contact without an address.
     #[error(
         "{0} has no address among your contacts, and so cannot be called; `parlo contacts add {0} HOST:PORT KEY` gives one"
     )]
@@ -67,7 +67,7 @@ pub enum CallError {
     KeyChanged {
         /// The name in the file.
         who: String,
-        /// Where.
+        /// The address that was called.
         address: SocketAddr,
     },
     /// The relay gave no seat.
@@ -75,7 +75,7 @@ pub enum CallError {
     Relay {
         /// Where it is.
         relay: SocketAddr,
-        /// Why.
+        /// What the relay did, or did not do.
         reason: &'static str,
     },
     /// The other did not come to the relay.
@@ -136,7 +136,7 @@ pub enum CallError {
     /// The peer said no.
     #[error("{peer} refused the call: {reason}")]
     Refused {
-        /// Who.
+        /// The peer's address.
         peer: SocketAddr,
         /// Why, and what to do.
         reason: String,

@@ -20,7 +20,7 @@ pub(super) enum Welcome {
     },
     /// It is answered without asking.
     Answer {
-        /// Likewise.
+        /// The caller's name, if it is known.
         name: Option<String>,
     },
     /// It is told to go.

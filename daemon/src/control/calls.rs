@@ -19,7 +19,7 @@ pub(super) fn number(id: &str) -> Result<u64, Problem> {
 }
 
 /// All calls, oldest first, those that ended within the last minute among them.
-#[utoipa::path(get, path = "/api/v1/calls", tag = "calls", responses((status = 200, description = "These.", body = [Call])))]
+#[utoipa::path(get, path = "/api/v1/calls", tag = "calls", responses((status = 200, description = "The calls.", body = [Call])))]
 pub(super) async fn list(State(app): State<App>) -> Json<Vec<Call>> {
     Json(app.handle.status().calls)
 }
@@ -27,7 +27,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<Vec<Call>> {
 /// Places a call.
 #[utoipa::path(post, path = "/api/v1/calls", tag = "calls", request_body = Dial, responses(
     (status = 201, description = "It is being placed: events tell how it goes on.", body = Call),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn dial(State(app): State<App>, Body(dial): Body<Dial>) -> Result<(StatusCode, Json<Call>), Problem> {
     match app.ask(Request::Dial(dial)).await? {
@@ -37,18 +37,18 @@ pub(super) async fn dial(State(app): State<App>, Body(dial): Body<Dial>) -> Resu
 }
 
 /// A call.
-#[utoipa::path(get, path = "/api/v1/calls/{id}", tag = "calls", params(("id" = u64, Path, description = "Its number.")), responses(
-    (status = 200, description = "This.", body = Call),
-    (status = "default", description = "There is none.", body = Failure),
+#[utoipa::path(get, path = "/api/v1/calls/{id}", tag = "calls", params(("id" = u64, Path, description = "The call's number.")), responses(
+    (status = 200, description = "The call.", body = Call),
+    (status = "default", description = "There is no such call.", body = Failure),
 ))]
 pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Call>, Problem> {
     app.call(number(&id)?).map(Json)
 }
 
 /// Answers a call that rings here.
-#[utoipa::path(post, path = "/api/v1/calls/{id}/answer", tag = "calls", params(("id" = u64, Path, description = "Its number.")), responses(
-    (status = 200, description = "So it is now.", body = Call),
-    (status = "default", description = "It was not done.", body = Failure),
+#[utoipa::path(post, path = "/api/v1/calls/{id}/answer", tag = "calls", params(("id" = u64, Path, description = "The call's number.")), responses(
+    (status = 200, description = "The call as it is now.", body = Call),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn answer(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Call>, Problem> {
     let id = number(&id)?;
@@ -56,10 +56,10 @@ pub(super) async fn answer(State(app): State<App>, Path(id): Path<String>) -> Re
 }
 
 /// Refuses a call that rings here. The body may be left out.
-#[utoipa::path(post, path = "/api/v1/calls/{id}/refuse", tag = "calls", params(("id" = u64, Path, description = "Its number.")),
+#[utoipa::path(post, path = "/api/v1/calls/{id}/refuse", tag = "calls", params(("id" = u64, Path, description = "The call's number.")),
     request_body = Option<Refusal>, responses(
     (status = 204, description = "It is refused."),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn refuse(
     State(app): State<App>,
@@ -71,10 +71,10 @@ pub(super) async fn refuse(
 }
 
 /// Changes a call: holds it, takes it into the conference, sets what it may send.
-#[utoipa::path(patch, path = "/api/v1/calls/{id}", tag = "calls", params(("id" = u64, Path, description = "Its number.")),
+#[utoipa::path(patch, path = "/api/v1/calls/{id}", tag = "calls", params(("id" = u64, Path, description = "The call's number.")),
     request_body = CallChange, responses(
-    (status = 200, description = "So it is now.", body = Call),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = 200, description = "The call as it is now.", body = Call),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn change(
     State(app): State<App>,
@@ -86,9 +86,9 @@ pub(super) async fn change(
 }
 
 /// Hangs up, however far the call has come.
-#[utoipa::path(delete, path = "/api/v1/calls/{id}", tag = "calls", params(("id" = u64, Path, description = "Its number.")), responses(
+#[utoipa::path(delete, path = "/api/v1/calls/{id}", tag = "calls", params(("id" = u64, Path, description = "The call's number.")), responses(
     (status = 204, description = "It is over."),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn hang_up(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     app.ask(Request::HangUp(number(&id)?)).await?;
@@ -96,9 +96,9 @@ pub(super) async fn hang_up(State(app): State<App>, Path(id): Path<String>) -> R
 }
 
 /// Records a call.
-#[utoipa::path(post, path = "/api/v1/calls/{id}/recording", tag = "calls", params(("id" = u64, Path, description = "Its number.")), responses(
+#[utoipa::path(post, path = "/api/v1/calls/{id}/recording", tag = "calls", params(("id" = u64, Path, description = "The call's number.")), responses(
     (status = 200, description = "It is being recorded.", body = Call),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn record(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Call>, Problem> {
     let id = number(&id)?;
@@ -106,9 +106,9 @@ pub(super) async fn record(State(app): State<App>, Path(id): Path<String>) -> Re
 }
 
 /// Ends the recording of a call. The call goes on.
-#[utoipa::path(delete, path = "/api/v1/calls/{id}/recording", tag = "calls", params(("id" = u64, Path, description = "Its number.")), responses(
+#[utoipa::path(delete, path = "/api/v1/calls/{id}/recording", tag = "calls", params(("id" = u64, Path, description = "The call's number.")), responses(
     (status = 200, description = "It is no longer recorded.", body = Call),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn stop_recording(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Call>, Problem> {
     let id = number(&id)?;

@@ -27,7 +27,7 @@ fn told(peer: &Peer, peers: &Peers) -> Contact {
 
 /// Whom the user knows.
 #[utoipa::path(get, path = "/api/v1/contacts", tag = "contacts", responses(
-    (status = 200, description = "These.", body = [Contact]),
+    (status = 200, description = "The contacts.", body = [Contact]),
     (status = "default", description = "The list cannot be read.", body = Failure),
 ))]
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Contact>>, Problem> {
@@ -37,10 +37,10 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Contact>>, P
 }
 
 /// Adds a contact, or changes the one of that name. A name that stands for another key is not changed: remove it first.
-#[utoipa::path(put, path = "/api/v1/contacts/{name}", tag = "contacts", params(("name" = String, Path, description = "Its name.")),
+#[utoipa::path(put, path = "/api/v1/contacts/{name}", tag = "contacts", params(("name" = String, Path, description = "The contact's name.")),
     request_body = ContactEntry, responses(
-    (status = 200, description = "So it is now.", body = Contact),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = 200, description = "The contact as it is now.", body = Contact),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn put(
     State(app): State<App>,
@@ -59,9 +59,9 @@ pub(super) async fn put(
 }
 
 /// Forgets a contact.
-#[utoipa::path(delete, path = "/api/v1/contacts/{name}", tag = "contacts", params(("name" = String, Path, description = "Its name.")), responses(
-    (status = 204, description = "It is forgotten."),
-    (status = "default", description = "It was not done.", body = Failure),
+#[utoipa::path(delete, path = "/api/v1/contacts/{name}", tag = "contacts", params(("name" = String, Path, description = "The contact's name.")), responses(
+    (status = 204, description = "The contact is removed."),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     let known = app.extras.known;
@@ -73,10 +73,10 @@ pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
 }
 
 /// Shares a secret with a contact, in place of any that was shared before. Calls with it need the same on the other side from now on.
-#[utoipa::path(put, path = "/api/v1/contacts/{name}/psk", tag = "contacts", params(("name" = String, Path, description = "Its name.")),
+#[utoipa::path(put, path = "/api/v1/contacts/{name}/psk", tag = "contacts", params(("name" = String, Path, description = "The contact's name.")),
     request_body = PskEntry, responses(
-    (status = 204, description = "It is shared."),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = 204, description = "The secret is set."),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn put_psk(
     State(app): State<App>,
@@ -90,9 +90,9 @@ pub(super) async fn put_psk(
 }
 
 /// Shares no secret with a contact any more.
-#[utoipa::path(delete, path = "/api/v1/contacts/{name}/psk", tag = "contacts", params(("name" = String, Path, description = "Its name.")), responses(
-    (status = 204, description = "None is shared."),
-    (status = "default", description = "It was not done.", body = Failure),
+#[utoipa::path(delete, path = "/api/v1/contacts/{name}/psk", tag = "contacts", params(("name" = String, Path, description = "The contact's name.")), responses(
+    (status = 204, description = "The contact has no secret now."),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn remove_psk(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     set_psk(app, name, None).await

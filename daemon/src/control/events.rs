@@ -127,7 +127,7 @@ pub(super) struct Asked {
 /// A WebSocket on which the daemon sends `Message`s, each a text of JSON: first the status, then what happens.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(Asked), responses(
     (status = 101, description = "The stream, of Messages.", body = Message),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn stream(
     State(app): State<App>,

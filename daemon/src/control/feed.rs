@@ -54,7 +54,7 @@ pub(super) struct Asked {
 #[utoipa::path(get, path = "/api/v1/calls/{id}/feed", tag = "calls",
     params(("id" = u64, Path, description = "The call's number."), Asked), responses(
     (status = 101, description = "The feed, of FeedMessages.", body = FeedMessage),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn stream(
     State(app): State<App>,

@@ -92,7 +92,7 @@ impl Metrics {
 
 /// Figures of calls, sound and memory, in the text format that Prometheus reads (OpenMetrics 1.0).
 #[utoipa::path(get, path = "/metrics", tag = "daemon", responses(
-    (status = 200, description = "They.", content_type = "application/openmetrics-text", body = String),
+    (status = 200, description = "The figures.", content_type = "application/openmetrics-text", body = String),
 ))]
 pub(super) async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
     let mut out = String::with_capacity(16 * 1024);

@@ -17,9 +17,10 @@ use super::{app::App, calls, contacts, daemon, events, feed, metrics, page, reco
     info(
         title = "Parlo's control API",
         description = "What parlod can be asked. On its Unix socket nothing more is needed; over loopback TCP every request needs the \
-                       token. A request that is not done is answered with a Failure and 400 (a value that cannot be), 401 (no \
-                       token), 403 (a page elsewhere asks), 404 (no such thing), 405 (not to be done here), 409 (not as things are \
-                       now), 413 (too long), 415 (no JSON), 500 (tried and failed) or 503 (too many event streams and feeds)."
+                       token. A request that fails is answered with a Failure and 400 (a value is not allowed), 401 (the token is \
+                       missing or wrong), 403 (a web page from elsewhere asks), 404 (there is no such thing), 405 (this path does \
+                       not have this method), 409 (not possible in the present state), 413 (too long), 415 (no JSON), 500 (tried, \
+                       and failed) or 503 (too many event streams and feeds)."
     ),
     components(schemas(Message, FeedMessage)),
     modifiers(&Security),

@@ -83,7 +83,7 @@ fn plain(name: &str) -> Result<(), Problem> {
 
 /// All recordings, newest first.
 #[utoipa::path(get, path = "/api/v1/recordings", tag = "recordings", responses(
-    (status = 200, description = "These.", body = [Recording]),
+    (status = 200, description = "The recordings.", body = [Recording]),
     (status = "default", description = "They cannot be listed.", body = Failure),
 ))]
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Recording>>, Problem> {
@@ -94,12 +94,12 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Recording>>,
 /// A recording, to listen to (NAME.wav: 16 bits, mono; decoded while it is sent) or as tokens (NAME.ptk). All of it, or the part that a
 /// `Range` of bytes asks for: the same bytes.
 #[utoipa::path(get, path = "/api/v1/recordings/{name}", tag = "recordings",
-    params(("name" = String, Path, description = "Its name, and .wav or .ptk."), Asked), responses(
-    (status = 200, description = "This.", content((Vec<u8> = "audio/wav"), (Vec<u8> = "application/octet-stream"))),
+    params(("name" = String, Path, description = "The recording's name, and .wav or .ptk."), Asked), responses(
+    (status = 200, description = "The recording.", content((Vec<u8> = "audio/wav"), (Vec<u8> = "application/octet-stream"))),
     (status = 206, description = "The part that was asked for.", content((Vec<u8> = "audio/wav"), (Vec<u8> = "application/octet-stream"))),
     (status = 416, description = "The part lies behind the end; Content-Range says how many bytes there are.", body = Failure),
     (status = 503, description = "Three are being played or copied already.", body = Failure),
-    (status = "default", description = "There is none, or it cannot be read.", body = Failure),
+    (status = "default", description = "There is no such recording, or it cannot be read.", body = Failure),
 ))]
 pub(super) async fn file(
     State(app): State<App>,
@@ -266,9 +266,9 @@ fn step_back() {
 
 /// Removes a recording.
 #[utoipa::path(delete, path = "/api/v1/recordings/{name}", tag = "recordings",
-    params(("name" = String, Path, description = "Its name.")), responses(
-    (status = 204, description = "It is gone."),
-    (status = "default", description = "It was not done.", body = Failure),
+    params(("name" = String, Path, description = "The recording's name.")), responses(
+    (status = 204, description = "The recording is removed."),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     plain(&name)?;

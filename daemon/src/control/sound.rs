@@ -12,15 +12,15 @@ use super::{
 use crate::call_manager::Request;
 
 /// Sound, as it is set and as it is.
-#[utoipa::path(get, path = "/api/v1/audio", tag = "sound", responses((status = 200, description = "So it is.", body = Audio)))]
+#[utoipa::path(get, path = "/api/v1/audio", tag = "sound", responses((status = 200, description = "Sound as it is now: devices, gains, stages.", body = Audio)))]
 pub(super) async fn audio(State(app): State<App>) -> Json<Audio> {
     Json(app.handle.status().audio)
 }
 
 /// Changes sound: devices, gains, mute, talk, stages.
 #[utoipa::path(patch, path = "/api/v1/audio", tag = "sound", request_body = AudioChange, responses(
-    (status = 200, description = "So it is now.", body = Audio),
-    (status = "default", description = "It was not done.", body = Failure),
+    (status = 200, description = "Sound as it is now: devices, gains, stages.", body = Audio),
+    (status = "default", description = "The request failed; the body says why.", body = Failure),
 ))]
 pub(super) async fn change(State(app): State<App>, Body(change): Body<AudioChange>) -> Result<Json<Audio>, Problem> {
     app.ask(Request::Audio(change)).await?;
@@ -29,7 +29,7 @@ pub(super) async fn change(State(app): State<App>, Body(change): Body<AudioChang
 
 /// Microphones and loudspeakers.
 #[utoipa::path(get, path = "/api/v1/devices", tag = "sound", responses(
-    (status = 200, description = "These.", body = [Device]),
+    (status = 200, description = "Microphones and loudspeakers.", body = [Device]),
     (status = "default", description = "The sound system does not answer.", body = Failure),
 ))]
 pub(super) async fn devices(State(app): State<App>) -> Result<Json<Vec<Device>>, Problem> {

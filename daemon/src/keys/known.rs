@@ -36,7 +36,7 @@ const AUTO_ANSWER: &str = "auto-answer";
 pub struct Peer {
     /// What the user calls the peer.
     pub name: String,
-    /// Where it was or is, `HOST:PORT`; `None` if it is nowhere in particular.
+    /// Where it was or is, `HOST:PORT`; `None` if it has no fixed address.
     pub address: Option<String>,
     /// Who it is.
     pub key: PublicKey,

@@ -102,7 +102,7 @@ pub enum RecordingError {
     Unplayable {
         /// Which file.
         file: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         error: Box<ArchiveError>,
     },
     /// What decodes says so, or has stopped.

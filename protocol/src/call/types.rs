@@ -71,7 +71,7 @@ pub enum Event<'a> {
     PeerLeft {
         /// Number of the frame after its last, if it said so: what is missing before it was lost.
         frames: Option<u64>,
-        /// Why.
+        /// Why the peer ended the call.
         reason: Goodbye,
     },
     /// The peer did not answer, or fell silent, for ten seconds. The call is over.

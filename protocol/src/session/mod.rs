@@ -227,14 +227,14 @@ pub enum SealError {
     /// The number is not higher than all before.
     #[error("number {number} was used already")]
     Used {
-        /// It.
+        /// The number that was used.
         number: u64,
     },
     /// The number is more than 28672 after the one before: the receiver could not tell it from its 16 bits. 28672 frames are
     /// 9.5 minutes, so send something within that time.
     #[error("number {number} is too far after the one before")]
     Skip {
-        /// It.
+        /// The number that is too far ahead.
         number: u64,
     },
     /// More than [`MAX_DATAGRAM`] bytes.

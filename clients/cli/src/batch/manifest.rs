@@ -51,7 +51,7 @@ pub(super) struct Entry {
 pub(super) struct Failure {
     /// The sound, relative to the folder that was encoded. Bytes of its name that are not UTF-8 are `%` and two digits.
     pub(super) sound: String,
-    /// Why.
+    /// Why it could not be encoded.
     pub(super) reason: String,
 }
 

@@ -18,7 +18,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Says whether calls are wanted.
 #[derive(Debug, Args)]
 pub(crate) struct Disturb {
-    /// off: callers are told that the line is busy; on: they are let through
+    /// Whether callers may disturb you. off: do not disturb, callers are told that the line is busy; on: callers are let through
     switch: Switch,
     #[command(flatten)]
     reach: DaemonAddress,

@@ -27,7 +27,7 @@ pub(crate) enum Verb {
     Hangup(calls::Hangup),
     /// Hold a call: nothing is said and nothing heard
     Hold(calls::Which),
-    /// Take a call up again that is held
+    /// Resume a call that is held
     Resume(calls::Which),
     /// Change how a call is sent and heard
     Set(calls::Set),

@@ -134,7 +134,7 @@ impl Export {
         match Form::from_str(ending, true) {
             Ok(form) => Ok(form),
             Err(_) => {
-                bail!("{name} does not tell in which form it shall be; say --as npz, jsonl, csv, wav, flac or opus")
+                bail!("{name} does not say which format to write; add --as npz, jsonl, csv, wav, flac or opus")
             }
         }
     }
