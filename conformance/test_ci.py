@@ -99,3 +99,9 @@ def test_a_commit_that_is_gone_counts_for_nothing(clone):
     clone.commit("model/training/x.py")
     assert clone.run("--packages"), "by the commit before"
     assert "--packages" in clone.asked.read_text()
+
+
+def test_the_hosted_workflow_runs_the_script_and_tells_it_what_was_before():
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert ".ci/run\n" in text and "PARLO_CI_PASSED" in text and "github.event.before" in text
+    assert "fetch-depth: 0" in text, "a shallow clone knows no commit before"
