@@ -1,9 +1,21 @@
-//! Whole token files (`.ptk`, `docs/file.md`), of both versions, with the model that made them.
+//! Token files (`.ptk`, docs/file.md): written, read by time, played, cut, joined and repaired.
 //!
-//! An [`Archive`] is opened on anything that can be read and sought: it tells what the file says of itself, whether it is whole, and
-//! gives the frames of any stretch of time, with what became of each. [`cut`], [`join`] and [`repair`] make other files of it without
-//! touching the sound; [`survey`] counts what is in it; [`Sound`] plays it, a piece at a time. A [`Writer`] makes files of one stream of whole frames. A [`Coder`] turns codes
-//! into payloads and back; it is all that needs the bundle.
+//! ```text
+//! device, file <-> sample <-> token <-> byte <-> packet <-> network
+//!                  ^^^^^^^^^^^^^^^^^^^^^^^^^
+//! ```
+//!
+//! The bytes are files' here, not packets'; `parlo-protocol` has their format, and `parlo-model` the codec.
+//!
+//! * [`Writer`]: makes a file of one stream of whole frames.
+//! * [`Archive`]: a file on anything that can be read and sought. It tells what the file says of itself and whether it is whole
+//!   ([`State`]), and gives the frames of any stretch of time (milliseconds), with what became of each ([`TimedFrame`]).
+//! * [`Coder`]: codes to payloads and back; it is all that needs the bundle.
+//! * [`Sound`]: a file's samples, mono and 16 bits, as they were heard, half a minute at a time; [`Wav`]: the same as the bytes of a WAV file.
+//! * [`cut`], [`join`], [`repair`]: other files made of it without decoding its sound. [`survey`] counts what is in it.
+//!
+//! What cannot be read, made or decoded is an [`ArchiveError`], a sentence that goes on from the file's name. `examples/encode.rs` encodes a WAV file
+//! and decodes it again.
 //!
 //! ```no_run
 //! use parlo_archive::Archive;

@@ -1,4 +1,11 @@
-//! A global allocator that counts what each thread allocates: tests and benches hold hot paths to none with it.
+//! A global allocator that counts what each thread allocates.
+//!
+//! ```text
+//! device, file <-> sample <-> token <-> byte <-> packet <-> network
+//! ```
+//!
+//! It is no step of this path, but looks at all of them: tests and benches see by [`allocations`] that the steps which run in a call's threads
+//! allocate nothing. It counts calls of the allocator, not bytes.
 //!
 //! ```
 //! #[global_allocator]

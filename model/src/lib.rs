@@ -1,13 +1,21 @@
-//! Waveform to tokens to bits, and back: Parlo's neural codec.
+//! Parlo's neural codec: samples to tokens, tokens to bytes, and back.
 //!
-//! A [`Bundle`] is a folder that holds one model whole. From it come an [`Encoder`], which turns each frame of audio into
-//! a [`TokenFrame`](parlo_tokens::TokenFrame), and a [`Decoder`], which turns token frames into audio. Both are plain
-//! structs that own all their state: one per stream, `Send`, one frame per call or a few. A [`FrameCoder`] turns runs of token
-//! frames into bytes: a [`PlainCoder`] packs them as they are, and an [`EntropyCoder`], if the bundle has an
-//! [`EntropyModel`], by how probable they are. Nothing here knows of networks or sound cards.
+//! ```text
+//! device, file <-> sample <-> token <-> byte <-> packet <-> network
+//!                  ^^^^^^^^^^^^^^^^^^^^^^^^^
+//! ```
 //!
-//! Bundles made from other projects' codecs fit the same slot: docs/bundle.md has what they can be. Some take whole recordings only;
-//! [`encode_recording`] and [`decode_recording`] work with every bundle.
+//! * [`Bundle`]: a folder that holds one model whole; [`locate_bundle`] finds the one to use. [`Runtime`]: the ONNX Runtime library, which runs it.
+//! * [`Encoder`]: each frame of samples (mono `f32`, nominally -1 to 1, at the bundle's rate) to a [`TokenFrame`](parlo_tokens::TokenFrame).
+//!   [`Decoder`]: token frames to samples, [`Audio::delay_samples`] later, and sound for frames that were lost. Each owns the state of one stream,
+//!   is `Send`, and takes one frame at a time or a few.
+//! * [`FrameCoder`]: runs of token frames to bytes and back. A [`PlainCoder`] packs codes as they are; an [`EntropyCoder`], if the bundle has an
+//!   [`EntropyModel`], makes probable ones short. [`PacketCoder`] is whichever the bundle has.
+//! * [`encode_recording`], [`decode_recording`]: whole recordings, with every bundle. Bundles that were made of other projects' codecs may take nothing
+//!   less ([`Bundle::whole`]); docs/bundle.md has what a bundle can be.
+//!
+//! What goes wrong with a model or its input is a [`ModelError`]; bytes that hold no frames of its codebooks are a [`CodingError`]. Nothing here knows of
+//! networks or sound cards.
 //!
 //! ```no_run
 //! use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};

@@ -1,16 +1,38 @@
-//! What is left to code that reads strangers' bytes, and memory that is neither dumped nor swapped.
+//! A sandbox for code that reads strangers' bytes, and memory that is neither dumped nor swapped.
+//!
+//! ```text
+//! device, file <-> sample <-> token <-> byte <-> packet <-> network
+//! ```
+//!
+//! It is no step of this path: programs enter it before they read strangers' files and bundles.
 //!
 //! A [`Sandbox`] lists the files that are needed, and is entered before the first foreign byte is read. From then on the kernel refuses
 //! this thread, and all that it starts, everything else:
 //!
 //! - files, by Landlock (Linux 5.13): nothing is opened, made, renamed or removed but what is listed;
 //! - system calls, by seccomp: no socket, no other program, no other process, no new code in memory, no keystroke put into the terminal;
-//! - memory, by `RLIMIT_AS`, where that is asked for.
+//! - memory, by `RLIMIT_AS`, in bytes, where that is asked for.
 //!
 //! What is refused is an error (`EACCES`, `EPERM`), not the end of the process. What was open before stays open. Threads that ran before
-//! are not held by it, and share memory with those that are: it is a wall only if it is entered before any other thread starts.
+//! are not held by it, and share memory with those that are: it holds only if it is entered before any other thread starts.
 //!
 //! Where a kernel has none of this, the program goes on without, and [`Confinement`] says so.
+//!
+//! [`lock`] keeps a secret out of swap, or says why not ([`LockError`]); [`keep_from_dumps`] keeps the process out of core files.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use parlo_sandbox::Sandbox;
+//!
+//! let confinement = Sandbox::new().read(Path::new("talk.ptk")).memory(1 << 32).enter();
+//! if !confinement.is_whole() {
+//!     eprintln!("not all is refused that could be: {confinement}");
+//! }
+//! // Of files, only that one can be opened from here on.
+//! let talk = std::fs::read("talk.ptk")?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 mod calls;
