@@ -10,7 +10,7 @@
 //!
 //! * [`call`]: what a call is made with. Its [`Engine`](call::Engine) is a loaded model, a configuration and a key, and places and takes calls in this
 //!   process; [`Event`](call::Event) tells of them.
-//! * [`hub`]: all calls of a process, on one thread; [`Service`](hub::Service) is the daemon that stays, [`control`] its API.
+//! * [`call_manager`]: all calls of a process, on one thread; [`Service`](call_manager::Service) is the daemon that stays, [`control`] its API.
 //! * [`media`]: capture and playback threads for the sound of all calls; [`audio`] has devices and files, [`realtime`] their priority.
 //! * [`config`]: the configuration; [`options`]: flags over it. [`keys`]: the user's key, contacts, shared secrets.
 //! * [`recordings`], [`feeds`], [`nats`]: token frames kept, and told to programs. [`relay`], [`stun`]: help for peers behind address translators.
