@@ -22,7 +22,7 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection::State};
 pub use figures::Figures;
-use parlo_control::FeedMessage;
+use parlo_api::FeedMessage;
 use parlo_guard::{Keep, Links, OwnerError, check_owner, read_regular};
 use tokio::{sync::watch, time::timeout};
 

@@ -1,7 +1,7 @@
 //! What may be configured. The server itself is in `tests/nats.rs`.
 
 #[allow(dead_code, reason = "others use the rest")]
-#[path = "../../control/tests/support/samples.rs"]
+#[path = "../../clients/api/tests/support/samples.rs"]
 mod samples;
 
 use std::fs;

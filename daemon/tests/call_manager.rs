@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{
+use parlo_api::{
     AudioChange, Call, CallChange, CallState, Dial, Direction, FeedFrame, FeedMark, FeedMessage, FeedStream, Presence,
     RefusalReason, Status,
 };

@@ -20,8 +20,8 @@ use std::{
 };
 
 use foreign::{Coded, Latents, Way};
+use parlo_api::{Call as CallStatus, CallState, Dial, FeedMessage, Status};
 use parlo_archive::{Archive, Options, State, Writer, coder};
-use parlo_control::{Call as CallStatus, CallState, Dial, FeedMessage, Status};
 use parlo_model::{
     Bundle, Decoder, Encoder, EncoderConfig, ModelError, PacketCoder, Runtime, decode_recording, encode_recording,
 };

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[allow(dead_code, reason = "others use the rest")]
-#[path = "../../control/tests/support/samples.rs"]
+#[path = "../../clients/api/tests/support/samples.rs"]
 mod samples;
 
 use std::{
@@ -20,7 +20,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use parlo_control::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream, Message};
+use parlo_api::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream, Message};
 use parlod::{
     call_manager::Handle,
     config::NatsConfig,

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{Call as Told, CallState, Dial, Status};
+use parlo_api::{Call as Told, CallState, Dial, Status};
 use parlo_protocol::{
     adapt::Limits,
     call::{Call, Event, Run},
@@ -387,7 +387,7 @@ fn a_lock_on_the_contacts_delays_no_call() {
     });
     std::thread::sleep(Duration::from_secs(2));
     let asked = Instant::now();
-    ann.ask(Request::Change(id, parlo_control::CallChange::default())).unwrap();
+    ann.ask(Request::Change(id, parlo_api::CallChange::default())).unwrap();
     assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
     ben.until("the first call goes on", |_| true);
     let (frames, seconds) = (ben.heard(there) - before.0, before.1.elapsed().as_secs_f64());
@@ -579,7 +579,7 @@ fn a_peer_that_floods_a_call_with_frames_costs_the_other_calls_nothing() {
         hostile.for_a_while(0);
         if sent % 100 == 0 {
             let asked = Instant::now();
-            ben.ask(Request::Change(there, parlo_control::CallChange::default())).unwrap();
+            ben.ask(Request::Change(there, parlo_api::CallChange::default())).unwrap();
             slowest = slowest.max(asked.elapsed());
         }
         std::thread::sleep((start + sent * Duration::from_millis(5)).saturating_duration_since(Instant::now()));

@@ -137,7 +137,7 @@ def test_a_call_between_two_clean_systems(installed, clip):
     places = (
         "sleep 2; parlo call --standalone 10.77.0.1:7275 --source file:/home/ann/clip.wav --sink none --report /home/ann/report.json"
     )
-    call = [str(ROOT / "conformance/namespaces.sh"), "--wait", "2"]
+    call = [str(ROOT / "tools/conformance/namespaces.sh"), "--wait", "2"]
     call += ["--", *ann.command(takes, "ann"), "--", *ben.command(places, "ann")]
     done = subprocess.run(call, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -84,7 +84,7 @@ pub(crate) struct Environment {
 /// For the conformance tests.
 pub(crate) const TESTS: Environment = Environment {
     folder: "vendor/python",
-    requirements: "conformance/requirements.txt",
+    requirements: "tools/conformance/requirements.txt",
     module: "numpy",
     installing: "installing Python packages for the tests (100 MB)",
     from_source: &[],

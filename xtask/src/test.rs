@@ -131,8 +131,8 @@ fn suites(choice: &Choice) -> anyhow::Result<Vec<Suite>> {
     add(Part::Lints, "what crates are used", by_us(&["deny"]));
     // It compares its files with those of the programs.
     add(Part::Python, "Python package", by_us(&["python"]));
-    add(Part::Conformance, "conformance", pytest(&setup::TESTS.python(), "conformance"));
-    add(Part::Page, "page", pytest(&setup::TESTS.python(), "conformance/test_page.py"));
+    add(Part::Conformance, "conformance", pytest(&setup::TESTS.python(), "tools/conformance"));
+    add(Part::Page, "page", pytest(&setup::TESTS.python(), "tools/conformance/test_page.py"));
     if choice.has(Part::Training) {
         let (name, python) = training_environment(choice.with_training)?;
         add(Part::Training, name, pytest(&python, "model/training"));

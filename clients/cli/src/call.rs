@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Command};
-use parlo_control::{Call, CallState, Client, Dial, client::Events};
+use parlo_api::{Call, CallState, Client, Dial, client::Events};
 use parlod::options::CallOptions;
 
 use crate::{
@@ -149,7 +149,7 @@ async fn follow(client: &Client, mut events: Events, id: u64, mut signals: Signa
 }
 
 /// Prints what a message says of the call; once the call is over, says how it was.
-fn tell(event_log: &mut EventLog, message: &parlo_control::Message) -> Option<anyhow::Result<()>> {
+fn tell(event_log: &mut EventLog, message: &parlo_api::Message) -> Option<anyhow::Result<()>> {
     let lines = event_log.tell(message);
     let over = event_log.call().filter(|call| call.state == CallState::Ended).map(result);
     if !matches!(over, Some(Err(_))) {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use parlo_control::{Client, Message, place};
+use parlo_api::{Client, Message, place};
 use parlod::options::CallOptions;
 
 /// Longest wait for a daemon that was started, until it is ready.

@@ -4,7 +4,7 @@ use std::io::{Read, stdin};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use parlo_control::{Client, Contact, ContactEntry, PskEntry};
+use parlo_api::{Client, Contact, ContactEntry, PskEntry};
 use parlo_protocol::{identity::PublicKey, psk::Psk};
 use parlod::keys::{self, KnownPeers};
 use zeroize::Zeroizing;
@@ -161,7 +161,7 @@ impl Contacts {
 }
 
 fn is_no_daemon(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(parlo_control::ClientError::is_no_daemon)
+    error.downcast_ref().is_some_and(parlo_api::ClientError::is_no_daemon)
 }
 
 async fn with_daemon(client: &Client, action: Option<Action>, json: bool) -> anyhow::Result<()> {

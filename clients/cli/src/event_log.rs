@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parlo_control::{Audio, Call, CallState, Direction, Message, Status};
+use parlo_api::{Audio, Call, CallState, Direction, Message, Status};
 
 use crate::format::{clock, plain, state, summary, who};
 

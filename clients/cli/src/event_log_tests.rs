@@ -1,6 +1,6 @@
 //! What is told, and what is not.
 
-use parlo_control::{CallState, Direction, Message, Status};
+use parlo_api::{CallState, Direction, Message, Status};
 
 use super::{EventLog, Of};
 use crate::samples::{call, status, young};

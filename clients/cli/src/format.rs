@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use parlo_control::{Call, CallState, Direction, FrameCounts, Peer};
+use parlo_api::{Call, CallState, Direction, FrameCounts, Peer};
 
 /// Whether a terminal is there that can draw: write over its lines, move its cursor. Editors' and printers' (`TERM=dumb`) cannot.
 pub(crate) fn can_draw(stream: &impl IsTerminal) -> bool {

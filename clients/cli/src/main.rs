@@ -30,7 +30,7 @@ mod tokens;
 
 #[cfg(test)]
 #[allow(dead_code, reason = "others use the rest")]
-#[path = "../../../control/tests/support/samples.rs"]
+#[path = "../../api/tests/support/samples.rs"]
 mod samples;
 
 use std::{fmt, io, path::PathBuf, process::ExitCode, time::Instant};

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../../../control/tests/support/mod.rs"]
+#[path = "../../api/tests/support/mod.rs"]
 mod support;
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{CallState, Direction, FeedMessage, Message, Status};
+use parlo_api::{CallState, Direction, FeedMessage, Message, Status};
 use support::{Played, samples};
 use tempfile::TempDir;
 
@@ -93,7 +93,7 @@ fn calls_are_shown_answered_changed_and_ended() {
     let daemon = home.daemon(samples::status(vec![samples::call(1, 83.0), rings]));
     let shown = home.works("calls");
     assert!(shown.contains("1   ada   in a call   01:23  7.7 kbps  5.0 %") && shown.contains("rings here"), "{shown}");
-    let json: Vec<parlo_control::Call> = serde_json::from_str(&home.works("calls --json")).unwrap();
+    let json: Vec<parlo_api::Call> = serde_json::from_str(&home.works("calls --json")).unwrap();
     assert_eq!(json, daemon.status().calls);
 
     assert!(home.works("answer").contains("call 2 with ada"));

@@ -17,7 +17,7 @@ CLIP = ROOT / "assets/speech.flac"
 TIMEOUT_S = 240
 
 # Token files, read and written by the document alone.
-sys.path.append(str(ROOT / "conformance"))
+sys.path.append(str(ROOT / "tools/conformance"))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ FRAMES = 50
 
 if not PROGRAM.is_file():
     pytest.skip(f"{PROGRAM} is missing: cargo build -p parlo", allow_module_level=True)
-sys.path.append(str(ROOT / "conformance"))
+sys.path.append(str(ROOT / "tools/conformance"))
 import ptk  # noqa: E402
 
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use parlo_control::CallState;
+use parlo_api::CallState;
 use parlo_model::{Bundle, locate_bundle};
 use parlo_protocol::{
     adapt::Limits,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use parlo_control::{Call, CallChange, CallState, Dial, client::Client};
+use parlo_api::{Call, CallChange, CallState, Dial, client::Client};
 use tempfile::TempDir;
 
 /// How long anything may take that should be done at once.
@@ -58,10 +58,7 @@ impl Side {
         Ok(Self { child, address, socket, runtime, _folder: folder })
     }
 
-    fn ask<T>(
-        &self,
-        what: impl AsyncFnOnce(Client) -> Result<T, parlo_control::client::ClientError>,
-    ) -> anyhow::Result<T> {
+    fn ask<T>(&self, what: impl AsyncFnOnce(Client) -> Result<T, parlo_api::client::ClientError>) -> anyhow::Result<T> {
         let asked = async { what(Client::connect(&self.socket).await?).await };
         self.runtime
             .block_on(async { tokio::time::timeout(STEP_TIMEOUT, asked).await })?

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use parlo_control::CallState;
+use parlo_api::CallState;
 use parlo_protocol::{adapt::Limits, call::Call, identity::Identity, offer::Offer};
 
 use crate::{

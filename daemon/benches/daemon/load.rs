@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::client::Client;
+use parlo_api::client::Client;
 
 use crate::pulse::Pulse;
 

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::Context;
-use parlo_control::{CallState, SoundFigures};
+use parlo_api::{CallState, SoundFigures};
 use serde_json::{Value, json};
 
 use crate::{load::Hogs, pauses::Watch, pulse::Pulse, side::Side};

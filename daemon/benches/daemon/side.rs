@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use parlo_control::{CallState, Dial, SoundFigures, Status, client::Client};
+use parlo_api::{CallState, Dial, SoundFigures, Status, client::Client};
 use tempfile::TempDir;
 
 pub(crate) struct Side {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::CallSettings;
+use parlo_api::CallSettings;
 use parlo_model::{
     Bundle, Decoder, Encoder, EncoderConfig, EntropyModel, ModelError, PacketCoder, Runtime, find_bundles,
     locate_bundle,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossbeam_channel::TryRecvError;
-use parlo_control::{CallFigures, CallSettings, Direction};
+use parlo_api::{CallFigures, CallSettings, Direction};
 use parlo_protocol::{
     call::{self, Call},
     identity::PublicKey,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::Presence;
+use parlo_api::Presence;
 use parlo_protocol::{
     acceptor::Acceptor,
     packet::Goodbye,
@@ -535,7 +535,7 @@ impl<'o> CallManager<'o> {
     /// A sentence for the user.
     pub(super) fn notice(&mut self, call: Option<u64>, text: String) {
         if let Some(channels) = &self.channels
-            && let Ok(json) = serde_json::to_string(&parlo_control::Message::Notice { call, text: text.clone() })
+            && let Ok(json) = serde_json::to_string(&parlo_api::Message::Notice { call, text: text.clone() })
         {
             // Nobody listening is no fault.
             let _ = channels.notices.send(json.into());

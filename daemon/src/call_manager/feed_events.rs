@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use parlo_control::FeedStart;
+use parlo_api::FeedStart;
 use parlo_protocol::offer::Codec;
 
 use super::run::CallManager;

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
-use parlo_control::{Bitrates, Budget, CallFigures, FrameCounts};
+use parlo_api::{Bitrates, Budget, CallFigures, FrameCounts};
 use parlo_protocol::{call::CallStats, offer::Codec, session::REKEY_OVERDUE};
 
 use super::session::CallSession;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parlo_control::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
+use parlo_api::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
 use parlo_tokens::Slot;
 use ringbuf::{HeapCons, traits::Consumer};
 use tokio::sync::{broadcast, mpsc};

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{AudioChange, Call, CallChange, Dial, Presence, RefusalReason, Status};
+use parlo_api::{AudioChange, Call, CallChange, Dial, Presence, RefusalReason, Status};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::status::resident_mib;
@@ -20,7 +20,7 @@ const BEHIND: usize = 256;
 /// Something to be done by the call manager.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// Place a call. Answered with the call, which is then [`Calling`](parlo_control::CallState::Calling).
+    /// Place a call. Answered with the call, which is then [`Calling`](parlo_api::CallState::Calling).
     Dial(Dial),
     /// Answer a call that rings here.
     Answer(u64),
@@ -165,7 +165,7 @@ impl Handle {
         self.status.clone()
     }
 
-    /// Notices from now on, as JSON text of [`Message`](parlo_control::Message)s.
+    /// Notices from now on, as JSON text of [`Message`](parlo_api::Message)s.
     pub fn notices(&self) -> broadcast::Receiver<Arc<str>> {
         self.notices.subscribe()
     }
@@ -177,7 +177,7 @@ impl Handle {
 
     /// Tells every listener something, as the call manager does.
     pub fn notify(&self, text: String) {
-        if let Ok(json) = serde_json::to_string(&parlo_control::Message::Notice { call: None, text }) {
+        if let Ok(json) = serde_json::to_string(&parlo_api::Message::Notice { call: None, text }) {
             // Nobody listening is no fault.
             let _ = self.notices.send(json.into());
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use parlo_control::{AudioChange, CallChange, CallSettings, Dial, Direction};
+use parlo_api::{AudioChange, CallChange, CallSettings, Dial, Direction};
 use parlo_protocol::{offer::Codec, packet::Presence};
 
 use super::{

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use parlo_control::{Audio, Bundle, Call, CallState, Endpoints, Peer, Presence, Status};
+use parlo_api::{Audio, Bundle, Call, CallState, Endpoints, Peer, Presence, Status};
 use parlo_protocol::offer::Codec;
 
 use super::{

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_control::{Direction, RefusalReason};
+use parlo_api::{Direction, RefusalReason};
 use parlo_protocol::{
     acceptor::{Caller, Confirmed},
     call::{self, Call},

@@ -13,7 +13,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use parlo_control::Call;
+use parlo_api::Call;
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,

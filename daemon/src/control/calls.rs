@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use parlo_control::{Call, CallChange, Dial, Failure, Refusal};
+use parlo_api::{Call, CallChange, Dial, Failure, Refusal};
 
 use super::{
     app::App,

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use parlo_control::{Contact, ContactEntry, Failure, PskEntry};
+use parlo_api::{Contact, ContactEntry, Failure, PskEntry};
 use parlo_protocol::{identity::PublicKey, psk::Psk};
 
 use super::{

@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
 };
-use parlo_control::{Failure, Presence, Status};
+use parlo_api::{Failure, Presence, Status};
 
 use super::{
     app::App,

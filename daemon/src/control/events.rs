@@ -18,7 +18,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use parlo_control::{Failure, Message, Status};
+use parlo_api::{Failure, Message, Status};
 use serde::Deserialize;
 use tokio::{
     sync::{

@@ -15,7 +15,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use parlo_control::{CallState, Failure, FeedMessage};
+use parlo_api::{CallState, Failure, FeedMessage};
 use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 

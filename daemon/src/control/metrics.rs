@@ -14,7 +14,7 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use parlo_control::{Call, CallFigures, CallState, Status};
+use parlo_api::{Call, CallFigures, CallState, Status};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},

@@ -1,6 +1,6 @@
 //! All routes, and the OpenAPI document that is made of them.
 
-use parlo_control::{FeedMessage, Message};
+use parlo_api::{FeedMessage, Message};
 use utoipa::{
     Modify, OpenApi,
     openapi::{

@@ -16,7 +16,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use parlo_control::{Failure, Recording};
+use parlo_api::{Failure, Recording};
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},

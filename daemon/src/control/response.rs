@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use parlo_control::Failure;
+use parlo_api::Failure;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 

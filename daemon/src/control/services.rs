@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use parlo_control::Device;
+use parlo_api::Device;
 
 use crate::{
     audio::{

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use parlo_control::place;
+use parlo_api::place;
 use parlo_guard::{Keep, check_owner};
 use zeroize::Zeroizing;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use parlo_control::{Audio, AudioChange, Device, Failure};
+use parlo_api::{Audio, AudioChange, Device, Failure};
 
 use super::{
     app::{App, aside},

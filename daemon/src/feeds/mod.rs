@@ -21,7 +21,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use parlo_control::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream};
+use parlo_api::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream};
 use parlo_tokens::Slot;
 
 pub use queue::{Inlet, Outlet, Taken, queue};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
-use parlo_control::{Meters, SoundFigures};
+use parlo_api::{Meters, SoundFigures};
 use parlo_dsp::Level;
 
 use super::{

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 pub use devices::Devices;
-use parlo_control::{Meters, SoundFigures};
+use parlo_api::{Meters, SoundFigures};
 use ringbuf::HeapCons;
 pub use types::{CallAudio, CallAudioFigures, CallCodec, FrameEvent, Names, Settings, StreamFormat};
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use parlo_control::{Meters, StageSwitches};
+use parlo_api::{Meters, StageSwitches};
 use parlo_tokens::Slot;
 use tokio::sync::Notify;
 

@@ -18,9 +18,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use parlo_api::Recording;
 use parlo_archive::ArchiveError;
 pub use parlo_archive::Side;
-use parlo_control::Recording;
 use parlo_model::{Bundle, ModelError, Runtime};
 use parlo_protocol::file::FileError;
 

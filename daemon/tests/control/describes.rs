@@ -170,7 +170,7 @@ async fn the_figures_are_those_of_the_status() {
     assert!(text.ends_with("# EOF\n"));
     // A call that is gone takes its figures along, and an ended one has only what it came to.
     stand.status.send_modify(|status| {
-        let ended = parlo_control::Call { state: parlo_control::CallState::Ended, ..call(8) };
+        let ended = parlo_api::Call { state: parlo_api::CallState::Ended, ..call(8) };
         Arc::make_mut(status).calls = vec![ended];
     });
     let text = String::from_utf8(stand.get("/metrics").await.body.to_vec()).unwrap();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use parlo_control::{Message, Presence, Status};
+use parlo_api::{Message, Presence, Status};
 use tokio::{net::UnixStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, tungstenite};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use parlo_control::{CallState, FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream};
+use parlo_api::{CallState, FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream};
 use tokio::{net::UnixStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -139,8 +139,8 @@ async fn what_cannot_be_fed_is_refused_with_the_reason() {
         assert!(answer.status == code && answer.error().contains(word), "{path}: {answer:?}");
     }
     for change in [
-        |call: &mut parlo_control::Call| call.state = CallState::Ended,
-        |call: &mut parlo_control::Call| call.codec = Some("opus".into()),
+        |call: &mut parlo_api::Call| call.state = CallState::Ended,
+        |call: &mut parlo_api::Call| call.codec = Some("opus".into()),
     ] {
         stand.status.send_modify(|status| {
             let mut call = crate::stand::call(7);

@@ -89,9 +89,9 @@ fn the_configuration_names_the_endpoints() {
             token: PathBuf::from("/a/token"),
         }
     );
-    assert_eq!(new("", "").unwrap().socket.unwrap(), parlo_control::place::socket());
+    assert_eq!(new("", "").unwrap().socket.unwrap(), parlo_api::place::socket());
     let none = new("none", "").unwrap();
-    assert_eq!((none.socket, none.tcp, none.token), (None, None, parlo_control::place::token()));
+    assert_eq!((none.socket, none.tcp, none.token), (None, None, parlo_api::place::token()));
     assert!(matches!(new("", "localhost"), Err(ControlError::NotLoopback(_))));
 }
 

@@ -1,6 +1,6 @@
 //! Every route: what it asks of the call manager, what it answers, how it fails.
 
-use parlo_control::{Audio, Call, Contact, Device, Presence, RefusalReason, Status};
+use parlo_api::{Audio, Call, Contact, Device, Presence, RefusalReason, Status};
 use parlo_protocol::{identity::Identity, psk::Psk};
 use parlod::call_manager::{Refused, RefusedKind, Request};
 
@@ -196,7 +196,7 @@ async fn contacts_are_put_listed_and_removed() {
 async fn recordings_are_rendered_by_side_and_names_cannot_leave_their_folder() {
     let stand = Stand::new();
     let get = async |path: &str| stand.get(&format!("/api/v1/recordings{path}")).await;
-    assert_eq!(get("").await.json::<Vec<parlo_control::Recording>>(), []);
+    assert_eq!(get("").await.json::<Vec<parlo_api::Recording>>(), []);
     for (query, side) in [("", "Both"), ("?side=said", "Said"), ("?side=heard", "Heard"), ("?side=both", "Both")] {
         let answer = get(&format!("/2026-11-21.ada.wav{query}")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "audio/wav"));

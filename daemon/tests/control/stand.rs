@@ -8,7 +8,7 @@ use std::{
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request as HttpRequest, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use parlo_control::{
+use parlo_api::{
     Audio, Bitrates, Budget, Bundle, Call, CallFigures, CallSettings, CallState, Device, Direction, Endpoints as Ends,
     FrameCounts, Meters, Peer, Presence, SoundFigures, StageSwitches, Status,
 };
@@ -54,7 +54,7 @@ impl Answer {
     }
 
     pub(crate) fn error(&self) -> String {
-        self.json::<parlo_control::Failure>().error
+        self.json::<parlo_api::Failure>().error
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {

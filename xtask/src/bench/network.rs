@@ -180,7 +180,7 @@ fn impaired(out: &Path, clip: &Path, number: usize, flags: &[&str]) -> anyhow::R
 /// A call between two network namespaces.
 fn namespaces(out: &Path, clip: &Path, number: usize, flags: &[&str]) -> anyhow::Result<Call> {
     let folder = folder(out, &format!("namespaces-{number}"))?;
-    let script = root().join("conformance/namespaces.sh");
+    let script = root().join("tools/conformance/namespaces.sh");
     let parlod = program("parlod")?;
     let mut run = Command::new(&script);
     run.args(flags).args(["--wait", "2", "--"]);

@@ -4,7 +4,7 @@ use std::io::{stdin, stdout};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use parlo_control::{Call, CallChange, CallState, Client, RefusalReason};
+use parlo_api::{Call, CallChange, CallState, Client, RefusalReason};
 
 use super::{
     print, print_json,

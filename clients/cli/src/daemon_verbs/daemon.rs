@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use parlo_control::{Client, Status, place};
+use parlo_api::{Client, Status, place};
 
 use super::{Switch, calls, print, print_json};
 use crate::{
@@ -205,7 +205,7 @@ fn short(id: &str) -> &str {
 }
 
 /// What peers of other tokens are spoken to with.
-fn others(bundles: &[parlo_control::Bundle]) -> String {
+fn others(bundles: &[parlo_api::Bundle]) -> String {
     let others = bundles.iter().map(|bundle| format!(", {} (tokens {})", plain(&bundle.name), short(&bundle.tokens)));
     others.collect()
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdout};
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use parlo_control::{FeedFrame, FeedMessage, FeedStart, client::Side};
+use parlo_api::{FeedFrame, FeedMessage, FeedStart, client::Side};
 use parlo_guard::plain_json;
 
 use super::{
@@ -99,7 +99,7 @@ fn line(message: &FeedMessage) -> String {
 
 #[cfg(test)]
 mod tests {
-    use parlo_control::{FeedMark, FeedStream};
+    use parlo_api::{FeedMark, FeedStream};
 
     use super::*;
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use clap::{Args, ValueEnum, builder::OsStringValueParser};
+use parlo_api::{Client, Recording, client::Side};
 use parlo_audio_io::output::Kind;
-use parlo_control::{Client, Recording, client::Side};
 
 use super::{
     print, print_json,

@@ -1,7 +1,7 @@
 //! Which call is meant when nobody says so.
 
 use anyhow::bail;
-use parlo_control::{Call, CallState, Client, Direction};
+use parlo_api::{Call, CallState, Client, Direction};
 
 use crate::event_log::in_a_line;
 
@@ -74,7 +74,7 @@ fn only(calls: &[Call], fit: Fit) -> anyhow::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use parlo_control::{CallState, Direction};
+    use parlo_api::{CallState, Direction};
 
     use super::{Fit, only};
     use crate::samples::{call, young};

@@ -1,7 +1,7 @@
 //! `parlo mute`, `unmute`, `talk`, `audio`.
 
 use clap::Args;
-use parlo_control::{Audio, AudioChange};
+use parlo_api::{Audio, AudioChange};
 
 use super::{Switch, print, print_json};
 use crate::{

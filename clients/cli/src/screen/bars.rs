@@ -1,6 +1,6 @@
 //! Bars of characters.
 
-use parlo_control::Mark;
+use parlo_api::Mark;
 use ratatui::{
     style::{Color, Modifier, Style},
     text::Span,

@@ -1,6 +1,6 @@
 //! What keys do.
 
-use parlo_control::{Audio, AudioChange, CallChange, CallState, Direction};
+use parlo_api::{Audio, AudioChange, CallChange, CallState, Direction};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::state::{Action, Screen};
@@ -125,7 +125,7 @@ impl Screen {
         Some(Action::Audio(change(&mut self.status.as_mut()?.audio)))
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut parlo_control::Call) -> CallChange) -> Option<Action> {
+    fn change(&mut self, change: impl FnOnce(&mut parlo_api::Call) -> CallChange) -> Option<Action> {
         let id = self.selected?;
         let call = self.call_mut(id).filter(|call| call.state == CallState::Active)?;
         Some(Action::Change(id, change(call)))
@@ -150,8 +150,7 @@ impl Screen {
 
     /// The call that rings here: the selected one, else the first.
     fn ringing(&self) -> Option<u64> {
-        let rings =
-            |call: &&parlo_control::Call| call.state == CallState::Ringing && call.direction == Direction::Incoming;
+        let rings = |call: &&parlo_api::Call| call.state == CallState::Ringing && call.direction == Direction::Incoming;
         self.selected().filter(rings).or_else(|| self.alive().find(rings)).map(|call| call.id)
     }
 }

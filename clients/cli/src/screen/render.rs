@@ -1,6 +1,6 @@
 //! How the screen looks.
 
-use parlo_control::{Call, CallFigures, CallState, Direction};
+use parlo_api::{Call, CallFigures, CallState, Direction};
 use ratatui::{
     Frame,
     layout::{Alignment, Rect},

@@ -3,7 +3,7 @@
 use std::{env, time::Duration};
 
 use anyhow::{Context, anyhow};
-use parlo_control::{CallState, Client, ClientError, RefusalReason, client::Events};
+use parlo_api::{CallState, Client, ClientError, RefusalReason, client::Events};
 use tokio::sync::mpsc;
 
 use super::{

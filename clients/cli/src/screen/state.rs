@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use parlo_control::{AudioChange, Call, CallChange, CallState, Message, Meters, Status};
+use parlo_api::{AudioChange, Call, CallChange, CallState, Message, Meters, Status};
 
 use super::track::{Peak, Track};
 use crate::format::{plain, summary};

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-use parlo_control::{AudioChange, CallChange, CallState, Direction, Mark, Message, Status};
+use parlo_api::{AudioChange, CallChange, CallState, Direction, Mark, Message, Status};
 use proptest::prelude::*;
 use ratatui::{
     Terminal,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use parlo_control::Mark;
+use parlo_api::Mark;
 
 /// Frames that a column of the strip stands for: 100 ms of them.
 const FRAMES_A_COLUMN: usize = 5;

@@ -63,7 +63,7 @@ def test_the_same_codes_as_plain_and_the_same_bytes(bundle, coder, tokens, plain
 
 
 def test_packets_that_begin_with_copies_have_the_same_bytes(coder):
-    golden = Path(__file__).parent.parent / "model/tests"
+    golden = Path(__file__).resolve().parents[2] / "model/tests"
     codes = np.fromfile(golden / "golden/tokens.u16le", "<u2").reshape(-1, 12)[:, :6].tolist()
     told = re.search(r'COPIES_HASH: &str = "(\w+)"', (golden / "golden.rs").read_text())[1]
     made, first = hashlib.sha256(), 12

@@ -13,7 +13,7 @@ use support::Dice;
 const DRED: Protection = Protection::Dred { duration_10ms: 100 };
 
 fn speech() -> Vec<f32> {
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/speech.flac");
+    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/speech.flac");
     let mut signal = support::read(&clip).unwrap();
     signal.truncate(signal.len() / FRAME_SAMPLES * FRAME_SAMPLES);
     signal

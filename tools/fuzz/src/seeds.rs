@@ -17,7 +17,7 @@ use crate::{
 
 /// The lines of the document that have bytes, by name.
 fn vectors() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    include_str!("../../docs/wire.md").lines().filter_map(|line| {
+    include_str!("../../../docs/wire.md").lines().filter_map(|line| {
         let (name, text) = line.split_once(": ")?;
         let bytes: Option<Vec<u8>> = text.split(' ').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
         bytes.filter(|_| name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase())).map(|bytes| (name, bytes))
@@ -259,7 +259,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             add("cut", vec![8, 4, 210, 0, 0]);
             add("json", [&[0][..], &(2_u64.to_le_bytes()), b"{}"].concat());
         }
-        "manifest" => add("shipped", include_bytes!("../../model/bundles/parlo-16k/manifest.toml").to_vec()),
+        "manifest" => add("shipped", include_bytes!("../../../model/bundles/parlo-16k/manifest.toml").to_vec()),
         _ => {}
     }
     made

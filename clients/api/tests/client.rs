@@ -5,7 +5,7 @@
 
 mod support;
 
-use parlo_control::{
+use parlo_api::{
     AudioChange, CallChange, CallState, Client, ClientError, ContactEntry, Dial, Mark, Message, PskEntry,
     RefusalReason, client::Side,
 };

@@ -7,7 +7,7 @@
 
 use std::error::Error;
 
-use parlo_control::{CallState, Client, FeedMessage, client::Side, place};
+use parlo_api::{CallState, Client, FeedMessage, client::Side, place};
 use parlo_guard::plain;
 
 #[tokio::main(flavor = "current_thread")]

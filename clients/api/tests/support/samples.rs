@@ -1,6 +1,6 @@
 //! A daemon's words, for tests.
 
-use parlo_control::{
+use parlo_api::{
     Audio, Bitrates, Budget, Bundle, Call, CallFigures, CallSettings, CallState, Direction, Endpoints, FeedFrame,
     FeedMark, FeedMessage, FeedStart, FeedStream, FrameCounts, HeardFrame, Live, Mark, Meters, Peer, Presence,
     SoundFigures, StageSwitches, Status, Voice,

@@ -15,7 +15,7 @@ use support::Dice;
 fn sound() -> &'static [OpusFrame] {
     static FRAMES: OnceLock<Vec<OpusFrame>> = OnceLock::new();
     FRAMES.get_or_init(|| {
-        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/speech.flac");
+        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/speech.flac");
         let signal = support::read(&clip).unwrap();
         let dred = Protection::Dred { duration_10ms: 100 };
         [(9_000, Protection::None), (24_000, Protection::Fec), (32_000, dred)]

@@ -21,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use parlo_control::{
+use parlo_api::{
     Audio, AudioChange, Call, CallChange, CallState, Dial, Direction, Failure, FeedMessage, Message, Presence, Status,
 };
 use serde::Serialize;

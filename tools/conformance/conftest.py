@@ -15,7 +15,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from ptk import TokenFile  # noqa: E402
 from reference import Bundle  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.parent for path in ROOT.glob("model/bundles/*/manifest.toml"))
 CLIP = ROOT / "assets/speech.flac"
 # Longer than anything takes: something hangs.

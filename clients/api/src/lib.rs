@@ -17,8 +17,8 @@
 //!
 //! ```no_run
 //! # #[cfg(unix)]
-//! # async fn example() -> Result<(), parlo_control::ClientError> {
-//! use parlo_control::{Client, Dial, place};
+//! # async fn example() -> Result<(), parlo_api::ClientError> {
+//! use parlo_api::{Client, Dial, place};
 //!
 //! let client = Client::connect(&place::socket()).await?;
 //! let call = client.dial(&Dial { peer: "192.0.2.7".into(), ..Dial::default() }).await?;

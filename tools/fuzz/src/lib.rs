@@ -13,7 +13,7 @@ mod packets;
 mod seeds;
 mod sessions;
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the model's tests, which use all of it")]
-#[path = "../../model/tests/support/synthetic.rs"]
+#[path = "../../../model/tests/support/synthetic.rs"]
 mod synthetic;
 
 pub use mutate::Mutator;
