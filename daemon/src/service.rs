@@ -15,12 +15,12 @@ pub fn notify(state: &str) -> std::io::Result<()> {
 /// systemd's watchdog, if it watches this process (`WatchdogSec=` in the unit, sd_watchdog_enabled(3)): it ends a daemon that
 /// is no more said to be alive.
 #[derive(Debug)]
-pub struct Watchdog {
+pub struct SystemdWatchdog {
     #[cfg(target_os = "linux")]
     socket: std::os::unix::net::UnixDatagram,
 }
 
-impl Watchdog {
+impl SystemdWatchdog {
     /// The one that the environment names. Its socket is opened now, so that no file need be free later.
     pub fn from_environment() -> Option<Self> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(&heard[..length], b"READY=1");
         }
         let manager = UnixDatagram::bind(place.path().join("watchdog")).unwrap();
-        let watchdog = Watchdog::at(place.path().join("watchdog").as_os_str()).unwrap();
+        let watchdog = SystemdWatchdog::at(place.path().join("watchdog").as_os_str()).unwrap();
         // More than it can hold: nobody waits for it to be read.
         for _ in 0..10_000 {
             watchdog.alive();

@@ -331,7 +331,7 @@ fn long_ordeals() {
     let total = |of: fn(&Tally) -> u64| worlds.iter().map(|world| sum(world, of)).sum::<u64>();
     let (sent, acks) = (total(|t| t.sent), total(|t| t.acks));
     println!(
-        "{sent} packets in {:?}: {} with context ({} of {} held frames), {} decoded, {} refused; {reports} reports of {:.2} \
+        "{sent} packets in {:?}: {} with context ({} of {} held frames), {} decoded, {} refused; {acks} reports of {:.2} \
          bytes, {} at most",
         since.elapsed(),
         total(|t| t.with_context),

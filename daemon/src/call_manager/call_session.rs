@@ -39,7 +39,7 @@ pub(super) enum Phase {
     /// Outgoing: the peer's address is asked for, the codec is made.
     Preparing,
     /// Outgoing: the other is not at the relay yet.
-    RelayLink {
+    AtRelay {
         /// When to give up.
         until: Instant,
     },

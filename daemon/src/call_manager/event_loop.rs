@@ -24,7 +24,7 @@ use super::{
     jobs::JobThreads,
     log_limit::LogLimit,
     socket::{RECEIVE_BYTES, index, is_passing},
-    transitions::Done,
+    transitions::JobResult,
     udp_endpoint::{UdpEndpoint, receive},
     watchdog::{BEAT, Watchdog},
 };
@@ -484,7 +484,7 @@ impl<'o> CallManager<'o> {
             here(session)
                 && session.call.as_ref().is_some_and(|call| match destination(datagram) {
                     Destination::Session(index) => index == call.index(),
-                    Destination::Gate => call.is_repeat(from, datagram),
+                    Destination::CookieGate => call.is_repeat(from, datagram),
                     Destination::Stun | Destination::Nobody => false,
                 })
         });

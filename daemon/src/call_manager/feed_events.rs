@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use parlo_api::FeedStart;
 use parlo_protocol::offer::Codec;
 
-use super::run::CallManager;
+use super::event_loop::CallManager;
 use crate::clock::wall_and_monotonic;
 
 impl CallManager<'_> {

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 use parlo_api::{Bitrates, Budget, CallFigures, FrameCounts};
 use parlo_protocol::{call::CallStats, offer::Codec, session::REKEY_OVERDUE};
 
-use super::session::CallSession;
+use super::call_session::CallSession;
 use crate::{
     call::{Engine, Finished, PacketizerStats, depacketizer_thread::DepacketizerThread},
     media::{AudioEngine, CallAudioFigures},
@@ -123,7 +123,7 @@ pub(super) fn report(session: &mut CallSession, engine: &Engine) -> Option<Finis
     let CallAudioFigures {
         encode, decode, player, overrun, underruns, first_frame, realtime, captured, played, ..
     } = audio;
-    let (packetizer, stats, session) = (*media.packetizer.stats(), *call.stats(), *call.session_stats());
+    let (packetizer, stats, sealing) = (*media.packetizer.stats(), *call.stats(), *call.session_stats());
     let bundle = engine.bundle_of(session.codec);
     let audio = &bundle.manifest().audio;
     let frame = engine.frame(session.codec).as_secs_f64();
@@ -169,11 +169,11 @@ pub(super) fn report(session: &mut CallSession, engine: &Engine) -> Option<Finis
         sent,
         received,
         junk: Junk {
-            forged: session.forged,
-            replayed: session.replayed,
-            other: session.malformed
-                + session.strangers
-                + session.unexpected
+            forged: sealing.forged,
+            replayed: sealing.replayed,
+            other: sealing.malformed
+                + sealing.strangers
+                + sealing.unexpected
                 + stats.malformed
                 + media.depacketizer.as_ref().map_or(0, DepacketizerThread::undecodable),
         },

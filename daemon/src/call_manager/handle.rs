@@ -94,7 +94,7 @@ pub struct Envelope {
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Envelope>,
-    status: watchdog::Receiver<Arc<Status>>,
+    status: watch::Receiver<Arc<Status>>,
     notices: broadcast::Sender<Arc<str>>,
     live: broadcast::Sender<Arc<str>>,
     feeds: Arc<Feeds>,
@@ -109,7 +109,7 @@ pub struct ManagerChannels {
     /// What is asked.
     pub requests: mpsc::Receiver<Envelope>,
     /// How things are. The event stream sends it whenever it changes.
-    pub status: watchdog::Sender<Arc<Status>>,
+    pub status: watch::Sender<Arc<Status>>,
     /// Whole messages, as JSON text, for every listener.
     pub notices: broadcast::Sender<Arc<str>>,
     /// Live messages, as JSON text, for those who asked for them. Nobody need make them while it has no receiver.
@@ -161,7 +161,7 @@ impl Handle {
     }
 
     /// How things are, for those who wait for changes.
-    pub fn watch(&self) -> watchdog::Receiver<Arc<Status>> {
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
         self.status.clone()
     }
 

@@ -15,7 +15,7 @@ use parlo_protocol::{
 use tokio::{io::ReadBuf, net::UdpSocket};
 
 use super::{
-    relay_link::Meeting,
+    relay_link::RelayLink,
     socket::{bind, secret, send},
 };
 use crate::call::CallError;

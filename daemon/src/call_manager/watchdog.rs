@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::service::Watchdog;
+use crate::service::SystemdWatchdog;
 
 /// The loop goes round at least so often.
 pub(super) const BEAT: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub(super) struct Watchdog {
     shared: Arc<Shared>,
     _alive: Sender<()>,
     /// Told by the loop itself: once it stands, nobody is told any more.
-    systemd: Option<Watchdog>,
+    systemd: Option<SystemdWatchdog>,
     told: Option<Instant>,
 }
 
@@ -66,7 +66,7 @@ impl Watchdog {
                 }
             }
         })?;
-        Ok(Self { shared, _alive: alive, systemd: Watchdog::from_environment(), told: None })
+        Ok(Self { shared, _alive: alive, systemd: SystemdWatchdog::from_environment(), told: None })
     }
 
     /// The loop goes round.

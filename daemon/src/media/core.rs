@@ -211,7 +211,7 @@ impl Core {
         self.common.metrics.rest();
     }
 
-    pub(super) fn close(&self, key: u64) -> CallAudioFigures {
+    pub(super) fn close_call(&self, key: u64) -> CallAudioFigures {
         let mut state = lock(&self.state);
         let mut figures = CallAudioFigures::default();
         let Some(threads) = &state.threads else { return figures };

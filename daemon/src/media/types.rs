@@ -168,7 +168,11 @@ impl CallAudioGuard {
     }
 
     fn close(&mut self) -> CallAudioFigures {
-        if std::mem::replace(&mut self.left, true) { CallAudioFigures::default() } else { self.core.close(self.key) }
+        if std::mem::replace(&mut self.left, true) {
+            CallAudioFigures::default()
+        } else {
+            self.core.close_call(self.key)
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use parlo_api::{
     FrameCounts, Meters, Peer, Presence, SoundFigures, StageSwitches, Status,
 };
 use parlod::{
-    call_manager::{Backend, Handle, Refused, Reply, Request},
+    call_manager::{Handle, ManagerChannels, Refused, Reply, Request},
     control::{Endpoints, Server, Services, serve},
     feeds::Feeds,
     keys::KnownPeers,
@@ -83,7 +83,7 @@ impl Stand {
         let server = serve(endpoints, handle.clone(), extras).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, handle_for_status) = (Arc::clone(&asked), handle.clone());
-        let Backend { mut requests, status, notices, live, feeds, .. } = backend;
+        let ManagerChannels { mut requests, status, notices, live, feeds, .. } = backend;
         tokio::spawn(async move {
             while let Some(envelope) = requests.recv().await {
                 log.lock().unwrap().push(envelope.request.clone());

@@ -105,13 +105,13 @@ fn the_end_of_the_source_is_said_to_its_last_sample_and_then_no_more() {
 #[test]
 fn a_thread_that_crashes_takes_nobody_along() {
     let mut rig = Rig::new(plain());
-    let seats = [1, 2].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
+    let audios = [1, 2].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
     rig.tick(&[0.0; 160], |_| {});
     rig.wires.sink_panics.store(true, SeqCst);
     rig.go();
     rig.send(Feed::Panic);
     let until = Instant::now() + Duration::from_secs(10);
-    for audio in &seats {
+    for audio in &audios {
         assert!(audio.captured.iter().count() < 3, "closed");
         while !audio.playback_finished() {
             assert!(Instant::now() < until);
@@ -120,7 +120,7 @@ fn a_thread_that_crashes_takes_nobody_along() {
     }
     assert!(matches!(rig.audio_engine.open_call(CODEC.voice(3)).map(drop), Err(CallError::Crashed(_))));
     let start = Instant::now();
-    let figures = rig.end(seats);
+    let figures = rig.end(audios);
     assert!(start.elapsed() < Duration::from_secs(2));
     for figures in figures {
         assert!(matches!(figures.failure, Some(CallError::Crashed("capture"))), "{:?}", figures.failure);
@@ -138,17 +138,17 @@ fn a_thread_that_crashes_takes_nobody_along() {
 #[test]
 fn an_end_that_fails_ends_all_calls_with_its_reason() {
     let mut rig = Rig::new(plain());
-    let seats = [1, 2].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
+    let audios = [1, 2].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
     rig.tick(&[0.0; 160], |_| {});
     rig.wires.sink_fails.store(true, SeqCst);
     rig.go();
     let until = Instant::now() + Duration::from_secs(10);
-    while !seats.iter().all(CallAudio::playback_finished) {
+    while !audios.iter().all(CallAudio::playback_finished) {
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(5));
     }
     let late = rig.audio_engine.open_call(CODEC.voice(3)).unwrap();
-    let [first, second] = seats;
+    let [first, second] = audios;
     for figures in rig.end([late, first, second]) {
         let said = figures.failure.unwrap().to_string();
         assert!(said.contains("loudspeaker") && said.contains("make room"), "{said}");
@@ -237,26 +237,26 @@ fn files_speak_and_are_written_in_real_time() {
     audio_engine.check().unwrap();
     // A machine that is busy with other tests stands still now and then: that is not what this is about.
     let wait = Duration::from_millis(300);
-    let seats = [1, 2].map(|call| CODEC.patient(call, wait)).map(|voice| audio_engine.open_call(voice).unwrap());
+    let audios = [1, 2].map(|call| CODEC.patient(call, wait)).map(|voice| audio_engine.open_call(voice).unwrap());
     let start = Instant::now();
     // The first speaks to the second; the second to nobody.
     let mut said = Vec::new();
-    for frame in &seats[0].captured {
+    for frame in &audios[0].captured {
         let slot = frame.unit.map_or(Slot::Missing, Slot::Frame);
         let incoming = ReceivedFrame { number: frame.number, slot, arrived: Instant::now() };
-        seats[1].to_playback.send(incoming).unwrap();
+        audios[1].to_playback.send(incoming).unwrap();
         said.push(frame);
     }
     assert!(start.elapsed() > Duration::from_millis(900), "in real time");
-    for audio in &seats {
+    for audio in &audios {
         audio.shared.drain(None);
     }
-    while !seats[1].playback_finished() {
+    while !audios[1].playback_finished() {
         assert!(start.elapsed() < Duration::from_secs(20));
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(!sink.exists(), "no half file under the final name");
-    let figures = seats.map(CallAudio::leave);
+    let figures = audios.map(CallAudio::close);
     assert!(figures.iter().all(|figures| figures.failure.is_none()));
     let mut all = microphone;
     all.resize(all.len() + CODEC.delay, 0.0);

@@ -355,9 +355,9 @@ impl Rig {
     }
 
     /// The last calls leave, and everything ends.
-    pub(crate) fn end(&mut self, seats: impl IntoIterator<Item = CallAudio>) -> Vec<CallAudioFigures> {
+    pub(crate) fn end(&mut self, audios: impl IntoIterator<Item = CallAudio>) -> Vec<CallAudioFigures> {
         self.wires.free.store(true, SeqCst);
-        let figures = seats.into_iter().map(CallAudio::leave).collect();
+        let figures = audios.into_iter().map(CallAudio::close).collect();
         self.wires.free.store(false, SeqCst);
         let (go, out, feeds) = (&self.wires.go.1, &self.wires.out.1, &self.wires.feeds.1);
         let _: (Vec<_>, Vec<_>, Vec<_>) =

@@ -221,16 +221,16 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
     let speech = speech(CODEC.rate, 0, 2 * CODEC.rate as usize);
     let peer = CODEC.encode(&speech);
     let silence = vec![0.0; block];
-    let seats = [1, 2, 3].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
-    seats[0].confer(true);
-    seats[1].confer(true);
+    let audios = [1, 2, 3].map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap());
+    audios[0].confer(true);
+    audios[1].confer(true);
     let mut said = [const { Vec::new() }; 3];
     for n in 0..180 {
         rig.tick(&silence, |rig| {
             if n % 2 == 0 {
-                rig.say(&seats[1], n / 2, CodedFrame::Tokens(peer[n as usize / 2]));
+                rig.say(&audios[1], n / 2, CodedFrame::Tokens(peer[n as usize / 2]));
             }
-            for (said, audio) in said.iter_mut().zip(&seats) {
+            for (said, audio) in said.iter_mut().zip(&audios) {
                 said.extend(audio.captured.try_iter());
             }
         });
@@ -244,17 +244,17 @@ fn in_a_conference_each_hears_the_others_and_not_itself() {
     for quiet in [itself, outside] {
         assert!(rms(&quiet) < 0.02 * rms(a), "{} of {}", rms(&quiet), rms(a));
     }
-    rig.end(seats);
+    rig.end(audios);
 }
 
 #[test]
 fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     let mut rig = Rig::new(plain());
-    let seats: Vec<CallAudio> =
+    let audios: Vec<CallAudio> =
         (0..MAX_CALLS as u64).map(|call| rig.audio_engine.open_call(CODEC.voice(call)).unwrap()).collect();
     let ninth = rig.audio_engine.open_call(CODEC.voice(9)).map(drop);
     assert!(matches!(ninth, Err(CallError::Full(8))), "{ninth:?}");
-    for audio in &seats[..5] {
+    for audio in &audios[..5] {
         audio.confer(true);
     }
     let mut settings = plain();
@@ -268,8 +268,8 @@ fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
         for block in blocks.chunks(160) {
             rig.tick(block, |rig| {
                 // Each speaks to the next.
-                for (n, audio) in seats.iter().enumerate() {
-                    counts[n] += rig.pass(audio, &seats[(n + 1) % MAX_CALLS]).len();
+                for (n, audio) in audios.iter().enumerate() {
+                    counts[n] += rig.pass(audio, &audios[(n + 1) % MAX_CALLS]).len();
                 }
             });
         }
@@ -277,16 +277,16 @@ fn eight_calls_find_seats_and_nothing_allocates_while_they_talk() {
     let (first, rest) = microphone.split_at(20 * 160);
     run(&mut rig, first);
     let before = [0, 1].map(|n| rig.wires.allocated[n].load(SeqCst));
-    seats[7].hold(true);
-    seats[3].confer(false);
-    seats[2].set_volume(-6.0);
+    audios[7].hold(true);
+    audios[3].confer(false);
+    audios[2].set_volume(-6.0);
     run(&mut rig, rest);
     let after = [0, 1].map(|n| rig.wires.allocated[n].load(SeqCst));
     assert_eq!(after, before, "allocations of the two threads");
     assert!(counting_alloc::allocations() > 0, "the counter counts");
     assert!(counts[..7].iter().all(|&count| count >= 48), "{counts:?}");
     assert!(rms(&rig.heard) > 0.01 && rig.heard.iter().all(|sample| sample.abs() <= 1.0), "limited");
-    let figures = rig.end(seats);
+    let figures = rig.end(audios);
     assert!(figures.iter().all(|figures| figures.failure.is_none() && figures.overrun == 0));
 }
 

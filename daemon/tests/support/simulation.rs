@@ -339,7 +339,7 @@ fn take(
     if let Some(call) = listener {
         let ours = match destination(datagram) {
             Destination::Session(index) => index == call.index(),
-            Destination::Gate => call.is_repeat(from, datagram),
+            Destination::CookieGate => call.is_repeat(from, datagram),
             _ => false,
         };
         if ours {

@@ -138,7 +138,7 @@ impl CookieGate {
         }
     }
 
-    /// Looks at a datagram that is [for the gate](super::Destination::Gate). If a session comes of it, it has the index given.
+    /// Looks at a datagram that is [for the gate](super::Destination::CookieGate). If a session comes of it, it has the index given.
     pub fn admit(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], index: u16) -> Admission {
         self.knock_where(now, from, datagram, index, true)
     }
