@@ -116,9 +116,19 @@ fn speech() -> Endpoint {
     Endpoint::File(clip())
 }
 
+/// The clip ten times over: more than a minute.
+fn long_speech() -> Endpoint {
+    static FILE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+        let file = FOLDER.path().join("long.wav");
+        support::long_clip(10, &file);
+        file
+    });
+    Endpoint::File(FILE.clone())
+}
+
 #[test]
 fn a_call_rings_is_answered_held_changed_and_hung_up() {
-    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::Never, Endpoint::None));
+    let (alice, bob) = (Side::new(AutoAnswer::Never, long_speech()), Side::new(AutoAnswer::Never, Endpoint::None));
     let placed = alice.dial(&bob.address());
     assert_eq!((placed.direction, placed.state), (Direction::Outgoing, CallState::Calling));
     let rings = bob.state(CallState::Ringing);
@@ -258,8 +268,8 @@ fn callers_are_told_why_nobody_answers() {
 
 #[test]
 fn eight_calls_stand_at_once_and_the_ninth_is_told_that_the_line_is_busy() {
-    let bob = Side::new(AutoAnswer::All, speech());
-    let alice = Side::new(AutoAnswer::Never, speech());
+    let bob = Side::new(AutoAnswer::All, long_speech());
+    let alice = Side::new(AutoAnswer::Never, long_speech());
     for _ in 0..8 {
         alice.dial(&bob.address());
     }
@@ -278,7 +288,7 @@ fn eight_calls_stand_at_once_and_the_ninth_is_told_that_the_line_is_busy() {
 
 #[test]
 fn sound_is_changed_while_a_call_goes_on() {
-    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::All, Endpoint::None));
+    let (alice, bob) = (Side::new(AutoAnswer::Never, long_speech()), Side::new(AutoAnswer::All, Endpoint::None));
     alice.dial(&bob.address());
     bob.call_is("speech", |call| call.figures.is_some_and(|f| f.frames.real > 30));
     let set = |change: AudioChange| alice.ask(Request::Audio(change));
@@ -322,7 +332,7 @@ fn told(listening: &mut Listening) -> Vec<FeedMessage> {
 
 #[test]
 fn a_feed_has_every_frame_from_the_calls_beginning_to_its_end() {
-    let (alice, bob) = (Side::new(AutoAnswer::Never, speech()), Side::new(AutoAnswer::Never, Endpoint::None));
+    let (alice, bob) = (Side::new(AutoAnswer::Never, long_speech()), Side::new(AutoAnswer::Never, Endpoint::None));
     alice.dial(&bob.address());
     let rings = bob.state(CallState::Ringing);
     // Before there is anything to be heard.
@@ -365,7 +375,7 @@ fn a_feed_has_every_frame_from_the_calls_beginning_to_its_end() {
 
 #[test]
 fn the_feed_of_a_call_that_never_stands_just_ends() {
-    let alice = Side::new(AutoAnswer::Never, speech());
+    let alice = Side::new(AutoAnswer::Never, long_speech());
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let call = alice.dial(&nobody.local_addr().unwrap().to_string());
     let mut feed = alice.handle.feeds().listen(call.id, Wanted::BOTH).unwrap();

@@ -26,9 +26,8 @@ use std::{
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 use parlo_score::{align, estoi, overlap, resample};
-use parlod::audio::AudioReader;
 use serde_json::Value;
-use support::{clip, pulse::Pulse};
+use support::{clip, long_clip, pulse::Pulse, read};
 
 /// Where all daemons here keep the one key that they share.
 static CONFIGURATION: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
@@ -161,15 +160,6 @@ impl Relay {
 
 fn json(file: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
-}
-
-fn read(path: &Path) -> (Vec<f32>, u32) {
-    let mut reader = AudioReader::open(path).unwrap();
-    let (mut buffer, mut samples) = (vec![0.0; 4096], Vec::new());
-    while let count @ 1.. = reader.read(&mut buffer).unwrap() {
-        samples.extend_from_slice(&buffer[..count]);
-    }
-    (samples, reader.format().rate)
 }
 
 /// The clip through the codec at once, without threads, packets or pauses.
@@ -631,13 +621,7 @@ fn speech_goes_from_a_microphone_to_a_loudspeaker() {
     // Three times over, so that whatever moment the recording starts at, a whole one follows.
     let (speech, rate) = read(&clip());
     let file = folder.path().join("speech.wav");
-    let spec =
-        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
-    let mut writer = hound::WavWriter::create(&file, spec).unwrap();
-    for _ in 0..3 {
-        speech.iter().for_each(|s| writer.write_sample((s * 32_767.0) as i16).unwrap());
-    }
-    writer.finalize().unwrap();
+    long_clip(3, &file);
 
     let mut listener = Daemon::start(
         parlod(&["--listen", "127.0.0.1:0", "--once", "--source", "none", "--sink", "default", "--backend", "pulse"])

@@ -7,9 +7,33 @@ pub(crate) mod spoken;
 
 use std::path::{Path, PathBuf};
 
+use hound::{SampleFormat, WavSpec, WavWriter};
+use parlod::audio::AudioReader;
+
 /// The clip that ships.
 pub(crate) fn clip() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/speech.flac")
+}
+
+/// A sound file's samples, mono, and their rate.
+pub(crate) fn read(path: &Path) -> (Vec<f32>, u32) {
+    let mut reader = AudioReader::open(path).unwrap();
+    let (mut buffer, mut samples) = (vec![0.0; 4096], Vec::new());
+    while let count @ 1.. = reader.read(&mut buffer).unwrap() {
+        samples.extend_from_slice(&buffer[..count]);
+    }
+    (samples, reader.format().rate)
+}
+
+/// Writes the clip so many times over as a WAV file, for what must not end before a busy machine has come so far.
+pub(crate) fn long_clip(times: usize, file: &Path) {
+    let (samples, sample_rate) = read(&clip());
+    let format = WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let mut writer = WavWriter::create(file, format).unwrap();
+    for sample in std::iter::repeat_n(&samples, times).flatten() {
+        writer.write_sample((sample * 32_767.0) as i16).unwrap();
+    }
+    writer.finalize().unwrap();
 }
 
 /// A sine of half full scale.
