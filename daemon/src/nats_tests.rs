@@ -1,10 +1,8 @@
 //! What may be configured. The server itself is in `tests/nats.rs`.
 
-#[allow(dead_code, reason = "others use the rest")]
-#[path = "../../clients/api/tests/support/samples.rs"]
-mod samples;
-
 use std::fs;
+
+use parlo_test_support::samples;
 
 use super::*;
 use crate::recordings::Recordings;

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../../model/tests/support/formats.rs"]
-#[allow(dead_code, reason = "the model's tests use all of it")]
-mod formats;
 mod support;
 
 use std::{
@@ -26,6 +23,7 @@ use std::{
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 use parlo_score::{align, estoi, overlap, resample};
+use parlo_test_support::formats;
 use serde_json::Value;
 use support::{clip, long_clip, pulse::Pulse, read};
 

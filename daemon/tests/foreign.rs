@@ -2,13 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../../model/tests/support/foreign.rs"]
-mod foreign;
-#[path = "../../model/tests/support/formats.rs"]
-#[allow(dead_code, reason = "the model's tests use all of it")]
-mod formats;
-#[path = "../../model/tests/support/onnx.rs"]
-mod onnx;
 mod support;
 
 use std::{
@@ -19,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foreign::{Coded, Latents, Way};
 use parlo_api::{Call as CallStatus, CallState, Dial, FeedMessage, Status};
 use parlo_archive::{Archive, Options, State, Writer, coder};
 use parlo_model::{
@@ -30,6 +22,10 @@ use parlo_protocol::{
     adapt::{Costs, Limits},
     file::Coding,
     offer::Codec,
+};
+use parlo_test_support::{
+    foreign::{Coded, Latents, Way},
+    formats,
 };
 use parlo_tokens::TokenFrame;
 use parlod::{

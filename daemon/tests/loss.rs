@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../../model/tests/support/formats.rs"]
-#[allow(dead_code, reason = "the model's tests use all of it")]
-mod formats;
 mod support;
 
 use std::path::Path;
@@ -12,6 +9,7 @@ use std::path::Path;
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime};
 use parlo_score::estoi;
+use parlo_test_support::formats;
 use parlo_tokens::{Slot, TokenFrame};
 use parlod::audio::AudioReader;
 use support::clip;

@@ -4,10 +4,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[allow(dead_code, reason = "others use the rest")]
-#[path = "../../clients/api/tests/support/samples.rs"]
-mod samples;
-
 use std::{
     net::{TcpListener, TcpStream},
     path::Path,
@@ -21,6 +17,7 @@ use std::{
 
 use futures_util::StreamExt;
 use parlo_api::{FeedFrame, FeedMark, FeedMessage, FeedStart, FeedStream, Message};
+use parlo_test_support::samples;
 use parlod::{
     call_manager::Handle,
     config::NatsConfig,

@@ -7,8 +7,9 @@ mod support;
 use std::{fs, path::Path};
 
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig};
+use parlo_test_support::formats::first_text;
 use sha2::{Digest, Sha256};
-use support::{formats::first_text, open, shipped};
+use support::{open, shipped};
 use tempfile::TempDir;
 
 /// A copy of the shipped bundle to do harm to, in format 1: `tokens.rs` has the faults of what format 2 says besides.

@@ -3,17 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/synthetic.rs"]
-#[allow(dead_code, reason = "each test binary uses a part of this")]
-mod synthetic;
-
 use std::{sync::LazyLock, time::Instant};
 
 use parlo_model::{CodingError, EntropyCoder, EntropyModel, FrameCoder, Kernel, PacketShape};
+use parlo_test_support::synthetic::{LARGE, Random, SHIPPED, SMALL, Synthetic};
 use parlo_tokens::{FrameSet, TokenFrame};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use synthetic::{LARGE, Random, SHIPPED, SMALL, Synthetic};
 
 static MODEL: LazyLock<EntropyModel> = LazyLock::new(|| Synthetic::new(&SMALL, 1).model());
 

@@ -3,18 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
-#[path = "support/synthetic.rs"]
-#[allow(dead_code, reason = "each test binary uses a part of this")]
-mod synthetic;
 
 use std::{fs, path::Path};
 
 use parlo_model::{Bundle, EntropyCoder, EntropyModel, FrameCoder, Kernel, ModelError};
+use parlo_test_support::{
+    formats::first_text,
+    synthetic::{Random, SHIPPED, SMALL, Sizes, Synthetic},
+};
 use parlo_tokens::{FrameSet, TokenFrame};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use support::{formats::first_text, shipped};
-use synthetic::{Random, SHIPPED, SMALL, Sizes, Synthetic};
+use support::shipped;
 use tempfile::TempDir;
 
 fn small() -> Synthetic {

@@ -10,11 +10,9 @@ use parlo_model::{
     Bundle, Decoder, Encoder, EncoderConfig, FrameCoder, ModelError, PlainCoder, Runtime, WholeDecoder, WholeEncoder,
     decode_recording, encode_recording,
 };
+use parlo_test_support::foreign::{Books, Coded, Latents, Way, Weights};
 use parlo_tokens::{Slot, TokenFrame};
-use support::{
-    foreign::{Books, Coded, Latents, Way, Weights},
-    hum,
-};
+use support::hum;
 
 const RATE: u32 = 16_000;
 const FRAME: usize = 240;

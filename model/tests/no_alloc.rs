@@ -3,18 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
-#[path = "support/synthetic.rs"]
-#[allow(dead_code, reason = "each test binary uses a part of this")]
-mod synthetic;
 
 use counting_alloc::{Counting, allocations};
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, EntropyCoder, FrameCoder, Kernel};
-use parlo_tokens::FrameSet;
-use support::{
+use parlo_test_support::{
     foreign::{Coded, Latents, Way},
-    hum, open,
+    synthetic::{Random, SMALL, Synthetic},
 };
-use synthetic::{Random, SMALL, Synthetic};
+use parlo_tokens::FrameSet;
+use support::{hum, open};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

@@ -3,8 +3,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -13,7 +11,7 @@ use std::{
 };
 
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, Runtime, WholeEncoder};
-use support::{
+use parlo_test_support::{
     foreign::{Coded, rehash},
     onnx::{Elsewhere, Onnx},
 };

@@ -7,11 +7,9 @@ mod support;
 use std::{fs, path::Path};
 
 use parlo_model::{Bundle, EncoderConfig, decode_recording, encode_recording};
+use parlo_test_support::formats::{self, table};
 use parlo_tokens::TokensId;
-use support::{
-    formats::{self, table},
-    hum, open, shipped,
-};
+use support::{hum, open, shipped};
 use tempfile::TempDir;
 use toml::{Table, Value};
 

@@ -3,13 +3,11 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
-
 use parlo_api::{
     AudioChange, CallChange, CallState, Client, ClientError, ContactEntry, Dial, Mark, Message, PskEntry,
     RefusalReason, client::Side,
 };
-use support::{Played, samples};
+use parlo_test_support::{played::Played, samples};
 use tempfile::TempDir;
 
 async fn played() -> (TempDir, Played, Client) {

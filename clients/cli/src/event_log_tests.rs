@@ -1,9 +1,9 @@
 //! What is told, and what is not.
 
 use parlo_api::{CallState, Direction, Message, Status};
+use parlo_test_support::samples::{call, status, young};
 
 use super::{EventLog, Of};
-use crate::samples::{call, status, young};
 
 fn message(status: Status) -> Message {
     Message::Status(Box::new(status))

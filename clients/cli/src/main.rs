@@ -28,11 +28,6 @@ mod standalone;
 mod stop;
 mod tokens;
 
-#[cfg(test)]
-#[allow(dead_code, reason = "others use the rest")]
-#[path = "../../api/tests/support/samples.rs"]
-mod samples;
-
 use std::{fmt, io, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Context;

@@ -3,9 +3,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../../api/tests/support/mod.rs"]
-mod support;
-
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -17,7 +14,7 @@ use std::{
 };
 
 use parlo_api::{CallState, Direction, FeedMessage, Message, Status};
-use support::{Played, samples};
+use parlo_test_support::{played::Played, samples};
 use tempfile::TempDir;
 
 /// A user's folders, and the daemon that may run there.

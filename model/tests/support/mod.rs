@@ -1,10 +1,6 @@
 //! What the model's tests share.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
-pub(crate) mod foreign;
-pub(crate) mod formats;
-pub(crate) mod onnx;
-
 use std::path::{Path, PathBuf};
 
 use parlo_model::{Bundle, Runtime};

@@ -4,8 +4,9 @@ use std::io::Cursor;
 
 use parlo_archive::{Archive, Coder, State, TimedFrame, cut, join, repair, survey};
 use parlo_protocol::file::{End, Item, MAX_HEADER_BYTES, Reader};
+use parlo_test_support::synthetic::SMALL;
 
-use crate::{seeds, synthetic::SMALL};
+use crate::seeds;
 
 /// The first byte says in how large pieces the file comes. Blocks are of streams that there are, hold what they say, and the end
 /// counts them.

@@ -12,9 +12,6 @@ mod mutate;
 mod packets;
 mod seeds;
 mod sessions;
-#[allow(dead_code, clippy::unwrap_used, reason = "shared with the model's tests, which use all of it")]
-#[path = "../../../model/tests/support/synthetic.rs"]
-mod synthetic;
 
 pub use mutate::Mutator;
 pub use seeds::seeds;

@@ -6,12 +6,10 @@ use std::{
 };
 
 use parlo_model::{EntropyCoder, EntropyModel, FrameCoder, Manifest, PacketCoder, PacketShape, PlainCoder};
+use parlo_test_support::synthetic::{self, Random, SMALL};
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
-use crate::{
-    input::Input,
-    synthetic::{self, Random, SMALL},
-};
+use crate::input::Input;
 
 /// A small model of random weights.
 pub(crate) fn small() -> &'static EntropyModel {

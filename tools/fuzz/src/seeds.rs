@@ -8,12 +8,10 @@ use parlo_protocol::{
     offer::{Answer, Offer},
     packet::{Control, Frames, Goodbye, Media, Piggyback, Presence},
 };
+use parlo_test_support::synthetic::{Random, SMALL};
 use parlo_tokens::{ComfortNoise, FrameSet, TokensId, TokensPrefix};
 
-use crate::{
-    models::small,
-    synthetic::{Random, SMALL},
-};
+use crate::models::small;
 
 /// The lines of the document that have bytes, by name.
 fn vectors() -> impl Iterator<Item = (&'static str, Vec<u8>)> {

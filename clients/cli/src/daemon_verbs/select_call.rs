@@ -75,9 +75,9 @@ fn only(calls: &[Call], fit: Fit) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use parlo_api::{CallState, Direction};
+    use parlo_test_support::samples::{call, young};
 
     use super::{Fit, only};
-    use crate::samples::{call, young};
 
     #[test]
     fn the_only_one_that_fits_is_meant() {

@@ -3,6 +3,7 @@
 use std::{env, fs, path::Path};
 
 use parlo_api::{AudioChange, CallChange, CallState, Direction, Mark, Message, Status};
+use parlo_test_support::samples::{call, live, status, young};
 use proptest::prelude::*;
 use ratatui::{
     Terminal,
@@ -16,7 +17,6 @@ use super::{
     state::{Action, Screen},
     track::{Peak, Track},
 };
-use crate::samples::{call, live, status, young};
 
 fn press(screen: &mut Screen, key: char) -> Vec<Action> {
     screen.key(KeyEvent::from(KeyCode::Char(key)))

@@ -7,10 +7,10 @@ use parlo_tokens::{CodeLayout, TokenFrame};
 use safetensors::{Dtype, tensor::TensorView};
 
 /// splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -19,41 +19,41 @@ impl Random {
     }
 
     /// A number from `low` to `high`.
-    pub(crate) fn within(&mut self, low: i64, high: i64) -> i64 {
+    pub fn within(&mut self, low: i64, high: i64) -> i64 {
         low + (self.next() % (high - low + 1).unsigned_abs()).cast_signed()
     }
 
     /// A frame of this depth, all codes alike.
-    pub(crate) fn frame(&mut self, layout: &CodeLayout, depth: usize) -> TokenFrame {
+    pub fn frame(&mut self, layout: &CodeLayout, depth: usize) -> TokenFrame {
         let codes: Vec<u16> =
             layout.sizes()[..depth].iter().map(|&size| self.within(0, i64::from(size) - 1) as u16).collect();
         TokenFrame::new(&codes).unwrap()
     }
 
-    pub(crate) fn frames(&mut self, layout: &CodeLayout, depth: usize, count: usize) -> Vec<TokenFrame> {
+    pub fn frames(&mut self, layout: &CodeLayout, depth: usize, count: usize) -> Vec<TokenFrame> {
         (0..count).map(|_| self.frame(layout, depth)).collect()
     }
 }
 
 /// Sizes of a model.
 #[derive(Clone, Copy)]
-pub(crate) struct Sizes {
-    pub(crate) books: usize,
-    pub(crate) modelled: usize,
-    pub(crate) entries: usize,
-    pub(crate) embedding: usize,
-    pub(crate) width: usize,
-    pub(crate) heads: usize,
-    pub(crate) reach: usize,
-    pub(crate) layers: usize,
-    pub(crate) hidden: usize,
-    pub(crate) content: usize,
+pub struct Sizes {
+    pub books: usize,
+    pub modelled: usize,
+    pub entries: usize,
+    pub embedding: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub reach: usize,
+    pub layers: usize,
+    pub hidden: usize,
+    pub content: usize,
     /// Width of the networks of the first half of the books, and of the others.
-    pub(crate) inner: [usize; 2],
+    pub inner: [usize; 2],
 }
 
 /// Small enough for tests, and no two sizes equal that need not be.
-pub(crate) const SMALL: Sizes = Sizes {
+pub const SMALL: Sizes = Sizes {
     books: 4,
     modelled: 3,
     entries: 80,
@@ -68,7 +68,7 @@ pub(crate) const SMALL: Sizes = Sizes {
 };
 
 /// As large as was ever planned, and as the model that ships.
-pub(crate) const LARGE: Sizes = Sizes {
+pub const LARGE: Sizes = Sizes {
     books: 12,
     modelled: 12,
     entries: 1024,
@@ -81,22 +81,22 @@ pub(crate) const LARGE: Sizes = Sizes {
     content: 256,
     inner: [128, 64],
 };
-pub(crate) const SHIPPED: Sizes = Sizes { width: 160, heads: 5, hidden: 288, content: 160, ..LARGE };
+pub const SHIPPED: Sizes = Sizes { width: 160, heads: 5, hidden: 288, content: 160, ..LARGE };
 
 impl Sizes {
-    pub(crate) fn layout(&self) -> CodeLayout {
+    pub fn layout(&self) -> CodeLayout {
         CodeLayout::new(&vec![self.entries as u32; self.books]).unwrap()
     }
 }
 
 /// A tensor: type, shape, bytes.
-pub(crate) type Tensor = (Dtype, Vec<usize>, Vec<u8>);
+pub type Tensor = (Dtype, Vec<usize>, Vec<u8>);
 
 /// A model's tensors by name.
 #[derive(Clone)]
-pub(crate) struct Synthetic {
-    pub(crate) layout: CodeLayout,
-    pub(crate) tensors: BTreeMap<String, Tensor>,
+pub struct Synthetic {
+    pub layout: CodeLayout,
+    pub tensors: BTreeMap<String, Tensor>,
 }
 
 /// 2^24.
@@ -108,7 +108,7 @@ const ACTIVE: f64 = 20.0;
 
 impl Synthetic {
     /// Weights at random, and multipliers such that what comes out uses its range.
-    pub(crate) fn new(sizes: &Sizes, seed: u64) -> Self {
+    pub fn new(sizes: &Sizes, seed: u64) -> Self {
         let Sizes { modelled, entries, embedding, width, heads, reach, hidden, content, .. } = *sizes;
         let mut made = Self { layout: sizes.layout(), tensors: BTreeMap::new() };
         let random = &mut Random(seed);
@@ -161,18 +161,18 @@ impl Synthetic {
     }
 
     /// The file's bytes.
-    pub(crate) fn file(&self) -> Vec<u8> {
+    pub fn file(&self) -> Vec<u8> {
         let views = self.tensors.iter().map(|(name, (kind, shape, data))| {
             (name, TensorView::new(*kind, shape.clone(), data).expect("the data fits the shape"))
         });
         safetensors::serialize(views, None).unwrap()
     }
 
-    pub(crate) fn load(&self) -> Result<EntropyModel, ModelError> {
+    pub fn load(&self) -> Result<EntropyModel, ModelError> {
         EntropyModel::parse(Path::new("entropy.safetensors"), &self.file(), &self.layout)
     }
 
-    pub(crate) fn model(&self) -> EntropyModel {
+    pub fn model(&self) -> EntropyModel {
         self.load().unwrap()
     }
 
@@ -191,17 +191,17 @@ impl Synthetic {
         self.bytes(name, shape, (0..count).map(|_| random.within(-127, 127) as i8).collect());
     }
 
-    pub(crate) fn bytes(&mut self, name: &str, shape: &[usize], values: Vec<i8>) {
+    pub fn bytes(&mut self, name: &str, shape: &[usize], values: Vec<i8>) {
         let data = values.into_iter().map(i8::cast_unsigned).collect();
         self.tensors.insert(name.to_owned(), (Dtype::I8, shape.to_vec(), data));
     }
 
-    pub(crate) fn shorts(&mut self, name: &str, shape: &[usize], values: Vec<i16>) {
+    pub fn shorts(&mut self, name: &str, shape: &[usize], values: Vec<i16>) {
         let data = values.into_iter().flat_map(i16::to_le_bytes).collect();
         self.tensors.insert(name.to_owned(), (Dtype::I16, shape.to_vec(), data));
     }
 
-    pub(crate) fn words(&mut self, name: &str, shape: &[usize], values: Vec<i32>) {
+    pub fn words(&mut self, name: &str, shape: &[usize], values: Vec<i32>) {
         let data = values.into_iter().flat_map(i32::to_le_bytes).collect();
         self.tensors.insert(name.to_owned(), (Dtype::I32, shape.to_vec(), data));
     }

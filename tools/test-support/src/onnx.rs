@@ -1,10 +1,9 @@
 //! Small ONNX graphs, written byte by byte as onnx.proto3 has them (github.com/onnx/onnx, onnx/onnx.proto3), so that tests need
 //! neither Python nor files.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 /// A graph in the making.
 #[derive(Default)]
-pub(crate) struct Onnx {
+pub struct Onnx {
     nodes: Vec<u8>,
     initializers: Vec<u8>,
     inputs: Vec<u8>,
@@ -14,7 +13,7 @@ pub(crate) struct Onnx {
 
 /// `TensorProto.DataType`.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub enum Kind {
     Float = 1,
     Int64 = 7,
 }
@@ -64,11 +63,11 @@ fn value(name: &str, kind: Kind, shape: &[i64]) -> Vec<u8> {
 }
 
 impl Onnx {
-    pub(crate) fn input(&mut self, name: &str, kind: Kind, shape: &[i64]) {
+    pub fn input(&mut self, name: &str, kind: Kind, shape: &[i64]) {
         bytes(&mut self.inputs, 11, &value(name, kind, shape));
     }
 
-    pub(crate) fn output(&mut self, name: &str, kind: Kind, shape: &[i64]) {
+    pub fn output(&mut self, name: &str, kind: Kind, shape: &[i64]) {
         bytes(&mut self.outputs, 12, &value(name, kind, shape));
     }
 
@@ -85,19 +84,19 @@ impl Onnx {
     }
 
     /// A constant of floats; its name.
-    pub(crate) fn floats(&mut self, shape: &[i64], values: &[f32]) -> String {
+    pub fn floats(&mut self, shape: &[i64], values: &[f32]) -> String {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(Kind::Float, shape, &raw)
     }
 
     /// A constant of integers; its name.
-    pub(crate) fn integers(&mut self, values: &[i64]) -> String {
+    pub fn integers(&mut self, values: &[i64]) -> String {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(Kind::Int64, &[values.len() as i64], &raw)
     }
 
     /// An operator with integer attributes, into `output`.
-    pub(crate) fn node_into(&mut self, operator: &str, inputs: &[&str], attributes: &[(&str, i64)], output: &str) {
+    pub fn node_into(&mut self, operator: &str, inputs: &[&str], attributes: &[(&str, i64)], output: &str) {
         let mut node = Vec::new();
         inputs.iter().for_each(|input| bytes(&mut node, 1, input.as_bytes()));
         bytes(&mut node, 2, output.as_bytes());
@@ -114,7 +113,7 @@ impl Onnx {
     }
 
     /// An operator; the name of what it puts out.
-    pub(crate) fn node(&mut self, operator: &str, inputs: &[&str], attributes: &[(&str, i64)]) -> String {
+    pub fn node(&mut self, operator: &str, inputs: &[&str], attributes: &[(&str, i64)]) -> String {
         let name = format!("value{}", self.names);
         self.names += 1;
         self.node_into(operator, inputs, attributes, &name);
@@ -122,7 +121,7 @@ impl Onnx {
     }
 
     /// The file.
-    pub(crate) fn file(&self) -> Vec<u8> {
+    pub fn file(&self) -> Vec<u8> {
         let mut graph = self.nodes.clone();
         bytes(&mut graph, 2, b"made");
         graph.extend_from_slice(&self.initializers);
@@ -141,7 +140,7 @@ impl Onnx {
 
 /// Where a graph can have a tensor whose values lie in another file.
 #[derive(Clone, Copy)]
-pub(crate) enum Elsewhere {
+pub enum Elsewhere {
     Initializer,
     Constant,
     Attributes,
@@ -156,7 +155,7 @@ pub(crate) enum Elsewhere {
 
 impl Elsewhere {
     /// All of them, by name.
-    pub(crate) const ALL: [(&str, Self); 10] = [
+    pub const ALL: [(&str, Self); 10] = [
         ("an initializer", Self::Initializer),
         ("a constant", Self::Constant),
         ("a list of tensors", Self::Attributes),
@@ -194,7 +193,7 @@ fn inside(field: u64, content: &[u8]) -> Vec<u8> {
 
 impl Onnx {
     /// A graph's file with one tensor more, called `leak`, of so many bytes at a location.
-    pub(crate) fn with_elsewhere(file: &[u8], elsewhere: Elsewhere, location: &str, length: i64) -> Vec<u8> {
+    pub fn with_elsewhere(file: &[u8], elsewhere: Elsewhere, location: &str, length: i64) -> Vec<u8> {
         let mut leak = Vec::new();
         number(&mut leak, 1, length);
         number(&mut leak, 2, 2);

@@ -1,9 +1,5 @@
 //! A daemon that is played: a real server on a real Unix socket that keeps calls in a list and knows nothing of sound.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of it, and a panic is how a test fails")]
-
-pub(crate) mod samples;
-
 use std::{
     collections::BTreeMap,
     os::unix::net::UnixListener,
@@ -27,10 +23,12 @@ use parlo_api::{
 use serde::Serialize;
 use tokio::sync::{Notify, broadcast};
 
+use crate::samples;
+
 /// A played daemon. It ends, without a word, when dropped.
-pub(crate) struct Played {
+pub struct Played {
     /// Where it answers.
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
     inner: Arc<Inner>,
     thread: Option<JoinHandle<()>>,
 }
@@ -47,7 +45,7 @@ struct Inner {
 
 impl Played {
     /// Starts one at `socket`; its folder is made.
-    pub(crate) fn start(socket: &Path, status: Status) -> Self {
+    pub fn start(socket: &Path, status: Status) -> Self {
         std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let listener = UnixListener::bind(socket).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -80,43 +78,43 @@ impl Played {
     }
 
     /// Says this to `METHOD /path` from now on, whatever is asked.
-    pub(crate) fn answer(&self, request: &str, status: u16, body: impl Into<Vec<u8>>) {
+    pub fn answer(&self, request: &str, status: u16, body: impl Into<Vec<u8>>) {
         self.inner.answers.lock().unwrap().insert(request.into(), (status, body.into()));
     }
 
     /// Changes how things are, and tells everybody.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) {
+    pub fn change(&self, change: impl FnOnce(&mut Status)) {
         self.inner.change(change);
     }
 
     /// How things are.
-    pub(crate) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         self.inner.status.lock().unwrap().clone()
     }
 
     /// Says this to everybody who listens to events.
-    pub(crate) fn say(&self, message: &Message) {
+    pub fn say(&self, message: &Message) {
         self.say_text(&serde_json::to_string(message).unwrap());
     }
 
     /// Says these words.
-    pub(crate) fn say_text(&self, text: &str) {
+    pub fn say_text(&self, text: &str) {
         let _ = self.inner.messages.send(text.to_owned());
     }
 
     /// Whoever asks for a feed is sent these, and then the end of the stream.
-    pub(crate) fn feed(&self, messages: &[FeedMessage]) {
+    pub fn feed(&self, messages: &[FeedMessage]) {
         *self.inner.feed.lock().unwrap() =
             messages.iter().map(|message| serde_json::to_string(message).unwrap()).collect();
     }
 
     /// Waits until somebody listens to events.
-    pub(crate) fn wait_for_listener(&self) {
+    pub fn wait_for_listener(&self) {
         self.wait("a listener", |played| played.inner.messages.receiver_count() > 0);
     }
 
     /// Waits until a request was made that begins so.
-    pub(crate) fn wait_for(&self, request: &str) {
+    pub fn wait_for(&self, request: &str) {
         self.wait(request, |played| played.asked().iter().any(|asked| asked.starts_with(request)));
     }
 
@@ -129,12 +127,12 @@ impl Played {
     }
 
     /// All requests that change something, as `METHOD /path?query BODY`.
-    pub(crate) fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         self.inner.asked.lock().unwrap().clone()
     }
 
     /// Ends event streams properly.
-    pub(crate) fn close_events(&self) {
+    pub fn close_events(&self) {
         self.inner.close.notify_one();
     }
 }

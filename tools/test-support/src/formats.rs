@@ -6,27 +6,27 @@ use std::{fmt::Write as _, fs, path::Path};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-pub(crate) fn hash(bytes: &[u8]) -> String {
+pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut hash, byte| {
         write!(hash, "{byte:02x}").unwrap();
         hash
     })
 }
 
-pub(crate) fn manifest(folder: &Path) -> Table {
+pub fn manifest(folder: &Path) -> Table {
     fs::read_to_string(folder.join("manifest.toml")).unwrap().parse().unwrap()
 }
 
-pub(crate) fn write(folder: &Path, manifest: &Table) {
+pub fn write(folder: &Path, manifest: &Table) {
     fs::write(folder.join("manifest.toml"), manifest.to_string()).unwrap();
 }
 
-pub(crate) fn table<'t>(manifest: &'t mut Table, name: &str) -> &'t mut Table {
+pub fn table<'t>(manifest: &'t mut Table, name: &str) -> &'t mut Table {
     manifest.get_mut(name).unwrap().as_table_mut().unwrap()
 }
 
 /// Lists a file as it lies there.
-pub(crate) fn list(folder: &Path, manifest: &mut Table, name: &str) {
+pub fn list(folder: &Path, manifest: &mut Table, name: &str) {
     let bytes = fs::read(folder.join(name)).unwrap();
     let mut entry = Table::new();
     entry.insert("bytes".into(), Value::Integer(bytes.len() as i64));
@@ -34,7 +34,7 @@ pub(crate) fn list(folder: &Path, manifest: &mut Table, name: &str) {
     table(manifest, "files").insert(name.into(), entry.into());
 }
 
-pub(crate) fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
@@ -42,7 +42,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 /// The tokens' identity by docs/bundle.md, of a residual quantizer.
-pub(crate) fn tokens_id(manifest: &Table) -> String {
+pub fn tokens_id(manifest: &Table) -> String {
     let text = |table: &str, field: &str| match &manifest[table][field] {
         Value::String(text) => text.clone(),
         Value::Array(numbers) => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
@@ -68,7 +68,7 @@ pub(crate) fn tokens_id(manifest: &Table) -> String {
 
 /// A manifest's text as one of format 1, for tests that change a line of it: without what format 2 says twice, so that one change is one
 /// fault.
-pub(crate) fn first_text(text: &str) -> String {
+pub fn first_text(text: &str) -> String {
     let whole: Table = text.parse().unwrap();
     if whole["format"].as_integer() == Some(1) {
         return text.to_owned();
@@ -95,7 +95,7 @@ pub(crate) fn first_text(text: &str) -> String {
 }
 
 /// The graphs and tokens of the bundle `from` as a bundle of format 1.
-pub(crate) fn first(from: &Path, folder: &Path) {
+pub fn first(from: &Path, folder: &Path) {
     copy(from, folder);
     let mut manifest = manifest(folder);
     if manifest["format"].as_integer() == Some(1) {
@@ -115,7 +115,7 @@ pub(crate) fn first(from: &Path, folder: &Path) {
 }
 
 /// A bundle of format 2 that serves the one of format 1 in `first`, with a decoder of other bytes.
-pub(crate) fn newer(first: &Path, folder: &Path) {
+pub fn newer(first: &Path, folder: &Path) {
     copy(first, folder);
     let mut manifest = manifest(folder);
     fs::rename(folder.join("manifest.toml"), folder.join("first.toml")).unwrap();

@@ -7,7 +7,7 @@ use parlo_api::{
 };
 
 /// Levels of somebody who speaks.
-pub(crate) const METERS: Meters = Meters {
+pub const METERS: Meters = Meters {
     input_peak_dbfs: -12.0,
     input_rms_dbfs: -24.0,
     sent_rms_dbfs: -26.0,
@@ -20,7 +20,7 @@ pub(crate) const METERS: Meters = Meters {
 };
 
 /// A call with ada that stands, with figures after `elapsed_s`.
-pub(crate) fn call(id: u64, elapsed_s: f64) -> Call {
+pub fn call(id: u64, elapsed_s: f64) -> Call {
     Call {
         id,
         direction: Direction::Outgoing,
@@ -75,12 +75,12 @@ pub(crate) fn call(id: u64, elapsed_s: f64) -> Call {
 }
 
 /// A call that has not come so far.
-pub(crate) fn young(id: u64, direction: Direction, state: CallState) -> Call {
+pub fn young(id: u64, direction: Direction, state: CallState) -> Call {
     Call { direction, state, figures: None, codec: None, tokens: None, ..call(id, 0.0) }
 }
 
 /// A daemon with these calls.
-pub(crate) fn status(calls: Vec<Call>) -> Status {
+pub fn status(calls: Vec<Call>) -> Status {
     Status {
         version: "0.1.0".into(),
         uptime_s: 100.0,
@@ -129,14 +129,14 @@ pub(crate) fn status(calls: Vec<Call>) -> Status {
 }
 
 /// Twelfths of a second of call `id`: four frames, made of `marks`.
-pub(crate) fn live(at_s: f64, id: u64, marks: &[Mark]) -> Live {
+pub fn live(at_s: f64, id: u64, marks: &[Mark]) -> Live {
     let heard = marks.iter().zip(0..).map(|(&mark, number)| HeardFrame { number: Some(number), mark, codes: vec![] });
     let voice = Voice { call: id, level_dbfs: -25.0, heard: heard.collect(), said: vec![] };
     Live { at_s, meters: METERS, spectrogram: vec![], calls: vec![voice] }
 }
 
 /// The feed of a call with ada, from its start to its end.
-pub(crate) fn feed(id: u64) -> Vec<FeedMessage> {
+pub fn feed(id: u64) -> Vec<FeedMessage> {
     let start = FeedStart {
         call: id,
         peer: "ada".into(),

@@ -3,17 +3,16 @@
 //! Codecs of latents: the latent is a matrix times the frame's samples, plus another times those of the frame before; audio is a
 //! matrix times the latent, plus another times the one before. Codecs whose graphs speak codes: each code is the mean of a
 //! stretch of the frame, of which there are as many as codes, in 256 steps from -1 to 1; they come back as that stretch's height.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use safetensors::{Dtype, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
-use super::onnx::{Kind, Onnx};
+use crate::onnx::{Kind, Onnx};
 
 /// Values from -1 to 1, the same everywhere (Knuth's MMIX constants).
-pub(crate) fn noise(seed: u64) -> impl FnMut() -> f32 {
+pub fn noise(seed: u64) -> impl FnMut() -> f32 {
     let mut state = seed;
     move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -23,7 +22,7 @@ pub(crate) fn noise(seed: u64) -> impl FnMut() -> f32 {
 
 /// How latents become codes.
 #[derive(Clone)]
-pub(crate) enum Way {
+pub enum Way {
     Residual { dimension: usize, sizes: Vec<u32> },
     Grouped { dimension: usize, groups: usize, sizes: Vec<u32> },
     Binary { dimension: usize },
@@ -31,7 +30,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) fn dimension(&self) -> usize {
+    pub fn dimension(&self) -> usize {
         match self {
             Self::Residual { dimension, .. } | Self::Grouped { dimension, .. } | Self::Binary { dimension } => {
                 *dimension
@@ -41,7 +40,7 @@ impl Way {
     }
 
     /// The codebooks, if there are any.
-    pub(crate) fn books(&self) -> Books {
+    pub fn books(&self) -> Books {
         let (sizes, dimension, groups) = match self {
             Self::Residual { dimension, sizes } => (sizes, *dimension, 1),
             Self::Grouped { dimension, groups, sizes } => (sizes, dimension / groups, *groups),
@@ -58,39 +57,39 @@ impl Way {
 }
 
 /// Codebooks: of shape [books, entries, dimension].
-pub(crate) struct Books {
+pub struct Books {
     shape: Vec<usize>,
     values: Vec<f32>,
 }
 
 impl Books {
-    pub(crate) fn entry(&self, book: usize, code: usize) -> &[f32] {
+    pub fn entry(&self, book: usize, code: usize) -> &[f32] {
         &self.values[(book * self.shape[1] + code) * self.shape[2]..][..self.shape[2]]
     }
 }
 
 /// A codec of latents.
 #[derive(Clone)]
-pub(crate) struct Latents {
-    pub(crate) rate: u32,
-    pub(crate) frame: usize,
-    pub(crate) way: Way,
+pub struct Latents {
+    pub rate: u32,
+    pub frame: usize,
+    pub way: Way,
     /// Whether there is a part of the frame before in each.
-    pub(crate) remembers: bool,
+    pub remembers: bool,
     /// Why it takes whole recordings, if it does.
-    pub(crate) whole: Option<&'static str>,
+    pub whole: Option<&'static str>,
 }
 
 /// The matrices: [frame, dimension] and [dimension, frame].
-pub(crate) struct Weights {
-    pub(crate) analysis: Vec<f32>,
-    pub(crate) before: Vec<f32>,
-    pub(crate) synthesis: Vec<f32>,
-    pub(crate) after: Vec<f32>,
+pub struct Weights {
+    pub analysis: Vec<f32>,
+    pub before: Vec<f32>,
+    pub synthesis: Vec<f32>,
+    pub after: Vec<f32>,
 }
 
 impl Latents {
-    pub(crate) fn weights(&self) -> Weights {
+    pub fn weights(&self) -> Weights {
         let mut value = noise(3);
         let size = self.frame * self.way.dimension();
         let mut matrix = |scale: f32| (0..size).map(|_| scale * value()).collect::<Vec<f32>>();
@@ -100,7 +99,7 @@ impl Latents {
     }
 
     /// Writes the bundle into a folder.
-    pub(crate) fn write(&self, folder: &Path) {
+    pub fn write(&self, folder: &Path) {
         let Weights { analysis, before, synthesis, after } = self.weights();
         let (frame, dimension) = (self.frame as i64, self.way.dimension() as i64);
         let open = self.whole.is_some();
@@ -175,34 +174,34 @@ impl Latents {
 
 /// A codec whose graphs speak codes.
 #[derive(Clone)]
-pub(crate) struct Coded {
-    pub(crate) rate: u32,
-    pub(crate) frame: usize,
-    pub(crate) books: usize,
-    pub(crate) whole: Option<&'static str>,
+pub struct Coded {
+    pub rate: u32,
+    pub frame: usize,
+    pub books: usize,
+    pub whole: Option<&'static str>,
     /// What codes are wrong by: 0 in a good bundle.
-    pub(crate) fault: i64,
+    pub fault: i64,
 }
 
 impl Coded {
     /// Values that each code can take.
-    pub(crate) const SIZE: u32 = 256;
+    pub const SIZE: u32 = 256;
 
     /// The codes of a frame.
-    pub(crate) fn codes(&self, frame: &[f32]) -> Vec<u16> {
+    pub fn codes(&self, frame: &[f32]) -> Vec<u16> {
         let stretch = self.frame / self.books;
         let mean = |stretch: &[f32]| stretch.iter().sum::<f32>() / stretch.len() as f32;
         frame.chunks(stretch).map(|s| (127.5 * mean(s) + 127.5).round_ties_even().clamp(0.0, 255.0) as u16).collect()
     }
 
     /// The samples of a frame of which the first codes are there.
-    pub(crate) fn samples(&self, codes: &[u16]) -> Vec<f32> {
+    pub fn samples(&self, codes: &[u16]) -> Vec<f32> {
         let height = |book: usize| codes.get(book).map_or(0.0, |&code| (f32::from(code) - 127.5) / 127.5);
         (0..self.frame).map(|n| height(n * self.books / self.frame)).collect()
     }
 
     /// Writes the bundle into a folder.
-    pub(crate) fn write(&self, folder: &Path) {
+    pub fn write(&self, folder: &Path) {
         assert!(self.frame.is_multiple_of(self.books));
         let (frame, books) = (self.frame as i64, self.books as i64);
         let (length, rows) = if self.whole.is_some() { (-1, -1) } else { (frame, 1) };
@@ -285,7 +284,7 @@ fn finish(
 }
 
 /// Writes into the manifest what its files are now.
-pub(crate) fn rehash(folder: &Path) {
+pub fn rehash(folder: &Path) {
     let file = folder.join("manifest.toml");
     let text = fs::read_to_string(&file).unwrap();
     let lines = text.lines().map(|line| {
