@@ -65,4 +65,4 @@ mod sentence;
 pub mod service;
 pub mod stun;
 
-pub use sentence::sentence;
+pub use sentence::{sentence, sentence_of};

@@ -494,7 +494,7 @@ fn a_model_for_whole_recordings_makes_no_calls_and_says_why() {
     let whole = Some("its decoder looks ahead");
     let (folder, _) = made(|folder| Coded { whole, ..CODECS[0] }.write(folder));
     let error = Engine::new(config(Some(folder.path()), Endpoint::None, Endpoint::None), Instant::now(), false);
-    let text = error.unwrap_err().to_string();
+    let text = parlod::sentence_of(&error.unwrap_err());
     assert!(text.contains("its decoder looks ahead") && text.contains("parlo encode"), "{text}");
 }
 

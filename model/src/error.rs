@@ -1,15 +1,11 @@
 use std::path::PathBuf;
 
-/// Why a model cannot be used. Each message says what is wrong, in which file, and what to do.
+/// Why a model cannot be used. Each message says what is wrong, and in which file. What a program's user can do about it, the program adds.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// No bundle in any of the usual places.
-    #[error(
-        "no model bundle found (looked in {}); name one with --bundle DIR or the environment variable PARLO_BUNDLE, or \
-         set PARLO_HOME to the folder that Parlo was installed to",
-        list(.looked)
-    )]
+    #[error("no model bundle found (looked in {})", list(.looked))]
     NoBundle {
         /// Folders that were looked into, in order.
         looked: Vec<PathBuf>,
@@ -53,10 +49,7 @@ pub enum ModelError {
         reason: String,
     },
     /// The ONNX Runtime library cannot be loaded.
-    #[error(
-        "cannot load the ONNX Runtime library: {reason}; set PARLO_HOME to the folder that Parlo was installed to, or ORT_DYLIB_PATH to a \
-         libonnxruntime.so of version 1.29 or later (in the source tree `cargo xtask setup` fetches it)"
-    )]
+    #[error("cannot load the ONNX Runtime library: {reason}")]
     Runtime {
         /// What was tried, and what the loader said.
         reason: String,
@@ -115,10 +108,7 @@ pub enum ModelError {
         most: usize,
     },
     /// A bundle that cannot stream, where it would have to.
-    #[error(
-        "the model {name} takes whole recordings only, not one frame after another: {reason}. Files work (`parlo encode`, `parlo \
-         decode`); calls, pipes and feeds need a model that streams"
-    )]
+    #[error("the model {name} takes whole recordings only, not one frame after another: {reason}")]
     Whole {
         /// The bundle's name.
         name: String,
@@ -128,7 +118,7 @@ pub enum ModelError {
     /// A recording that is too long to be taken at once.
     #[error(
         "a recording of {frames} frames is too long for the model {name}, which takes it at once: up to {most} frames ({} minutes) are \
-         possible; `parlo cut` takes parts of a file, and a model that streams any length", .seconds / 60
+         possible", .seconds / 60
     )]
     Long {
         /// The bundle's name.

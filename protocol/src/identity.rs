@@ -161,9 +161,7 @@ impl fmt::Debug for PublicKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// It is the short form of one.
-    #[error(
-        "that is a fingerprint, which is for comparing only; the key itself begins with \"parlo:\", and its owner's `parlo id` shows it"
-    )]
+    #[error("that is a fingerprint, which is for comparing only; the key itself begins with \"parlo:\"")]
     Fingerprint,
     /// It does not begin as keys do.
     #[error("a key begins with \"parlo:\"")]

@@ -77,7 +77,7 @@ pub(crate) fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PskError {
     /// It does not begin as they do.
-    #[error("a shared secret begins with \"parlo-psk:\"; `parlo contacts psk NAME --new` makes one, and shows it once")]
+    #[error("a shared secret begins with \"parlo-psk:\"")]
     Prefix,
     /// It is not whole, or has other letters, or is mistyped.
     #[error("the shared secret is mistyped somewhere, or not whole: it has 56 letters and digits after \"parlo-psk:\"")]

@@ -5,7 +5,10 @@ use std::io::{Read, stdin};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use parlo_api::{Client, Contact, ContactEntry, PskEntry};
-use parlo_protocol::{identity::PublicKey, psk::Psk};
+use parlo_protocol::{
+    identity::{KeyError, PublicKey},
+    psk::Psk,
+};
 use parlod::keys::{self, KnownPeers};
 use zeroize::Zeroizing;
 
@@ -47,6 +50,7 @@ enum Action {
         /// Where it is, HOST:PORT; - if it has no fixed address
         address: String,
         /// Who it is: what `parlo id` shows there
+        #[arg(value_parser = key)]
         key: PublicKey,
         /// Answer its calls without asking
         #[arg(long)]
@@ -137,6 +141,11 @@ impl PskChange {
             }
         }
     }
+}
+
+/// A key that was typed.
+fn key(text: &str) -> Result<PublicKey, String> {
+    text.parse().map_err(|error: KeyError| parlod::sentence_of(&error))
 }
 
 impl Contacts {

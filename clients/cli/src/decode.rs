@@ -8,6 +8,7 @@ use parlo_audio_io::AudioWriter;
 use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
 use parlo_protocol::file::{Block, FileError, Header, Item, Reader};
 use parlo_tokens::TokenFrame;
+use parlod::sentence_of;
 
 use crate::{
     codec,
@@ -244,7 +245,7 @@ impl Task<'_> {
     }
 
     fn fault(&self, error: &ArchiveError) -> anyhow::Error {
-        anyhow::anyhow!("{}: {error}", self.name)
+        anyhow::anyhow!("{}: {}", self.name, sentence_of(error))
     }
 }
 

@@ -18,7 +18,7 @@ use parlod::{
     config::{Config, ConfigError, Endpoint},
     keys,
     options::CallOptions,
-    realtime,
+    realtime, sentence_of,
 };
 
 use crate::{
@@ -219,7 +219,7 @@ fn library(runtime: &Result<Runtime, parlo_model::ModelError>) -> Finding {
     match runtime {
         Ok(runtime) => Ok(format!("ONNX Runtime at {}", runtime.library().display())),
         Err(error) => Err(Fault {
-            what: error.to_string(),
+            what: sentence_of(error),
             mend: "run `cargo xtask setup` in Parlo's source folder, or set ORT_DYLIB_PATH to the library's file",
             fatal: true,
         }),
@@ -228,7 +228,7 @@ fn library(runtime: &Result<Runtime, parlo_model::ModelError>) -> Finding {
 
 fn whole(bundle: &Result<Bundle, parlo_model::ModelError>) -> Finding {
     let fault = |error: &parlo_model::ModelError| Fault {
-        what: error.to_string(),
+        what: sentence_of(error),
         mend: "copy the bundle again, whole, or name another with --bundle or PARLO_BUNDLE",
         fatal: true,
     };
@@ -319,7 +319,7 @@ fn codec(
     };
     if let Err(error) = bundle.streams() {
         return Err(Fault {
-            what: error.to_string(),
+            what: sentence_of(&error),
             mend: "call with another bundle; this one serves for files",
             fatal: true,
         });
@@ -342,7 +342,7 @@ fn codec(
     };
     match time() {
         Err(error) => Err(Fault {
-            what: error.to_string(),
+            what: sentence_of(&error),
             mend: "use the bundle and the library that came with this program",
             fatal: true,
         }),
@@ -367,7 +367,7 @@ fn device(backend: Backend, endpoint: &Endpoint, direction: Direction) -> Findin
     match check(backend, &choice, direction) {
         Ok(()) => Ok("it is there; `parlo devices` lists all".into()),
         Err(error) => Err(Fault {
-            what: error.to_string(),
+            what: sentence_of(&error),
             mend: "plug a device in or start PulseAudio or PipeWire; for calls without it say none, or file:PATH, under [audio] in the configuration",
             fatal: true,
         }),

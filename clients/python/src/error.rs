@@ -33,15 +33,20 @@ pub(crate) fn shown(text: impl ToString) -> String {
     plain_lines(&text.to_string()).chars().take(LONGEST).collect()
 }
 
-/// What a model says, by whose fault it is.
+/// What a model says, by whose fault it is, and what can be done about it in Python.
 pub(crate) fn of_model(error: ModelError) -> PyErr {
     match error {
         ModelError::Depth { .. }
         | ModelError::FrameLength { .. }
         | ModelError::NotFinite(_)
-        | ModelError::Whole { .. }
         | ModelError::MixedDepths { .. }
         | ModelError::Tokens { .. } => PyValueError::new_err(shown(error)),
+        error @ ModelError::Whole { .. } => {
+            PyValueError::new_err(shown(format!("{error}; `Codec.encode` and `Codec.decode` take whole recordings")))
+        }
+        error @ ModelError::Long { .. } => BundleError::new_err(shown(format!(
+            "{error}; take parts of it, or a model that streams, which takes any length"
+        ))),
         ModelError::Runtime { reason } => BundleError::new_err(format!(
             "cannot load the ONNX Runtime library: {reason}; `pip install onnxruntime` brings it, or set ORT_DYLIB_PATH to a \
              libonnxruntime.so of version 1.29 or later before the first Codec is made"
@@ -68,6 +73,10 @@ pub(crate) fn of_archive(path: &Path, error: ArchiveError) -> PyErr {
         ArchiveError::Model(error) => of_model(error),
         error @ (ArchiveError::OtherModel { .. } | ArchiveError::NoEntropyModel(_)) => {
             BundleError::new_err(shown(format!("{}: {error}", path.display())))
+        }
+        error @ ArchiveError::Hole { .. } => {
+            let parts = "a slice of a stream, as in file[\"heard\"][0:60], takes what lies before or after";
+            FileError::new_err(shown(format!("{}: {error}; {parts}", path.display())))
         }
         error => FileError::new_err(shown(format!("{}: {error}", path.display()))),
     }

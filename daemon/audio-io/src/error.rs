@@ -94,7 +94,7 @@ impl AudioError {
 
 fn suggestion(near: &Option<String>, all: &[String]) -> String {
     match (near, all) {
-        (Some(near), _) => format!("did you mean \"{near}\"? `parlo devices` lists all"),
+        (Some(near), _) => format!("did you mean \"{near}\"?"),
         (None, []) => "there are none at all".to_owned(),
         (None, all) => format!("there are {}", all.join(", ")),
     }

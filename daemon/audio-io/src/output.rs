@@ -58,7 +58,7 @@ pub enum OutputError {
         kind: Kind,
     },
     /// There is one already.
-    #[error("{} is there already: --force replaces it", .0.display())]
+    #[error("{} is there already", .0.display())]
     There(PathBuf),
 }
 

@@ -35,6 +35,7 @@ use crate::{
     config::Config,
     keys::{self, Contacts, KeysError, KnownPeers},
     media::{CallCodec, StreamFormat},
+    sentence_of,
 };
 
 /// Length of Opus' frames, and of those that the configuration counts.
@@ -435,7 +436,7 @@ fn models(config: &Config) -> Result<Vec<Model>, CallError> {
 }
 
 fn left_out(error: &ModelError) {
-    tracing::warn!("a bundle is left out: {error}");
+    tracing::warn!("a bundle is left out: {}", sentence_of(error));
 }
 
 /// What an offer names, best first: every identity of each bundle's tokens if there is room, of the last only one if there is not.

@@ -33,7 +33,7 @@ use crate::{
     call::{CallError, Engine, Event},
     feeds::Feeds,
     media::{AudioEngine, FrameEvent, Settings},
-    realtime,
+    realtime, sentence_of,
 };
 
 /// How often figures are brought up to date.
@@ -188,7 +188,7 @@ impl<'o> CallManager<'o> {
 
     /// The devices that are set are there, or not: a change is told.
     pub(super) fn on_devices_checked(&mut self, found: Result<(), AudioError>) {
-        let trouble = found.err().map(|error| error.to_string());
+        let trouble = found.err().map(|error| sentence_of(&error));
         if trouble == self.trouble {
             return;
         }

@@ -15,6 +15,7 @@ use crate::{
     audio::AudioError,
     config::Endpoint,
     recordings::{Recorder, RecordingError},
+    sentence_of,
 };
 
 impl CallManager<'_> {
@@ -211,7 +212,7 @@ impl CallManager<'_> {
     /// A recording's file is there, or cannot be.
     pub(super) fn recording_began(&mut self, id: u64, result: Result<Recorder, RecordingError>, reply: Answer) {
         let result = match result {
-            Err(error) => Err(Refused::new(RefusedKind::Failed, error.to_string())),
+            Err(error) => Err(Refused::new(RefusedKind::Failed, sentence_of(&error))),
             Ok(recorder) => match (self.going(id), &self.frame_tap) {
                 (Ok(at), Some(frame_tap)) if self.calls[at].recording.is_none() => {
                     self.calls[at].recording = Some(recorder.name().to_owned());
@@ -345,5 +346,5 @@ fn invalid(text: impl Into<String>) -> Refused {
 }
 
 fn failed(error: &AudioError) -> Refused {
-    Refused::new(RefusedKind::Failed, error.to_string())
+    Refused::new(RefusedKind::Failed, sentence_of(error))
 }

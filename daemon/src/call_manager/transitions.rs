@@ -31,6 +31,7 @@ use crate::{
     keys::KeysError,
     media::{CallAudio, CallAudioFigures, CallCodec},
     recordings::{Recorder, RecordingError},
+    sentence_of,
 };
 
 /// How long a caller waits for an answer at an address if the peer has others.
@@ -124,7 +125,7 @@ impl CallManager<'_> {
                 if let Some(at) = self.by_id(id) {
                     let call = &mut self.calls[at];
                     // What clients see of an end is why it came.
-                    let why = || figures.failure.as_ref().map(ToString::to_string);
+                    let why = || figures.failure.as_ref().map(|error| sentence_of(error));
                     call.failure = call.failure.take().or_else(why);
                     (call.left, call.leaving) = (Some(figures), false);
                 }
@@ -135,7 +136,7 @@ impl CallManager<'_> {
                     self.calls[at].recording = None;
                     self.tell_recorded(at);
                 }
-                self.notice(Some(id), format!("the recording has ended: {error}; the call goes on"));
+                self.notice(Some(id), format!("the recording has ended: {}; the call goes on", sentence_of(&error)));
             }
             JobResult::PeerNoted { id, address, key, result } => self.on_peer_noted(id, address, &key, result),
             JobResult::DevicesChecked(found) => self.on_devices_checked(found),
@@ -207,7 +208,7 @@ impl CallManager<'_> {
         call.phase = Phase::Preparing;
         (call.call, call.hop) = (None, None);
         let (id, next) = (call.id, call.others[0]);
-        self.notice(Some(id), format!("{error}; trying {next}"));
+        self.notice(Some(id), format!("{}; trying {next}", sentence_of(&error)));
         // The call manager itself takes it.
         let _ = self.done.send(JobResult::NextAddress { id });
     }
@@ -234,7 +235,7 @@ impl CallManager<'_> {
         let Some(at) = self.calls.iter().position(waits) else {
             // A listener whose relay has failed is reached by nobody through it.
             if let Err(error) = met {
-                self.notice(None, error.to_string());
+                self.notice(None, sentence_of(&error));
                 if let Some(endpoint) = self.endpoint(endpoint) {
                     endpoint.relay_link = None;
                 }
@@ -768,7 +769,7 @@ impl CallManager<'_> {
         call.phase = Phase::Closing;
         // Clients may see the end before it is concluded.
         if let End::Failed(error) = &end {
-            call.failure = Some(error.to_string());
+            call.failure = Some(sentence_of(error));
         }
         call.end = Some(end);
         (call.call_codec, call.peer_left) = (None, false);
@@ -813,7 +814,7 @@ impl CallManager<'_> {
             Some(End::Failed(error)) => Some(error),
             _ => sound,
         };
-        call.failure = failure.as_ref().map(ToString::to_string);
+        call.failure = failure.as_ref().map(|error| sentence_of(error));
         let (id, failed) = (call.id, call.failure.clone());
         self.feed_ends(id);
         let call = &mut self.calls[at];

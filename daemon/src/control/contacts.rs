@@ -6,13 +6,19 @@ use axum::{
     http::StatusCode,
 };
 use parlo_api::{Contact, ContactEntry, Failure, PskEntry};
-use parlo_protocol::{identity::PublicKey, psk::Psk};
+use parlo_protocol::{
+    identity::{KeyError, PublicKey},
+    psk::{Psk, PskError},
+};
 
 use super::{
     app::{App, aside},
     response::{Body, Problem},
 };
-use crate::keys::{KeysError, Peer, Peers};
+use crate::{
+    keys::{KeysError, Peer, Peers},
+    sentence_of,
+};
 
 fn told(peer: &Peer, peers: &Peers) -> Contact {
     Contact {
@@ -47,8 +53,9 @@ pub(super) async fn put(
     Path(name): Path<String>,
     Body(entry): Body<ContactEntry>,
 ) -> Result<Json<Contact>, Problem> {
-    let key: PublicKey = entry.key.parse().map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("\"{}\" is no key: {error}", entry.key.escape_debug()))
+    let key: PublicKey = entry.key.parse().map_err(|error: KeyError| {
+        let why = sentence_of(&error);
+        Problem::new(StatusCode::BAD_REQUEST, format!("\"{}\" is no key: {why}", entry.key.escape_debug()))
     })?;
     let known = app.extras.known;
     let put = move || {
@@ -84,8 +91,11 @@ pub(super) async fn put_psk(
     Body(entry): Body<PskEntry>,
 ) -> Result<StatusCode, Problem> {
     // What is no secret is not shown: it may be one, mistyped.
-    let psk: Psk =
-        entry.psk.trim().parse().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("{error}")))?;
+    let psk: Psk = entry
+        .psk
+        .trim()
+        .parse()
+        .map_err(|error: PskError| Problem::new(StatusCode::BAD_REQUEST, sentence_of(&error)))?;
     set_psk(app, name, Some(psk)).await
 }
 

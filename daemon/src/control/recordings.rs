@@ -28,7 +28,10 @@ use super::{
     ranges::{self, Part},
     response::Problem,
 };
-use crate::recordings::{Plain, RecordingError, Side, Source};
+use crate::{
+    recordings::{Plain, RecordingError, Side, Source},
+    sentence_of,
+};
 
 /// How many recordings are played or copied at once: each that is played holds a decoder.
 pub(super) const MOST_PLAYING: usize = 3;
@@ -231,7 +234,7 @@ impl Playing {
                 self.source.read(&mut bytes)
             });
             if let Err(error) = ready {
-                tracing::warn!("a recording cannot be read to its end: {error}");
+                tracing::warn!("a recording cannot be read to its end: {}", sentence_of(&error));
                 send(Err(error));
                 return;
             }
@@ -276,7 +279,7 @@ pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
     let remove = move || match recordings.remove(&name) {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) if recordings.list().iter().any(|there| there.name == name && there.running) => {
-            Err(Problem::new(StatusCode::CONFLICT, error.to_string()))
+            Err(Problem::new(StatusCode::CONFLICT, sentence_of(&error)))
         }
         Err(error) => Err(error.into()),
     };

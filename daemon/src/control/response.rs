@@ -17,6 +17,7 @@ use crate::{
     call_manager::{Refused, RefusedKind},
     keys::KeysError,
     recordings::RecordingError,
+    sentence_of,
 };
 
 /// The longest body of a request, bytes.
@@ -85,7 +86,7 @@ impl From<RecordingError> for Problem {
             RecordingError::Unknown(_) => StatusCode::NOT_FOUND,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, error.to_string())
+        Self::new(status, sentence_of(&error))
     }
 }
 

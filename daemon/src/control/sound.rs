@@ -9,7 +9,7 @@ use super::{
     app::{App, aside},
     response::{Body, Problem},
 };
-use crate::call_manager::Request;
+use crate::{call_manager::Request, sentence_of};
 
 /// Sound, as it is set and as it is.
 #[utoipa::path(get, path = "/api/v1/audio", tag = "sound", responses((status = 200, description = "Sound as it is now: devices, gains, stages.", body = Audio)))]
@@ -40,5 +40,5 @@ pub(super) async fn devices(State(app): State<App>) -> Result<Json<Vec<Device>>,
         drop(turn);
         listed
     });
-    listed.await?.map(Json).map_err(|error| Problem::failed(error.to_string()))
+    listed.await?.map(Json).map_err(|error| Problem::failed(sentence_of(&error)))
 }

@@ -20,6 +20,7 @@ use parlo_model::{Bundle, Runtime};
 use parlo_sandbox::Sandbox;
 
 use super::{RecordingError, Source, sound::told};
+use crate::sentence_of;
 
 /// The first word of the program's command line when it decodes; not for people.
 pub const PLAY: &str = "--play-recording";
@@ -193,7 +194,7 @@ pub fn play(words: &[OsString]) -> ExitCode {
     let mut answers = io::stdout();
     let done = match open(words) {
         Ok(mut wav) => serve(&mut wav, &mut io::stdin(), &mut answers),
-        Err(error) => answer(&mut answers, FAILED, error.to_string().as_bytes()),
+        Err(error) => answer(&mut answers, FAILED, sentence_of(&error).as_bytes()),
     };
     // Whoever asked has gone.
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -247,7 +248,7 @@ fn serve(wav: &mut Wav<File>, requests: &mut impl Read, answers: &mut impl Write
         let mut bytes = Vec::new();
         match wav.read(&mut bytes) {
             Ok(()) => answer(answers, DONE, &bytes)?,
-            Err(error) => answer(answers, FAILED, error.to_string().as_bytes())?,
+            Err(error) => answer(answers, FAILED, sentence_of(&error).as_bytes())?,
         }
     }
 }

@@ -70,7 +70,7 @@ pub enum ArchiveError {
     NoEntropyModel(String),
     /// Nothing for long.
     #[error(
-        "it has nothing from {:.1} s to {:.1} s: up to {} hours are played as silence; `parlo cut` takes out what lies before or after",
+        "it has nothing from {:.1} s to {:.1} s: up to {} hours are played as silence",
         f64::from(*from_ms) / 1000.0, f64::from(*to_ms) / 1000.0, most_ms / 3_600_000
     )]
     Hole {
@@ -82,7 +82,7 @@ pub enum ArchiveError {
         most_ms: u32,
     },
     /// More sound than a WAV file holds.
-    #[error("it holds {} hours, and a sound file up to 4 GiB of samples: `parlo cut` takes parts of it", seconds / 3600)]
+    #[error("it holds {} hours, and a sound file up to 4 GiB of samples", seconds / 3600)]
     TooLong {
         /// How long it is.
         seconds: u64,

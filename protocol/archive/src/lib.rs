@@ -51,5 +51,5 @@ pub use parlo_protocol::file::{Coding, Mark};
 pub use reader::Archive;
 pub use repair::{Loss, Repair, repair};
 pub use sound::{CALL_STREAMS, Side, Sound, WAV_HEADER_BYTES, Wav};
-pub use survey::{BookUse, StreamSurvey, Survey, is_loss, overhead_pct, survey};
+pub use survey::{BookUse, StreamSurvey, Survey, SurveyFault, is_loss, overhead_pct, survey};
 pub use writer::{Options, Writer};

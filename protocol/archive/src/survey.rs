@@ -28,8 +28,26 @@ pub struct Survey {
     pub payload_bytes: u64,
     /// Bytes of the file, as far as it is whole.
     pub bytes: u64,
-    /// What is wrong with it, a sentence each; nothing if it is whole.
-    pub faults: Vec<String>,
+    /// What is wrong with it; nothing if it is whole.
+    pub faults: Vec<SurveyFault>,
+}
+
+/// What is wrong with a file. One sentence each, to follow its name.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SurveyFault {
+    /// Its blocks are not in their order.
+    #[error("a block of {seconds:.1} s comes after a later one: seeking may miss it")]
+    Order {
+        /// When the block begins.
+        seconds: f64,
+    },
+    /// It has another index than it should have.
+    #[error("its index is not that of its blocks")]
+    Index,
+    /// It breaks off, or something of it cannot be read or decoded.
+    #[error("{0}")]
+    Damage(String),
 }
 
 /// What is in a stream.
@@ -107,7 +125,7 @@ pub fn survey<S: Read + Seek>(archive: &mut Archive<S>, mut coder: Option<&mut C
         };
         if block.start_ms < latest[at] && faults.len() < MAX_FAULTS {
             let seconds = block.start_ms / 1000.0;
-            faults.push(format!("a block of {seconds:.1} s comes after a later one: seeking may miss it"));
+            faults.push(SurveyFault::Order { seconds });
         }
         latest[at] = block.start_ms;
         count(block, &mut streams[at]);
@@ -122,18 +140,18 @@ pub fn survey<S: Read + Seek>(archive: &mut Archive<S>, mut coder: Option<&mut C
     match done {
         Ok(()) => {}
         Err(error @ ArchiveError::Read(_)) => return Err(error),
-        Err(error) => faults.push(error.to_string()),
+        Err(error) => faults.push(SurveyFault::Damage(error.to_string())),
     }
     match archive.state() {
         State::Whole if archive.has_index() && faults.is_empty() && index != *archive.index() => {
-            faults.push("its index is not that of its blocks; `parlo repair` makes it again".to_owned());
+            faults.push(SurveyFault::Index);
         }
         State::Whole => {}
         State::Cut { at } => {
             let (offset, seconds) = (*at, archive.duration_ms() as f64 / 1000.0);
-            faults.push(FileError::Truncated { offset, seconds }.to_string());
+            faults.push(SurveyFault::Damage(FileError::Truncated { offset, seconds }.to_string()));
         }
-        State::Damaged { reason, .. } => faults.push(reason.clone()),
+        State::Damaged { reason, .. } => faults.push(SurveyFault::Damage(reason.clone())),
     }
     for (stream, counts) in streams.iter_mut().zip(&counts) {
         stream.books = counts.iter().map(|counts| book(counts)).collect();

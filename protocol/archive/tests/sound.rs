@@ -213,10 +213,7 @@ fn holes_and_lengths_are_bounded_and_told() {
     let bomb = runs(bundle, &["said", "heard"], [(0, 134_000_000, Mark::Waiting, 1)]);
     assert!(bomb.len() < 120, "{}", bomb.len());
     let said = refused(&bomb);
-    assert!(
-        said.contains("nothing from 0.0 s to 134000.0 s") && said.contains("4 hours") && said.contains("parlo cut"),
-        "{said}"
-    );
+    assert!(said.contains("nothing from 0.0 s to 134000.0 s") && said.contains("4 hours"), "{said}");
     // In the middle, and of either stream.
     let middle = runs(bundle, &["said", "heard"], [(0, 0, Mark::Waiting, 50), (1, 5 * hour, Mark::Waiting, 50)]);
     assert!(refused(&middle).contains("nothing from 1.0 s to 18000.0 s"));

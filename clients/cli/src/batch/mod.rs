@@ -21,6 +21,7 @@ use parlo_audio_io::{
     output::{self, Kind, Replace},
 };
 use parlo_model::{Bundle, ModelError};
+use parlod::sentence;
 
 use crate::{
     Incomplete,
@@ -238,7 +239,7 @@ impl Report<'_> {
                 self.entries.push(entry);
             }
             Err(error) => {
-                self.failures.push(Failure { sound: manifest::text(&task.sound), reason: format!("{error:#}") });
+                self.failures.push(Failure { sound: manifest::text(&task.sound), reason: sentence(&error) });
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use parlo_archive::{Archive, ArchiveError};
 use parlo_audio_io::output::Kind;
+use parlod::sentence_of;
 
 use super::{Opened, TimeRange};
 use crate::{
@@ -40,7 +41,7 @@ pub(super) fn cut(
     match (made, found) {
         (Err(ArchiveError::NeedsModel), Err(error)) => Err(error),
         (Err(error @ ArchiveError::Write(_)), _) => Err(codec::named(error.into(), output)),
-        (Err(error), _) => bail!("{name}: {error}"),
+        (Err(error), _) => bail!("{name}: {}", sentence_of(&error)),
         (Ok(_), _) => out.finish(),
     }
 }
@@ -62,6 +63,6 @@ pub(super) fn cat(inputs: &[IoPath], output: &IoPath, keep_going: bool, force: b
                 "these files cannot be joined: one is of the model {given} ({given_id}), another of {made} ({made_id})"
             )
         }
-        Err(error) => bail!("these files cannot be joined: {error}"),
+        Err(error) => bail!("these files cannot be joined: {}", sentence_of(&error)),
     }
 }

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use parlo_archive::{Archive, ArchiveError, Coder, TimedFrame};
 use parlo_audio_io::output::Kind;
+use parlod::sentence_of;
 use serde_json::json;
 
 use super::{
@@ -119,7 +120,7 @@ impl Export {
         };
         written.map_err(|error| match error {
             error @ ArchiveError::Write(_) => codec::named(error.into(), &self.output),
-            error => anyhow::anyhow!("{name}: {error}"),
+            error => anyhow::anyhow!("{name}: {}", sentence_of(&error)),
         })?;
         out.finish()
     }

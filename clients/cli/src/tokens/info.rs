@@ -4,6 +4,7 @@ use std::path::Path;
 
 use parlo_archive::{Archive, BookUse, Coding, Mark, StreamSurvey, Survey, is_loss, survey};
 use parlo_guard::plain_json;
+use parlod::sentence_of;
 use serde_json::{Value, json};
 
 use super::Opened;
@@ -79,7 +80,7 @@ fn as_text(archive: &Archive<Box<dyn Anywhere>>, survey: &Survey, decoded: bool)
     let state = if survey.faults.is_empty() { "whole; all checksums are right" } else { "DAMAGED" };
     row("state", state.to_owned());
     let mut text = table(&rows);
-    survey.faults.iter().for_each(|fault| text.push_str(&format!("  {fault}\n")));
+    survey.faults.iter().for_each(|fault| text.push_str(&format!("  {}\n", sentence_of(fault))));
     survey.streams.iter().for_each(|stream| text.push_str(&stream_text(stream, decoded)));
     text
 }
@@ -133,7 +134,7 @@ fn as_json(archive: &Archive<Box<dyn Anywhere>>, survey: &Survey) -> Value {
         "blocks": survey.blocks,
         "index": archive.has_index(),
         "whole": survey.faults.is_empty(),
-        "faults": survey.faults,
+        "faults": survey.faults.iter().map(|fault| sentence_of(fault)).collect::<Vec<_>>(),
         "streams": survey.streams.iter().map(stream_json).collect::<Vec<_>>(),
     })
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use parlo_archive::Archive;
 use parlo_audio_io::output;
+use parlod::sentence_of;
 
 pub(crate) use time_range::TimeRange;
 
@@ -134,7 +135,8 @@ struct Opened {
 impl Opened {
     fn new(input: &IoPath) -> anyhow::Result<Self> {
         let name = input.name("standard input");
-        let archive = Archive::open(input.read_anywhere()?).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+        let archive = Archive::open(input.read_anywhere()?);
+        let archive = archive.map_err(|error| anyhow::anyhow!("{name}: {}", sentence_of(&error)))?;
         Ok(Self { name, archive })
     }
 

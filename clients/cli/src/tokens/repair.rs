@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use parlo_archive::{Archive, Coder, Loss, survey};
 use parlo_audio_io::output::{self, Kind, Replace};
+use parlod::{sentence, sentence_of};
 
 use super::Opened;
 use crate::{
@@ -42,7 +43,7 @@ pub(super) fn verify(inputs: &[IoPath]) -> anyhow::Result<()> {
                     let length = clock(opened.archive.duration_ms() as f64 / 1000.0);
                     print(&format!("{name}: whole, {length}, {} blocks{what}\n", found.blocks))?;
                 }
-                found.faults
+                found.faults.iter().map(|fault| sentence_of(fault)).collect()
             }
             Err(error) if inputs.len() == 1 => return Err(error),
             Err(error) => vec![error.to_string().trim_start_matches(&format!("{name}: ")).to_owned()],
@@ -86,9 +87,9 @@ pub(super) fn repair(input: &IoPath, output: Option<&IoPath>, force: bool) -> an
     }
     let tokens = opened.archive.header().tokens.clone();
     let bundle = codec::bundle_of(&tokens, &name, None);
-    let coder = bundle.map_err(|error| error.to_string());
+    let coder = bundle.map_err(|error| sentence(&error));
     let coder =
-        coder.and_then(|bundle| parlo_archive::coder(&bundle, tokens.coding).map_err(|error| error.to_string()));
+        coder.and_then(|bundle| parlo_archive::coder(&bundle, tokens.coding).map_err(|error| sentence_of(&error)));
     let (mut coder, without) = match coder {
         Ok(coder) => (Some(coder), None),
         Err(reason) => (None, Some(reason)),
@@ -152,9 +153,9 @@ pub(super) fn repair(input: &IoPath, output: Option<&IoPath>, force: bool) -> an
 
 /// Whether a file that was made is whole, all of it read and decoded; if not, the first fault.
 fn verified<S: io::Read + io::Seek>(made: &mut S, coder: Option<&mut Coder>) -> Result<(), String> {
-    let mut archive = Archive::open(made).map_err(|error| error.to_string())?;
-    let found = survey(&mut archive, coder).map_err(|error| error.to_string())?;
-    found.faults.into_iter().next().map_or(Ok(()), Err)
+    let mut archive = Archive::open(made).map_err(|error| sentence_of(&error))?;
+    let found = survey(&mut archive, coder).map_err(|error| sentence_of(&error))?;
+    found.faults.first().map_or(Ok(()), |fault| Err(sentence_of(fault)))
 }
 
 /// Gives a file another name beside its own, which no other file has: `talk.damaged.ptk`.

@@ -13,6 +13,7 @@ use super::{
     Backend, DeviceChoice, Direction, Named, Opened, choose, default, host, named, quiet,
     stream_monitor::{Cause, StreamMonitor},
 };
+use crate::sentence_of;
 
 /// Pause between two tries to open a device while there is none: looking for one takes time of a processor, and whoever waits for
 /// minutes can wait for seconds more.
@@ -90,7 +91,7 @@ impl<S: Stream> Standby<S> {
     pub(super) fn open_or_wait(backend: Backend, choice: &DeviceChoice) -> Self {
         let error = match Self::open(backend, choice) {
             Ok(standby) => return standby,
-            Err(error) => error.to_string(),
+            Err(error) => sentence_of(&error),
         };
         let (role, name) = match choice {
             DeviceChoice::Default => (Role::Chosen(choice.clone()), None),
