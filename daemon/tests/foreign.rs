@@ -29,7 +29,7 @@ use parlo_test_support::{
 };
 use parlo_tokens::TokenFrame;
 use parlod::{
-    call::{CallError, CodedFrame, EncodedFrame, Engine, FrameDecoder, Kind, PayloadCoder, RunPosition, Stop},
+    call::{CallError, CodedFrame, EncodedFrame, Engine, FrameDecoder, FrameOrigin, PayloadCoder, RunPosition, Stop},
     call_manager::{Handle, Reply, Request, Service},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Taken, Wanted},
@@ -126,7 +126,7 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
 }
 
 fn real(outcome: &Outcome) -> usize {
-    outcome.kinds.get(&Kind::Real).copied().unwrap_or_default() as usize
+    outcome.origins.get(&FrameOrigin::Real).copied().unwrap_or_default() as usize
 }
 
 #[test]
@@ -136,11 +136,11 @@ fn on_a_good_path_every_frame_is_heard_as_it_was_coded_and_soon() {
             let (outcome, expected, count) = call(codec, frames_per_packet, |_| {});
             let length = 1000.0 * frame_of(codec).as_secs_f64();
             let what = format!("{} samples at {} Hz, {frames_per_packet} a packet", codec.frame, codec.rate);
-            assert!(outcome.stood && real(&outcome) + 4 >= count, "{what}: {:?}", outcome.kinds);
-            for (&number, &kind) in &outcome.by_number {
+            assert!(outcome.stood && real(&outcome) + 4 >= count, "{what}: {:?}", outcome.origins);
+            for (&number, &origin) in &outcome.by_number {
                 let span = number as usize * codec.frame..(number as usize + 1) * codec.frame;
                 let same = outcome.heard[span.clone()].iter().zip(&expected[span]).all(|(h, e)| (h - e).abs() < 1e-5);
-                assert!(kind != Kind::Real || same, "{what}: frame {number}");
+                assert!(origin != FrameOrigin::Real || same, "{what}: frame {number}");
             }
             // The path, the packet's filling, and no more than two frames and the buffer's least.
             let mut delays = outcome.delays[outcome.delays.len() / 2..].to_vec();
@@ -172,8 +172,8 @@ fn loss_and_jitter_are_lived_through_whatever_a_frame_lasts() {
             script.adapts = true;
         });
         let what = format!("{} samples at {} Hz", codec.frame, codec.rate);
-        let coarse = outcome.kinds.get(&Kind::Coarse).copied().unwrap_or_default() as usize;
-        assert!(outcome.stood && 100 * (real(&outcome) + coarse) > 85 * count, "{what}: {:?}", outcome.kinds);
+        let coarse = outcome.origins.get(&FrameOrigin::Coarse).copied().unwrap_or_default() as usize;
+        assert!(outcome.stood && 100 * (real(&outcome) + coarse) > 85 * count, "{what}: {:?}", outcome.origins);
         // Gaps are bridged for 200 ms, be that two frames or seventeen.
         assert!(outcome.longest_silence_ms <= 200.0, "{what}: {}", outcome.longest_silence_ms);
     }

@@ -21,7 +21,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{
-    call::{CodedFrame, EncodedFrame, FrameDecoder, Kind, Player},
+    call::{CodedFrame, EncodedFrame, FrameDecoder, FrameOrigin, Player},
     media::FrameEvent,
     recordings::{RecordingError, Recordings, Side},
 };
@@ -57,8 +57,8 @@ fn said(frame: EncodedFrame, begun: Instant) -> FrameEvent {
 }
 
 fn heard(frame: &EncodedFrame, at: Instant) -> FrameEvent {
-    let (kind, slot) = (Kind::Real, Slot::Frame(frame.unit.expect("it is coded")));
-    FrameEvent::Played { call: 1, number: Some(frame.number), kind, slot, at, level: 0.1 }
+    let (origin, slot) = (FrameOrigin::Real, Slot::Frame(frame.unit.expect("it is coded")));
+    FrameEvent::Played { call: 1, number: Some(frame.number), origin, slot, at, level: 0.1 }
 }
 
 /// What is there of each frame at a listener: most come, some as coarse copies, some not at all, and pauses as noise.
@@ -78,7 +78,7 @@ fn received(frame: &EncodedFrame) -> Slot<CodedFrame> {
 struct Call {
     tells: Vec<FrameEvent>,
     sound: Vec<f32>,
-    kinds: HashMap<Kind, usize>,
+    origins: HashMap<FrameOrigin, usize>,
 }
 
 fn call(start: Instant) -> Call {
@@ -86,7 +86,7 @@ fn call(start: Instant) -> Call {
     let audio = &bundle.manifest().audio;
     let listener = FrameDecoder::Tokens(Box::new(Decoder::new(&runtime, &bundle).unwrap()));
     let mut player = Player::new(listener, JitterConfig::default(), audio.sample_rate, audio.frame_samples);
-    let mut call = Call { tells: Vec::new(), sound: Vec::new(), kinds: HashMap::new() };
+    let mut call = Call { tells: Vec::new(), sound: Vec::new(), origins: HashMap::new() };
     let slots: BTreeMap<u64, Slot<CodedFrame>> = speech().iter().map(|frame| (frame.number, received(frame))).collect();
     for n in 0.. {
         let now = start + FRAME * n as u32;
@@ -102,13 +102,13 @@ fn call(start: Instant) -> Call {
         }
         let Some(found) = player.next(now, |_| {}).unwrap() else { break };
         call.sound.extend_from_slice(player.frame());
-        *call.kinds.entry(found.kind).or_default() += 1;
-        let slot = match found.kind {
-            Kind::Real | Kind::Coarse | Kind::Silent => slots[&found.number.unwrap()],
+        *call.origins.entry(found.origin).or_default() += 1;
+        let slot = match found.origin {
+            FrameOrigin::Real | FrameOrigin::Coarse | FrameOrigin::Silent => slots[&found.number.unwrap()],
             _ => Slot::Missing,
         };
-        let (number, kind) = (found.number, found.kind);
-        call.tells.push(FrameEvent::Played { call: 1, number, kind, slot, at: now, level: 0.0 });
+        let (number, origin) = (found.number, found.origin);
+        call.tells.push(FrameEvent::Played { call: 1, number, origin, slot, at: now, level: 0.0 });
     }
     call
 }
@@ -187,19 +187,21 @@ fn a_call_sounds_as_it_did() {
     let silent = speech().iter().filter(|frame| frame.silence.is_some()).count();
     assert!(silent > 20 && silent < speech().len());
     assert_eq!((marks[&(0, Mark::Unsent)], marks[&(0, Mark::Real)]), (silent, speech().len() - silent));
-    for (kind, mark) in [
-        (Kind::Waiting, Mark::Waiting),
-        (Kind::Real, Mark::Real),
-        (Kind::Coarse, Mark::Coarse),
-        (Kind::Predicted, Mark::Predicted),
-        (Kind::Faded, Mark::Faded),
-        (Kind::Silent, Mark::Silent),
-        (Kind::Held, Mark::Held),
+    for (origin, mark) in [
+        (FrameOrigin::Waiting, Mark::Waiting),
+        (FrameOrigin::Real, Mark::Real),
+        (FrameOrigin::Coarse, Mark::Coarse),
+        (FrameOrigin::Predicted, Mark::Predicted),
+        (FrameOrigin::Faded, Mark::Faded),
+        (FrameOrigin::Silent, Mark::Silent),
+        (FrameOrigin::Held, Mark::Held),
     ] {
-        assert_eq!(marks.get(&(1, mark)), call.kinds.get(&kind), "{kind:?}");
+        assert_eq!(marks.get(&(1, mark)), call.origins.get(&origin), "{origin:?}");
     }
-    for kind in [Kind::Waiting, Kind::Real, Kind::Coarse, Kind::Predicted, Kind::Silent] {
-        assert!(call.kinds.contains_key(&kind), "{kind:?} of {:?}", call.kinds);
+    for origin in
+        [FrameOrigin::Waiting, FrameOrigin::Real, FrameOrigin::Coarse, FrameOrigin::Predicted, FrameOrigin::Silent]
+    {
+        assert!(call.origins.contains_key(&origin), "{origin:?} of {:?}", call.origins);
     }
 
     // Both sides are where the clock has them; 0.5 ms is what the clock rounds.
@@ -448,7 +450,7 @@ fn noise_is_kept_as_it_was_told() {
         recorder.take(&FrameEvent::Played {
             call: 1,
             number: Some(n.into()),
-            kind: Kind::Silent,
+            origin: FrameOrigin::Silent,
             slot,
             at,
             level: 0.0,

@@ -9,7 +9,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use parlo_netem::{Jitter, Loss, Outage, Rate};
 use parlo_opus::Protection;
-use parlod::call::Kind;
+use parlod::call::FrameOrigin;
 use support::{
     clip,
     simulation::{Outcome, quantile},
@@ -18,14 +18,14 @@ use support::{
 
 static SPEECH: LazyLock<Speech> = LazyLock::new(|| Speech::new(&[&clip()], 14, 6, false));
 
-fn count(outcome: &Outcome, kind: Kind) -> u64 {
-    outcome.kinds.get(&kind).copied().unwrap_or_default()
+fn count(outcome: &Outcome, origin: FrameOrigin) -> u64 {
+    outcome.origins.get(&origin).copied().unwrap_or_default()
 }
 
 #[test]
 fn a_good_path_gives_every_frame_and_the_same_again() {
     let outcome = SPEECH.call(|_| {});
-    assert!(count(&outcome, Kind::Real) >= 698 && outcome.stood, "{:?}", outcome.kinds);
+    assert!(count(&outcome, FrameOrigin::Real) >= 698 && outcome.stood, "{:?}", outcome.origins);
     assert!(SPEECH.estoi(&outcome) > 0.8, "{}", SPEECH.estoi(&outcome));
     assert!(quantile(&outcome.waits[30..], 0.5) < 60.0);
     let again = SPEECH.call(|_| {});
@@ -37,7 +37,11 @@ fn a_fifth_of_all_packets_lost_is_hardly_heard() {
     let clean = SPEECH.estoi(&SPEECH.call(|_| {}));
     let outcome = SPEECH.call(|script| script.there.loss = Loss::Random(0.2));
     assert!(SPEECH.estoi(&outcome) > clean - 0.08, "{} of {clean}", SPEECH.estoi(&outcome));
-    assert!(count(&outcome, Kind::Coarse) > 80 && count(&outcome, Kind::Faded) == 0, "{:?}", outcome.kinds);
+    assert!(
+        count(&outcome, FrameOrigin::Coarse) > 80 && count(&outcome, FrameOrigin::Faded) == 0,
+        "{:?}",
+        outcome.origins
+    );
     assert!(outcome.longest_silence_ms <= 60.0 && outcome.sent.0 >= 690);
 }
 
@@ -51,8 +55,8 @@ fn bursts_jitter_disorder_and_damage_are_lived_through() {
         script.back = script.there.clone();
         script.skew_ppm = 200.0;
     });
-    let heard = count(&outcome, Kind::Real) + count(&outcome, Kind::Coarse);
-    assert!(outcome.stood && heard > 630 && outcome.ignored > 5, "{:?} {}", outcome.kinds, outcome.ignored);
+    let heard = count(&outcome, FrameOrigin::Real) + count(&outcome, FrameOrigin::Coarse);
+    assert!(outcome.stood && heard > 630 && outcome.ignored > 5, "{:?} {}", outcome.origins, outcome.ignored);
     assert!(SPEECH.estoi(&outcome) > 0.75, "{}", SPEECH.estoi(&outcome));
 }
 
@@ -62,8 +66,8 @@ fn an_outage_and_a_new_address_do_not_end_a_call() {
         script.there.outages = vec![Outage { start: Duration::from_secs(5), length: Duration::from_secs(2) }];
         script.moves = Some(Duration::from_secs(9));
     });
-    let heard = count(&outcome, Kind::Real) + count(&outcome, Kind::Coarse);
-    assert!(outcome.stood && heard > 585, "{:?}", outcome.kinds);
+    let heard = count(&outcome, FrameOrigin::Real) + count(&outcome, FrameOrigin::Coarse);
+    assert!(outcome.stood && heard > 585, "{:?}", outcome.origins);
     // What comes last is heard nearly as soon as ever: no delay is left but that of waiting for copies.
     let (early, late) = (quantile(&outcome.delays[100..200], 0.5), quantile(&outcome.delays[500..], 0.5));
     assert!(late < early + 130.0, "{early} {late}");
@@ -80,13 +84,18 @@ fn a_thin_link_is_not_filled() {
 #[test]
 fn a_flood_of_junk_costs_no_frame() {
     let outcome = SPEECH.call(|script| script.junk = 7);
-    assert!(count(&outcome, Kind::Real) >= 698 && outcome.ignored > 10_000, "{:?} {}", outcome.kinds, outcome.ignored);
+    assert!(
+        count(&outcome, FrameOrigin::Real) >= 698 && outcome.ignored > 10_000,
+        "{:?} {}",
+        outcome.origins,
+        outcome.ignored
+    );
 }
 
 #[test]
 fn opus_speaks_through_the_same_call() {
     let way = OpusWay { bitrate: 24_000, protection: Protection::Fec, told: 20, frames: 1, least: LEAST };
     let outcome = SPEECH.opus(way, |script| script.there.loss = Loss::Random(0.1));
-    assert!(outcome.stood && count(&outcome, Kind::Real) > 600, "{:?}", outcome.kinds);
+    assert!(outcome.stood && count(&outcome, FrameOrigin::Real) > 600, "{:?}", outcome.origins);
     assert!(SPEECH.estoi_after(&outcome, 104) > 0.85, "{}", SPEECH.estoi_after(&outcome, 104));
 }

@@ -20,7 +20,7 @@ use anyhow::Context;
 use parlo_netem::{Jitter, Loss, Rate};
 use parlo_opus::Protection;
 use parlo_protocol::adapt::Limits;
-use parlod::call::Kind;
+use parlod::call::FrameOrigin;
 use serde_json::json;
 
 use crate::{
@@ -143,8 +143,10 @@ fn table(sent: &Speech, told: &Speech) -> String {
 fn row(name: &str, codec: &str, outcome: &Outcome, estoi: f64, frames: usize) -> String {
     let mut text = format!("| {name} | {codec} |");
     let mut rest = frames as u64;
-    for kind in [Kind::Real, Kind::Coarse, Kind::Predicted, Kind::Faded, Kind::Silent] {
-        let count = outcome.kinds.get(&kind).copied().unwrap_or_default();
+    for origin in
+        [FrameOrigin::Real, FrameOrigin::Coarse, FrameOrigin::Predicted, FrameOrigin::Faded, FrameOrigin::Silent]
+    {
+        let count = outcome.origins.get(&origin).copied().unwrap_or_default();
         rest = rest.saturating_sub(count);
         // Writing to a string cannot fail.
         let _ = write!(text, " {count} |");

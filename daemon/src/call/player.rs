@@ -6,7 +6,10 @@ use parlo_dsp::{NoiseGenerator, Stretcher};
 use parlo_protocol::jitter::{JitterBuffer, JitterConfig, JitterStats, Pace, Popped};
 use parlo_tokens::{ComfortNoise, Slot, TokenFrame};
 
-use super::codec::{CodecError, CodedFrame, FrameDecoder, RUN_FRAMES};
+use super::{
+    codec::{CodecError, CodedFrame, FrameDecoder, RUN_FRAMES},
+    frame_origin::FrameOrigin,
+};
 
 /// How long the decoder makes up for missing frames in a row; after that it has faded.
 const FADES_AFTER: Duration = Duration::from_millis(200);
@@ -17,32 +20,13 @@ const QUIET: f32 = 0.003;
 /// How far ahead Opus looks for a packet that has something of a missing frame: as far as its deep redundancy reaches.
 const LOOK_AHEAD: u64 = 52;
 
-/// What a frame was made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Nothing has come yet.
-    Waiting,
-    /// The frame.
-    Real,
-    /// A coarse copy.
-    Coarse,
-    /// What was to be expected.
-    Predicted,
-    /// Nothing any more: too much is missing.
-    Faded,
-    /// Comfort noise.
-    Silent,
-    /// What was to be expected, while the frame may still come.
-    Held,
-}
-
 /// A frame that was played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
     /// Its number, if it has one.
     pub number: Option<u64>,
     /// What it was made of.
-    pub kind: Kind,
+    pub origin: FrameOrigin,
 }
 
 /// Counts since the call began.
@@ -123,20 +107,20 @@ impl Player {
             Popped::Waiting => {
                 self.frame.fill(0.0);
                 self.quiet = true;
-                (Heard { number: None, kind: Kind::Waiting }, Pace::Normal)
+                (Heard { number: None, origin: FrameOrigin::Waiting }, Pace::Normal)
             }
             Popped::Hold => {
                 self.ahead.clear();
                 self.render(&Slot::Missing, None)?;
-                (Heard { number: None, kind: Kind::Held }, Pace::Normal)
+                (Heard { number: None, origin: FrameOrigin::Held }, Pace::Normal)
             }
             Popped::Slot { number, slot, pace } => {
                 self.slot = slot;
-                let kind = self.classify(&slot);
+                let origin = self.classify(&slot);
                 self.look_ahead(number);
-                let later = if kind == Kind::Predicted { self.jitter.after(number, LOOK_AHEAD) } else { None };
+                let later = if origin == FrameOrigin::Predicted { self.jitter.after(number, LOOK_AHEAD) } else { None };
                 self.render(&slot, later.map(|(there, unit)| (there - number, unit)))?;
-                (Heard { number: Some(number), kind }, pace)
+                (Heard { number: Some(number), origin }, pace)
             }
         };
         let pace = match pace {
@@ -154,18 +138,18 @@ impl Player {
         !matches!(self.jitter.pop(now, true), Popped::Ended)
     }
 
-    fn classify(&mut self, slot: &Slot<CodedFrame>) -> Kind {
-        let kind = match slot {
-            Slot::Frame(_) => Kind::Real,
-            Slot::Coarse(_) => Kind::Coarse,
-            Slot::Silence(_) => Kind::Silent,
-            Slot::Missing if self.missing < self.fades_after => Kind::Predicted,
-            Slot::Missing => Kind::Faded,
+    fn classify(&mut self, slot: &Slot<CodedFrame>) -> FrameOrigin {
+        let origin = match slot {
+            Slot::Frame(_) => FrameOrigin::Real,
+            Slot::Coarse(_) => FrameOrigin::Coarse,
+            Slot::Silence(_) => FrameOrigin::Silent,
+            Slot::Missing if self.missing < self.fades_after => FrameOrigin::Predicted,
+            Slot::Missing => FrameOrigin::Faded,
         };
-        self.predicted += u64::from(kind == Kind::Predicted);
-        self.faded += u64::from(kind == Kind::Faded);
+        self.predicted += u64::from(origin == FrameOrigin::Predicted);
+        self.faded += u64::from(origin == FrameOrigin::Faded);
         self.missing = if *slot == Slot::Missing { self.missing + 1 } else { 0 };
-        kind
+        origin
     }
 
     /// Finds the frames right after `number` that are there, for the decoder to run over with it: the rest of its packet, as a

@@ -10,14 +10,14 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parlo_api::{HeardFrame, Live, Mark, Message, SaidFrame, Voice};
+use parlo_api::{HeardFrame, Live, Message, SaidFrame, Voice};
 use parlo_tokens::Slot;
 use ringbuf::{HeapCons, traits::Consumer};
 use tokio::sync::{broadcast, mpsc};
 
 use super::{handle::ManagerChannels, spectrum::Spectrum, transitions::JobResult};
 use crate::{
-    call::{CodedFrame, Engine, Kind},
+    call::{CodedFrame, Engine},
     feeds::Feeds,
     media::{AudioEngine, FrameEvent},
     recordings::Recorder,
@@ -190,18 +190,10 @@ impl Writer {
                 silent: frame.silence.is_some(),
                 codes: frame.unit.as_ref().map(codes).unwrap_or_default(),
             }),
-            FrameEvent::Played { number, kind, slot, level, .. } if call_codec.heard.len() < FRAMES => {
+            FrameEvent::Played { number, origin, slot, level, .. } if call_codec.heard.len() < FRAMES => {
                 call_codec.level_dbfs = (20.0 * level.max(1e-6).log10()).max(-120.0);
-                let mark = match kind {
-                    // Nothing has come yet: nothing to show.
-                    Kind::Waiting => return,
-                    Kind::Real => Mark::Real,
-                    Kind::Coarse => Mark::Coarse,
-                    Kind::Predicted => Mark::Predicted,
-                    Kind::Faded => Mark::Faded,
-                    Kind::Silent => Mark::Silent,
-                    Kind::Held => Mark::Held,
-                };
+                // Nothing has come yet: nothing to show.
+                let Some(mark) = origin.to_api() else { return };
                 let codes = match &slot {
                     Slot::Frame(unit) | Slot::Coarse(unit) => codes(unit),
                     _ => Vec::new(),

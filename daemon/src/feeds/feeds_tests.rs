@@ -3,7 +3,7 @@
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 use super::*;
-use crate::call::{EncodedFrame, RunPosition};
+use crate::call::{EncodedFrame, FrameOrigin, RunPosition};
 
 fn start(call: u64) -> FeedStart {
     FeedStart {
@@ -21,7 +21,7 @@ fn start(call: u64) -> FeedStart {
 
 fn heard(call: u64, number: u64, at: Instant) -> FrameEvent {
     let slot = Slot::Frame(CodedFrame::Tokens(TokenFrame::new(&[number as u16, 1023]).unwrap()));
-    FrameEvent::Played { call, number: Some(number), kind: Kind::Real, slot, at, level: 0.1 }
+    FrameEvent::Played { call, number: Some(number), origin: FrameOrigin::Real, slot, at, level: 0.1 }
 }
 
 fn said(call: u64, number: u64, silent: bool, at: Instant) -> FrameEvent {
@@ -97,25 +97,28 @@ fn frames_are_told_as_they_were() {
     let mut listening = feeds.listen(1, Wanted::BOTH).unwrap();
     let tokens = |codes: &[u16]| CodedFrame::Tokens(TokenFrame::new(codes).unwrap());
     let noise = ComfortNoise::new(60, [100; 8]);
-    let tell = |number, kind, slot| FrameEvent::Played {
+    let tell = |number, origin, slot| FrameEvent::Played {
         call: 1,
         number,
-        kind,
+        origin,
         slot,
         at: zero + Duration::from_micros(1_234_567),
         level: 0.0,
     };
     for (told, expected) in [
-        (tell(Some(1), Kind::Real, Slot::Frame(tokens(&[1, 2, 3]))), Some((Some(1), FeedMark::Real, vec![1, 2, 3]))),
-        (tell(Some(2), Kind::Coarse, Slot::Coarse(tokens(&[9]))), Some((Some(2), FeedMark::Coarse, vec![9]))),
-        (tell(Some(3), Kind::Predicted, Slot::Missing), Some((Some(3), FeedMark::Predicted, vec![]))),
-        (tell(Some(4), Kind::Faded, Slot::Missing), Some((Some(4), FeedMark::Faded, vec![]))),
-        (tell(Some(5), Kind::Silent, Slot::Silence(noise)), Some((Some(5), FeedMark::Silent, vec![]))),
-        (tell(None, Kind::Held, Slot::Missing), Some((None, FeedMark::Held, vec![]))),
-        (tell(None, Kind::Waiting, Slot::Missing), None),
+        (
+            tell(Some(1), FrameOrigin::Real, Slot::Frame(tokens(&[1, 2, 3]))),
+            Some((Some(1), FeedMark::Real, vec![1, 2, 3])),
+        ),
+        (tell(Some(2), FrameOrigin::Coarse, Slot::Coarse(tokens(&[9]))), Some((Some(2), FeedMark::Coarse, vec![9]))),
+        (tell(Some(3), FrameOrigin::Predicted, Slot::Missing), Some((Some(3), FeedMark::Predicted, vec![]))),
+        (tell(Some(4), FrameOrigin::Faded, Slot::Missing), Some((Some(4), FeedMark::Faded, vec![]))),
+        (tell(Some(5), FrameOrigin::Silent, Slot::Silence(noise)), Some((Some(5), FeedMark::Silent, vec![]))),
+        (tell(None, FrameOrigin::Held, Slot::Missing), Some((None, FeedMark::Held, vec![]))),
+        (tell(None, FrameOrigin::Waiting, Slot::Missing), None),
         // Another model's codes, from a peer that claims ours: they were played as a gap.
-        (tell(Some(6), Kind::Real, Slot::Frame(tokens(&[1, 1024]))), Some((Some(6), FeedMark::Real, vec![]))),
-        (tell(Some(7), Kind::Real, Slot::Frame(tokens(&[1; 4]))), Some((Some(7), FeedMark::Real, vec![]))),
+        (tell(Some(6), FrameOrigin::Real, Slot::Frame(tokens(&[1, 1024]))), Some((Some(6), FeedMark::Real, vec![]))),
+        (tell(Some(7), FrameOrigin::Real, Slot::Frame(tokens(&[1; 4]))), Some((Some(7), FeedMark::Real, vec![]))),
     ] {
         listening.take().filter(|taken| matches!(taken, Taken::Item(told) if told.about == About::Start));
         feeds.take(&told);

@@ -26,10 +26,7 @@ use parlo_tokens::Slot;
 
 pub use queue::{Inlet, Outlet, Taken, queue};
 
-use crate::{
-    call::{CodedFrame, Kind},
-    media::FrameEvent,
-};
+use crate::{call::CodedFrame, media::FrameEvent};
 
 /// Messages that wait for one client at most: five seconds of both streams.
 const ROOM: usize = 512;
@@ -133,19 +130,11 @@ impl Clock {
                 mark: if frame.silence.is_some() { FeedMark::Unsent } else { FeedMark::Real },
                 codes: frame.unit.as_ref().map_or_else(Vec::new, |unit| self.codes(unit)),
             },
-            FrameEvent::Played { number, kind, slot, at, .. } => FeedFrame {
+            FrameEvent::Played { number, origin, slot, at, .. } => FeedFrame {
                 stream: FeedStream::Heard,
                 number: *number,
                 time_ms: self.ms(*at),
-                mark: match kind {
-                    Kind::Waiting => return None,
-                    Kind::Real => FeedMark::Real,
-                    Kind::Coarse => FeedMark::Coarse,
-                    Kind::Predicted => FeedMark::Predicted,
-                    Kind::Faded => FeedMark::Faded,
-                    Kind::Silent => FeedMark::Silent,
-                    Kind::Held => FeedMark::Held,
-                },
+                mark: origin.to_api()?.into(),
                 codes: match slot {
                     Slot::Frame(unit) | Slot::Coarse(unit) => self.codes(unit),
                     Slot::Silence(_) | Slot::Missing => Vec::new(),

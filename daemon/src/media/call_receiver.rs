@@ -14,7 +14,7 @@ use ringbuf::{HeapProd, traits::Producer};
 use super::{FrameEvent, StreamFormat, block_ring::fade, call_controls::CallControls, stages::Gain};
 use crate::{
     call::{
-        CallError, CodedFrame, Heard, Kind, Player, PlayerStats, Timeline,
+        CallError, CodedFrame, FrameOrigin, Heard, Player, PlayerStats, Timeline,
         channels::{ReceivedFrame, Shared},
     },
     report::Durations,
@@ -246,7 +246,7 @@ impl CallReceiver {
         live.silent.store(jitter.silent, Relaxed);
         live.late.store(jitter.late, Relaxed);
         live.delay_ms.store(u64::try_from(self.player.delay().as_millis()).unwrap_or(u64::MAX), Relaxed);
-        if heard.kind != Kind::Waiting && self.beginnings.len() < self.beginnings.capacity() {
+        if heard.origin != FrameOrigin::Waiting && self.beginnings.len() < self.beginnings.capacity() {
             let frame = self.player.frame();
             let power = frame.iter().map(|sample| sample * sample).sum::<f32>() / frame.len().max(1) as f32;
             self.beginnings.push(Beginning { heard, slot: self.player.slot(), level: power.sqrt(), offset });
@@ -277,14 +277,20 @@ impl CallReceiver {
 
     /// The block was written: frame_events of the frames that began in it. `at` says when a sample of it is heard, by its place.
     pub(super) fn report_played(&mut self, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
-        for Beginning { heard: Heard { number, kind }, slot, level, offset } in self.beginnings.drain(..) {
+        for Beginning { heard: Heard { number, origin }, slot, level, offset } in self.beginnings.drain(..) {
             let known = at(offset);
             if let (Some(number), Some(at)) = (number, known) {
                 self.timeline.note(number, at);
             }
             let at = known.unwrap_or(now);
-            let _ =
-                self.ends.frame_events.try_send(FrameEvent::Played { call: self.call, number, kind, slot, at, level });
+            let _ = self.ends.frame_events.try_send(FrameEvent::Played {
+                call: self.call,
+                number,
+                origin,
+                slot,
+                at,
+                level,
+            });
         }
         if self.state == State::Last && self.queue.is_empty() {
             self.finish();

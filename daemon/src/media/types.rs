@@ -11,7 +11,7 @@ use super::{call_controls::CallControls, core::Core};
 use crate::{
     audio::device::Backend,
     call::{
-        CodedFrame, EncodedFrame, FrameEncoder, Kind, Player, PlayerStats, Timeline,
+        CodedFrame, EncodedFrame, FrameEncoder, FrameOrigin, Player, PlayerStats, Timeline,
         channels::{ReceivedFrame, Shared},
     },
     config::{Config, Endpoint},
@@ -234,14 +234,14 @@ pub enum FrameEvent {
         /// When its last sample was captured.
         at: Instant,
     },
-    /// It was played. Not told while nothing has come yet ([`Kind::Waiting`]), nor while the call is held.
+    /// It was played. Not told while nothing has come yet ([`FrameOrigin::Waiting`]), nor while the call is held.
     Played {
         /// In which call.
         call: u64,
         /// Its number; none if play-out held.
         number: Option<u64>,
         /// What it was made of.
-        kind: Kind,
+        origin: FrameOrigin,
         /// What was there of it.
         slot: Slot<CodedFrame>,
         /// When its first sample is heard; about now, if there is no device.

@@ -19,10 +19,7 @@ use parlo_protocol::file::{End, Header, Stream, Tokens, Totals, Writer};
 use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 
 use super::{RecordingError, lock};
-use crate::{
-    call::{CodedFrame, Kind},
-    media::FrameEvent,
-};
+use crate::{call::CodedFrame, media::FrameEvent};
 
 /// Numbers of the streams, which are the places of [`STREAMS`].
 const SAID: usize = 0;
@@ -224,7 +221,7 @@ impl Recorder {
                 };
                 (SAID, frame, at)
             }
-            FrameEvent::Played { kind, slot, at, .. } => {
+            FrameEvent::Played { origin, slot, at, .. } => {
                 let (tokens, noise) = match slot {
                     Slot::Frame(CodedFrame::Opus(_)) | Slot::Coarse(CodedFrame::Opus(_)) => return,
                     Slot::Frame(CodedFrame::Tokens(tokens)) | Slot::Coarse(CodedFrame::Tokens(tokens)) => {
@@ -233,7 +230,7 @@ impl Recorder {
                     Slot::Silence(noise) => (None, Some(*noise)),
                     Slot::Missing => (None, None),
                 };
-                (HEARD, frame_of(mark(*kind), tokens, noise), *at)
+                (HEARD, frame_of((*origin).into(), tokens, noise), *at)
             }
         };
         let Some(notes) = &self.notes else { return };
@@ -261,18 +258,6 @@ impl Drop for Recorder {
 /// A frame whose time is told by its place among the others.
 fn frame_of(mark: Mark, codes: Option<TokenFrame>, noise: Option<ComfortNoise>) -> Frame {
     Frame { time_ms: 0.0, mark, codes, noise }
-}
-
-fn mark(kind: Kind) -> Mark {
-    match kind {
-        Kind::Waiting => Mark::Waiting,
-        Kind::Real => Mark::Real,
-        Kind::Coarse => Mark::Coarse,
-        Kind::Predicted => Mark::Predicted,
-        Kind::Faded => Mark::Faded,
-        Kind::Silent => Mark::Silent,
-        Kind::Held => Mark::Held,
-    }
 }
 
 /// The thread's own.

@@ -4,7 +4,7 @@ use parlo_protocol::file::{Item, Reader};
 
 use super::*;
 use crate::{
-    call::{EncodedFrame, RunPosition},
+    call::{EncodedFrame, FrameOrigin, RunPosition},
     recordings::Recordings,
 };
 
@@ -88,7 +88,14 @@ fn codes_that_are_none_are_left_out() {
     let start = Instant::now();
     let recorder = recordings.begin_at("codes", &shipped(), SystemTime::now(), start).unwrap();
     let slot = Slot::Frame(CodedFrame::Tokens(TokenFrame::new(&[u16::MAX; 2]).unwrap()));
-    recorder.take(&FrameEvent::Played { call: 3, number: Some(1), kind: Kind::Real, slot, at: start, level: 0.0 });
+    recorder.take(&FrameEvent::Played {
+        call: 3,
+        number: Some(1),
+        origin: FrameOrigin::Real,
+        slot,
+        at: start,
+        level: 0.0,
+    });
     let path = recordings.tokens(recorder.name()).unwrap();
     drop(recorder);
     assert!(!recordings.list()[0].broken_off);
@@ -125,7 +132,7 @@ proptest::proptest! {
             let unit = CodedFrame::Tokens(TokenFrame::new(&[told[side] as u16 % 200, 7, 9]).unwrap());
             recorder.take(&if heard {
                 let slot = Slot::Frame(unit);
-                FrameEvent::Played { call: 3, number: Some(told[side]), kind: Kind::Real, slot, at: instant, level: 0.0 }
+                FrameEvent::Played { call: 3, number: Some(told[side]), origin: FrameOrigin::Real, slot, at: instant, level: 0.0 }
             } else {
                 let frame = EncodedFrame { number: told[side], unit: Some(unit), silence: None, place: RunPosition::Alone };
                 FrameEvent::Sent { call: 3, frame, at: instant + FRAME }

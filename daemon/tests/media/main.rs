@@ -10,7 +10,7 @@ mod sound;
 use codec::CODEC;
 use counting_alloc::Counting;
 use parlo_tokens::{Slot, TokenFrame};
-use parlod::call::{CodedFrame, EncodedFrame, Kind};
+use parlod::call::{CodedFrame, EncodedFrame, FrameOrigin};
 use rig::Told;
 
 #[global_allocator]
@@ -31,7 +31,7 @@ pub(crate) fn numbers(said: &[EncodedFrame]) -> Vec<u64> {
 /// What must have been heard, from what was told of: each call's frames, decoded in one pass, at the places told of. Also
 /// checks what is told besides.
 pub(crate) fn expected(told: &[Told], length: usize) -> Vec<f32> {
-    assert!(told.iter().all(|told| told.kind == Kind::Real), "{told:?}");
+    assert!(told.iter().all(|told| told.origin == FrameOrigin::Real), "{told:?}");
     let mut sum = vec![0.0; length];
     let mut calls: Vec<u64> = told.iter().map(|told| told.call).collect();
     calls.sort_unstable();

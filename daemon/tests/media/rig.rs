@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parlo_tokens::Slot;
 use parlod::{
     audio::{AudioError, Format, ReadOutcome as Read, Sink, Source, WriteOutcome},
-    call::{CodedFrame, EncodedFrame, Kind, channels::ReceivedFrame},
+    call::{CodedFrame, EncodedFrame, FrameOrigin, channels::ReceivedFrame},
     clock::{Clock, ManualClock},
     config::Endpoint,
     media::{AudioEngine, CallAudio, CallAudioFigures, Devices, FrameEvent, Settings, StreamFormat},
@@ -181,7 +181,7 @@ pub(crate) struct Told {
     pub(crate) slot: Slot<CodedFrame>,
     pub(crate) sample: usize,
     pub(crate) level: f32,
-    pub(crate) kind: Kind,
+    pub(crate) origin: FrameOrigin,
 }
 
 /// An audio engine on wires.
@@ -311,9 +311,9 @@ impl Rig {
             .try_iter()
             .filter_map(|tell| match tell {
                 FrameEvent::Sent { .. } => None,
-                FrameEvent::Played { call, number, slot, at, level, kind } => {
+                FrameEvent::Played { call, number, slot, at, level, origin } => {
                     let sample = (at - self.wires.start).as_secs_f64() * f64::from(self.wires.rate);
-                    Some(Told { call, number, slot, sample: sample.round() as usize, level, kind })
+                    Some(Told { call, number, slot, sample: sample.round() as usize, level, origin })
                 }
             })
             .collect()

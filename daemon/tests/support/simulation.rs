@@ -19,7 +19,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensId};
 use parlod::call::{
-    Depacketizer, EncodedFrame, FrameDecoder, Kind, Packetizer, PayloadCoder, Player, PlayerStats, RunPosition,
+    Depacketizer, EncodedFrame, FrameDecoder, FrameOrigin, Packetizer, PayloadCoder, Player, PlayerStats, RunPosition,
     transmit,
 };
 
@@ -65,9 +65,9 @@ pub(crate) struct Outcome {
     /// Each frame's sound, at its own time: frames that were never played are zeros.
     pub heard: Vec<f32>,
     /// Frames of the speech by what they were made of. Frames never played are missing.
-    pub kinds: BTreeMap<Kind, u64>,
+    pub origins: BTreeMap<FrameOrigin, u64>,
     /// Frames of the speech that were played, by number.
-    pub by_number: BTreeMap<u64, Kind>,
+    pub by_number: BTreeMap<u64, FrameOrigin>,
     /// From a frame's first sample captured to heard, milliseconds, in the order of play-out.
     pub delays: Vec<f64>,
     /// The jitter buffer's own part of that: from a packet's arrival to the play-out of its first frame, milliseconds.
@@ -278,23 +278,23 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
             let Some(heard) = heard else { break };
             let at = start + Duration::from_micros(sink as u64);
             // What is played while a frame may still come stands in for it, should it not come.
-            place = heard.number.unwrap_or(if heard.kind == Kind::Held { place + 1 } else { place });
+            place = heard.number.unwrap_or(if heard.origin == FrameOrigin::Held { place + 1 } else { place });
             let span = place as usize * script.audio.1..(place as usize + 1) * script.audio.1;
-            if heard.kind != Kind::Waiting
+            if heard.origin != FrameOrigin::Waiting
                 && let (Some(said), Some(to)) = (script.samples.get(span.clone()), outcome.heard.get_mut(span))
             {
                 to.copy_from_slice(player.frame());
-                let missing = matches!(heard.kind, Kind::Predicted | Kind::Faded | Kind::Held);
+                let missing = matches!(heard.origin, FrameOrigin::Predicted | FrameOrigin::Faded | FrameOrigin::Held);
                 let silent = missing && loudness(said) > 0.01 && loudness(player.frame()) < 0.003;
                 silences.push(silent.then_some(place));
             }
             if let Some(number) = heard.number.filter(|&number| (number as usize) < script.speech.len()) {
-                outcome.by_number.insert(number, heard.kind);
+                outcome.by_number.insert(number, heard.origin);
                 let captured = spoke + time_of(number);
                 outcome.delays.push(1000.0 * (at.saturating_duration_since(captured) + script.delay).as_secs_f64());
                 if let Some(arrived) = arrivals.get(&number).filter(|arrived| {
                     let before = number.checked_sub(1).and_then(|before| arrivals.get(&before));
-                    heard.kind == Kind::Real && before.is_none_or(|before| before < *arrived)
+                    heard.origin == FrameOrigin::Real && before.is_none_or(|before| before < *arrived)
                 }) {
                     outcome.waits.push(1000.0 * at.saturating_duration_since(*arrived).as_secs_f64());
                 }
@@ -302,13 +302,15 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
             sink += 1e6 * samples as f64 / f64::from(script.audio.0) / (1.0 + 1e-6 * script.skew_ppm);
         }
     }
-    for kind in outcome.by_number.values() {
-        *outcome.kinds.entry(*kind).or_default() += 1;
+    for origin in outcome.by_number.values() {
+        *outcome.origins.entry(*origin).or_default() += 1;
     }
     let mut run = 0;
     for place in silences {
         // Speech that was only late has a longer pause before it, and is heard.
-        let lost = place.is_some_and(|place| !matches!(outcome.by_number.get(&place), Some(Kind::Real | Kind::Coarse)));
+        let lost = place.is_some_and(|place| {
+            !matches!(outcome.by_number.get(&place), Some(FrameOrigin::Real | FrameOrigin::Coarse))
+        });
         run = if lost { run + 1 } else { 0 };
         outcome.longest_silence_ms = outcome.longest_silence_ms.max(1000.0 * length * f64::from(run));
     }
