@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_protocol::relay::{Action, Join, Relay, RelayConfig, State, Ticket};
+use parlo_protocol::relay::{Action, Join, Relay, RelayConfig, RoomState, Ticket};
 use parlod::relay::{Glance, serve};
 use serde_json::json;
 
@@ -203,7 +203,7 @@ fn tagged(join: &Join) -> Vec<u8> {
 }
 
 /// Goes through Join, Retry and Join.
-fn meet(join: &mut Join, mut ask: impl FnMut(&[u8], &mut Join) -> Result<()>) -> Result<State> {
+fn meet(join: &mut Join, mut ask: impl FnMut(&[u8], &mut Join) -> Result<()>) -> Result<RoomState> {
     let mut datagram = Vec::new();
     for _ in 0..2 {
         join.poll_transmit(&mut datagram);

@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 pub use contacts::{Contacts, Listing, Noted};
-pub use known::{Check, KnownPeers, Peer, Peers};
+pub use known::{Check, KnownPeer, KnownPeers, Peers};
 
 /// Name of the file with the secret key, in the [folder].
 pub const IDENTITY: &str = "identity";

@@ -13,7 +13,7 @@ use std::{
 };
 
 use parlo_api::{Call as CallStatus, CallState, Dial, FeedMessage, Status};
-use parlo_archive::{Archive, Options, State, Writer, coder};
+use parlo_archive::{Archive, FileState, Options, Writer, coder};
 use parlo_model::{
     Bundle, Decoder, Encoder, EncoderConfig, ModelError, PacketCoder, Runtime, decode_recording, encode_recording,
 };
@@ -540,7 +540,7 @@ fn files_hold_the_tokens_of_every_kind_of_codec() {
         let mut archive = Archive::open(file).unwrap();
         let found = archive.header().tokens.clone();
         assert_eq!((found.id, found.coding), (bundle.tokens().prefix(), Coding::Plain), "{manifest:?}");
-        assert_eq!((archive.state().clone(), archive.samples()), (State::Whole, Some(signal.len() as u64)));
+        assert_eq!((archive.state().clone(), archive.samples()), (FileState::Whole, Some(signal.len() as u64)));
         let (mut coder, mut timed) = (coder(bundle, found.coding).unwrap(), Vec::new());
         archive.read(&mut coder, 0, 0, u64::MAX, &mut timed).unwrap();
         let back: Vec<TokenFrame> = timed.iter().filter_map(|frame| frame.codes).collect();

@@ -12,7 +12,7 @@ use ort::{
 use crate::{
     bundle::Bundle,
     error::ModelError,
-    manifest::{Element, State, Tensor as Declared},
+    manifest::{Element, StateTensor, Tensor as Declared},
     onnx,
     runtime::Runtime,
     tensor_io::{self, Port},
@@ -39,7 +39,7 @@ pub(crate) struct Graph {
     most: usize,
     inputs: Vec<Declared>,
     output: Declared,
-    names: Vec<State>,
+    names: Vec<StateTensor>,
     file: PathBuf,
 }
 
@@ -59,7 +59,7 @@ impl Graph {
         name: &str,
         inputs: &[&Declared],
         output: &Declared,
-        states: &[State],
+        states: &[StateTensor],
     ) -> Result<Self, ModelError> {
         let file = bundle.folder().join(name);
         let bytes = bundle.read(name)?;
@@ -219,10 +219,10 @@ pub(crate) fn check_ports(
     session: &Session,
     inputs: &[&Declared],
     output: &Declared,
-    states: &[State],
+    states: &[StateTensor],
 ) -> Result<(), ModelError> {
     let port = |tensor: &'_ Declared| (tensor.name.clone(), tensor.shape.clone(), tensor.element);
-    let state = |name: &str, state: &State| (name.to_owned(), state.shape.clone(), Element::Float);
+    let state = |name: &str, state: &StateTensor| (name.to_owned(), state.shape.clone(), Element::Float);
     let wanted_in = inputs.iter().map(|tensor| port(tensor));
     let wanted_in: Vec<_> = wanted_in.chain(states.iter().map(|s| state(&s.input, s))).collect();
     let wanted_out = [port(output)].into_iter();

@@ -61,7 +61,7 @@ pub use entropy::{EntropyCoder, EntropyModel, Kernel, PacketShape, Prediction};
 pub use error::ModelError;
 pub use locate::{Found, bundle_folders, find_bundles, locate_bundle};
 pub use manifest::{
-    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, State as StateTensor, Tensor, Tokens,
+    Audio, DecoderGraph, EncoderGraph, Entropy, FileEntry, Manifest, Quantizer, StateTensor, Tensor, Tokens,
 };
 pub use offline::{WholeDecoder, WholeEncoder};
 pub use packet_coder::PacketCoder;

@@ -153,7 +153,7 @@ fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tensor>, D
 /// One state: what the graph puts out here goes in there with the next frame. Zeros at the start.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct StateTensor {
     /// Name of the graph's input.
     pub input: String,
     /// Name of the graph's output.
@@ -181,7 +181,7 @@ pub struct EncoderGraph {
     pub codes: Option<Tensor>,
     /// What it carries from frame to frame.
     #[serde(default)]
-    pub states: Vec<State>,
+    pub states: Vec<StateTensor>,
 }
 
 /// The graph that turns a quantized latent, or codes, into a frame of audio.
@@ -209,7 +209,7 @@ pub struct DecoderGraph {
     pub audio: Tensor,
     /// What it carries from frame to frame.
     #[serde(default)]
-    pub states: Vec<State>,
+    pub states: Vec<StateTensor>,
 }
 
 /// How a latent becomes codes.

@@ -63,7 +63,7 @@ const BYE_PAUSE: Duration = Duration::from_millis(30);
 const PARTING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CallPhase {
     /// The handshake is under way.
     Joining,
     Open,
@@ -102,7 +102,7 @@ pub struct Call {
     offer: Offer,
     answer: Option<Answer>,
     caller: bool,
-    state: State,
+    state: CallPhase,
     last_sent: Instant,
     last_heard: Instant,
     /// The number after the last frame sent.
@@ -203,7 +203,7 @@ impl Call {
             offer,
             answer,
             caller: false,
-            state: State::Joining,
+            state: CallPhase::Joining,
             last_sent: now,
             last_heard: now,
             end: 0,
@@ -258,12 +258,12 @@ impl Call {
                 self.events.push_back(event);
             }
         }
-        if self.state == State::Open
+        if self.state == CallPhase::Open
             && let Some(presence) = self.presences.news()
         {
             self.events.push_back(Event::Presence(presence));
         }
-        if self.state == State::Open
+        if self.state == CallPhase::Open
             && let Some(recorded) = self.recorded.news()
         {
             self.events.push_back(Event::Recorded(recorded));
@@ -276,10 +276,10 @@ impl Call {
         if self.is_over() {
             return None;
         }
-        if let State::Parting { reason, .. } = self.state {
+        if let CallPhase::Parting { reason, .. } = self.state {
             match event {
                 session::Event::Confirmed => self.bye(BYES, reason, now),
-                session::Event::Attacked => self.state = State::Closed,
+                session::Event::Attacked => self.state = CallPhase::Closed,
                 _ => {}
             }
             return None;
@@ -342,7 +342,7 @@ impl Call {
                         None
                     }
                     Control::Bye { frames, reason } => {
-                        self.state = State::Closed;
+                        self.state = CallPhase::Closed;
                         Some(Event::PeerLeft { frames: Some(frames.into()), reason })
                     }
                 }
@@ -353,15 +353,15 @@ impl Call {
                 Some(Event::Moved { from, to })
             }
             session::Event::Refused(reason) => {
-                self.state = State::Closed;
+                self.state = CallPhase::Closed;
                 Some(Event::Refused(reason))
             }
             session::Event::TimedOut => {
-                self.state = State::Closed;
+                self.state = CallPhase::Closed;
                 Some(Event::TimedOut)
             }
             session::Event::Attacked => {
-                self.state = State::Closed;
+                self.state = CallPhase::Closed;
                 Some(Event::Attacked)
             }
             // Answered before there was a call.
@@ -378,7 +378,7 @@ impl Call {
         frames_per_packet: u8,
         ringing: bool,
     ) -> Event<'static> {
-        self.state = State::Open;
+        self.state = CallPhase::Open;
         if !self.caller {
             self.round_trip = now.saturating_duration_since(self.began);
         }
@@ -510,7 +510,7 @@ impl Call {
     }
 
     fn ready(&self) -> Result<(), SendError> {
-        if self.state != State::Open {
+        if self.state != CallPhase::Open {
             return Err(SendError::NotOpen);
         }
         if self.presences.ringing() {
@@ -557,7 +557,7 @@ impl Call {
     /// the call ends; if the call does not stand yet, once it does. A peer that does not know such notes ignores them.
     pub fn set_recorded(&mut self, now: Instant, recorded: bool) {
         self.recorded.set(recorded);
-        if self.state == State::Open && self.recorded.is_news() {
+        if self.state == CallPhase::Open && self.recorded.is_news() {
             self.say_recorded(now);
         }
     }
@@ -581,7 +581,7 @@ impl Call {
     /// sends silence every minute or so, as a number must not be more than 28672 after the one before (9.5 minutes).
     pub fn set_presence(&mut self, now: Instant, presence: Presence) {
         self.presences.set(presence);
-        if self.state == State::Open && self.presences.is_news() {
+        if self.state == CallPhase::Open && self.presences.is_news() {
             self.alive(now);
         }
     }
@@ -627,8 +627,8 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.session.poll_timeout();
         match self.state {
-            State::Joining => session.into_iter().chain([self.last_heard + 2 * PEER_TIMEOUT]).min(),
-            State::Open => {
+            CallPhase::Joining => session.into_iter().chain([self.last_heard + 2 * PEER_TIMEOUT]).min(),
+            CallPhase::Open => {
                 let ends = [self.last_sent + ALIVE_EVERY, self.last_heard + PEER_TIMEOUT];
                 session
                     .into_iter()
@@ -638,15 +638,15 @@ impl Call {
                     .chain(ends)
                     .min()
             }
-            State::Parting { until, .. } => Some(until),
-            State::Leaving { next, .. } => Some(next),
-            State::Closed => None,
+            CallPhase::Parting { until, .. } => Some(until),
+            CallPhase::Leaving { next, .. } => Some(next),
+            CallPhase::Closed => None,
         }
     }
 
     /// Does what is due at `now`. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Event<'static>> {
-        if matches!(self.state, State::Joining | State::Open)
+        if matches!(self.state, CallPhase::Joining | CallPhase::Open)
             && self.session.poll_timeout().is_some_and(|due| now >= due)
             && let Some(event) = self.session.handle_timeout(now)
         {
@@ -654,15 +654,15 @@ impl Call {
         }
         match self.state {
             // The session gives up before, if it is the one that asks.
-            State::Joining if now >= self.last_heard + 2 * PEER_TIMEOUT => {
-                self.state = State::Closed;
+            CallPhase::Joining if now >= self.last_heard + 2 * PEER_TIMEOUT => {
+                self.state = CallPhase::Closed;
                 return Some(Event::TimedOut);
             }
-            State::Open if now >= self.last_heard + PEER_TIMEOUT => {
-                self.state = State::Closed;
+            CallPhase::Open if now >= self.last_heard + PEER_TIMEOUT => {
+                self.state = CallPhase::Closed;
                 return Some(Event::TimedOut);
             }
-            State::Open => {
+            CallPhase::Open => {
                 let pressing = self.observer.pressing().into_iter().chain(self.presences.due()).min();
                 if now >= self.last_sent + ALIVE_EVERY || pressing.is_some_and(|due| now >= due) {
                     self.alive(now);
@@ -671,11 +671,11 @@ impl Call {
                     self.say_recorded(now);
                 }
             }
-            State::Parting { until, .. } if now >= until => {
+            CallPhase::Parting { until, .. } if now >= until => {
                 self.session.close();
-                self.state = State::Closed;
+                self.state = CallPhase::Closed;
             }
-            State::Leaving { byes, next, reason } if now >= next => self.bye(byes, reason, now),
+            CallPhase::Leaving { byes, next, reason } if now >= next => self.bye(byes, reason, now),
             _ => {}
         }
         None
@@ -686,25 +686,25 @@ impl Call {
     /// then says goodbye: datagrams are to be handed over as before.
     pub fn hang_up(&mut self, now: Instant, reason: Goodbye) {
         match self.state {
-            State::Joining if self.caller => {
+            CallPhase::Joining if self.caller => {
                 self.session.close();
-                self.state = State::Closed;
+                self.state = CallPhase::Closed;
             }
-            State::Joining => self.state = State::Parting { reason, until: now + PARTING },
-            State::Open => self.bye(BYES, reason, now),
-            State::Parting { .. } | State::Leaving { .. } | State::Closed => {}
+            CallPhase::Joining => self.state = CallPhase::Parting { reason, until: now + PARTING },
+            CallPhase::Open => self.bye(BYES, reason, now),
+            CallPhase::Parting { .. } | CallPhase::Leaving { .. } | CallPhase::Closed => {}
         }
     }
 
     fn bye(&mut self, left: u8, reason: Goodbye, now: Instant) {
         self.say(now, &Control::Bye { frames: self.end as u32, reason });
         let next = now + BYE_PAUSE;
-        self.state = if left <= 1 { State::Closed } else { State::Leaving { byes: left - 1, next, reason } };
+        self.state = if left <= 1 { CallPhase::Closed } else { CallPhase::Leaving { byes: left - 1, next, reason } };
     }
 
     /// Whether [`rekey`](Self::rekey) is to be called: to be looked at before [`poll_transmit`](Self::poll_transmit).
     pub fn needs_seed(&self) -> bool {
-        self.state == State::Open && self.session.needs_seed()
+        self.state == CallPhase::Open && self.session.needs_seed()
     }
 
     /// Gives what [`needs_seed`](Self::needs_seed) asks for: 32 bytes of the operating system's generator, fetched now, of which new
@@ -720,13 +720,13 @@ impl Call {
 
     /// Whether the call is over. What is left to send still comes out of [`poll_transmit`](Self::poll_transmit).
     pub fn is_over(&self) -> bool {
-        self.state == State::Closed
+        self.state == CallPhase::Closed
     }
 
     /// Whether the call stands. Speech may be sent then, unless it rings on one side
     /// ([`presence`](Self::presence), [`peer_presence`](Self::peer_presence)).
     pub fn is_open(&self) -> bool {
-        self.state == State::Open
+        self.state == CallPhase::Open
     }
 
     /// Who the peer is, as far as it is known: before the call stands it is not proven.

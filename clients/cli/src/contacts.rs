@@ -218,7 +218,7 @@ fn with_file(known: &KnownPeers, action: Option<Action>, json: bool) -> anyhow::
     match action {
         None => {
             let peers = known.read()?;
-            let contact = |peer: &keys::Peer| Contact {
+            let contact = |peer: &keys::KnownPeer| Contact {
                 name: peer.name.clone(),
                 address: peer.address.clone(),
                 key: peer.key.to_string(),

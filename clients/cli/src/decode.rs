@@ -3,7 +3,7 @@
 use std::{io::Read, ops::ControlFlow, path::Path};
 
 use anyhow::{Context, bail};
-use parlo_archive::{Archive, ArchiveError, Coder, Side, Sound, State, TimedFrame};
+use parlo_archive::{Archive, ArchiveError, Coder, FileState, Side, Sound, TimedFrame};
 use parlo_audio_io::AudioWriter;
 use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
 use parlo_protocol::file::{Block, FileError, Header, Item, Reader};
@@ -213,9 +213,9 @@ impl Task<'_> {
     fn check<S: Anywhere>(&self, archive: &Archive<S>) -> anyhow::Result<()> {
         let seconds = archive.duration_ms() as f64 / 1000.0;
         let damage = match archive.state() {
-            State::Whole => return Ok(()),
-            State::Cut { at } => FileError::Truncated { offset: *at, seconds }.to_string(),
-            State::Damaged { reason, .. } => reason.clone(),
+            FileState::Whole => return Ok(()),
+            FileState::Cut { at } => FileError::Truncated { offset: *at, seconds }.to_string(),
+            FileState::Damaged { reason, .. } => reason.clone(),
         };
         if !self.keep_going {
             bail!("{}: {damage}; --keep-going saves that", self.name);
@@ -279,7 +279,7 @@ enum Damage {
     Payload { seconds: f64, error: CodingError },
 }
 
-enum Voice {
+enum AnyDecoder {
     Streaming(Box<Decoder>),
     /// Decodes a recording at once, at its end.
     Whole(Runtime, Box<Bundle>),
@@ -287,7 +287,7 @@ enum Voice {
 
 /// Decodes frames into a sound file of just the length of the original.
 struct Player {
-    voice: Voice,
+    decoder: AnyDecoder,
     coder: Coder,
     out: AudioWriter,
     depth: usize,
@@ -306,9 +306,9 @@ impl Player {
         let runtime = Runtime::load(None)?;
         let audio = &bundle.manifest().audio;
         Ok(Self {
-            voice: match bundle.whole() {
-                None => Voice::Streaming(Box::new(Decoder::new(&runtime, &bundle)?)),
-                Some(_) => Voice::Whole(runtime, Box::new(bundle.clone())),
+            decoder: match bundle.whole() {
+                None => AnyDecoder::Streaming(Box::new(Decoder::new(&runtime, &bundle)?)),
+                Some(_) => AnyDecoder::Whole(runtime, Box::new(bundle.clone())),
             },
             coder: parlo_archive::coder(&bundle, tokens.coding)?,
             out: task.output.sound(audio.sample_rate)?,
@@ -324,7 +324,7 @@ impl Player {
 
     /// Takes a block's frames out of its payload.
     fn unpack(&mut self, block: &Block<'_>) -> Result<(), CodingError> {
-        if matches!(self.voice, Voice::Streaming(_)) {
+        if matches!(self.decoder, AnyDecoder::Streaming(_)) {
             self.tokens.clear();
         }
         self.coder.decode(block.whole().unwrap_or_default(), block.count, self.depth, &mut self.tokens)
@@ -337,10 +337,10 @@ impl Player {
 
     /// Plays the frames that were unpacked last.
     fn play(&mut self) -> anyhow::Result<()> {
-        let decoder = match &mut self.voice {
-            Voice::Streaming(decoder) => decoder,
+        let decoder = match &mut self.decoder {
+            AnyDecoder::Streaming(decoder) => decoder,
             // All of it is kept until its end.
-            Voice::Whole(_, bundle) => return Ok(bundle.takes(self.tokens.len())?),
+            AnyDecoder::Whole(_, bundle) => return Ok(bundle.takes(self.tokens.len())?),
         };
         decoder.push_many(&self.tokens, &mut self.held)?;
         let skipped = self.skip.min(self.held.len());
@@ -356,7 +356,7 @@ impl Player {
     fn trim(&mut self, samples: u64) -> anyhow::Result<()> {
         self.render()?;
         let left = usize::try_from(samples.saturating_sub(self.out.frames()))?;
-        if let Voice::Streaming(decoder) = &mut self.voice {
+        if let AnyDecoder::Streaming(decoder) = &mut self.decoder {
             // Made with a decoder of less delay, a file ends before this one has put out its end.
             let mut missing = (left + self.skip).saturating_sub(self.held.len()).min(self.hold);
             while missing > 0 {
@@ -373,7 +373,7 @@ impl Player {
 
     /// Decodes what is decoded at once, if it is not yet.
     fn render(&mut self) -> anyhow::Result<()> {
-        if let Voice::Whole(runtime, bundle) = &self.voice
+        if let AnyDecoder::Whole(runtime, bundle) = &self.decoder
             && !self.tokens.is_empty()
         {
             self.held = decode_recording(runtime, bundle, &self.tokens)?;

@@ -63,12 +63,12 @@ pub(crate) struct EncodeOptions {
 #[derive(Debug)]
 pub(crate) struct Model {
     bundle: Bundle,
-    voice: Voice,
+    encoder: AnyEncoder,
     depth: usize,
 }
 
 #[derive(Debug)]
-enum Voice {
+enum AnyEncoder {
     Streaming(Encoder),
     /// Takes a recording at once.
     Whole(WholeEncoder),
@@ -84,11 +84,11 @@ impl Model {
     ) -> Result<Self, ModelError> {
         let depth = depth.unwrap_or_else(|| EncoderConfig::usual(&bundle).depth);
         let config = EncoderConfig { depth, beam };
-        let voice = match bundle.whole() {
-            None => Voice::Streaming(Encoder::new(runtime, &bundle, config)?),
-            Some(_) => Voice::Whole(WholeEncoder::new(runtime, &bundle, config)?),
+        let encoder = match bundle.whole() {
+            None => AnyEncoder::Streaming(Encoder::new(runtime, &bundle, config)?),
+            Some(_) => AnyEncoder::Whole(WholeEncoder::new(runtime, &bundle, config)?),
         };
-        Ok(Self { bundle, voice, depth })
+        Ok(Self { bundle, encoder, depth })
     }
 
     /// Codes of each frame.
@@ -207,8 +207,8 @@ pub(crate) fn encode_file(
     options: &Options,
     progress: &mut dyn FnMut(f64),
 ) -> anyhow::Result<Summary> {
-    let Model { bundle, voice, depth } = model;
-    if let Voice::Streaming(encoder) = voice {
+    let Model { bundle, encoder, depth } = model;
+    if let AnyEncoder::Streaming(encoder) = encoder {
         encoder.reset();
         encoder.set_depth(*depth)?;
     }
@@ -230,7 +230,7 @@ pub(crate) fn encode_file(
         }
         heard += samples.len() as u64;
         intake.push(&samples, |frame| waiting.extend_from_slice(frame));
-        if let Voice::Streaming(encoder) = voice {
+        if let AnyEncoder::Streaming(encoder) = encoder {
             let ready = waiting.len() / run * run;
             encoder.push_many(&waiting[..ready], &mut tokens)?;
             waiting.drain(..ready);
@@ -242,9 +242,9 @@ pub(crate) fn encode_file(
     // The decoder renders the last frame's end only when it has what comes after.
     let flush = audio.delay_samples.div_ceil(audio.frame_samples) * audio.frame_samples;
     waiting.resize(waiting.len() + flush, 0.0);
-    match voice {
-        Voice::Streaming(encoder) => encoder.push_many(&waiting, &mut tokens)?,
-        Voice::Whole(encoder) => tokens = encoder.encode(&waiting)?,
+    match encoder {
+        AnyEncoder::Streaming(encoder) => encoder.push_many(&waiting, &mut tokens)?,
+        AnyEncoder::Whole(encoder) => tokens = encoder.encode(&waiting)?,
     }
     pass_on(&mut tokens)?;
     let samples = (heard * u64::from(audio.sample_rate)).div_ceil(u64::from(rate));

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_protocol::relay::{Join, State};
+use parlo_protocol::relay::{Join, RoomState};
 
 fn parlo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlo"));
@@ -117,7 +117,7 @@ fn two_meet_at_a_relay_with_a_ticket() {
             join.handle(Instant::now(), from, &arrival[..length]);
         }
     }
-    assert_eq!(joins[1].state(), Some(State::Together));
+    assert_eq!(joins[1].state(), Some(RoomState::Together));
     let mut arrival = [0; 100];
     let say = |datagram: &[u8]| {
         let tag = joins[0].tag(datagram).unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
-use parlo_archive::{ArchiveError, Coder, Options, Side, State, TimedFrame, Writer};
+use parlo_archive::{ArchiveError, Coder, FileState, Options, Side, TimedFrame, Writer};
 use parlo_audio_io::{
     AtomicFile,
     output::{self, Kind, OutputError, Replace},
@@ -118,9 +118,9 @@ impl Archive {
     #[getter]
     fn damage(&self, py: Python<'_>) -> Option<String> {
         py.detach(|| match held(&self.open).archive.state() {
-            State::Whole => None,
-            State::Cut { at } => Some(format!("it breaks off at byte {at}; what lies before is whole")),
-            State::Damaged { reason, .. } => Some(reason.clone()),
+            FileState::Whole => None,
+            FileState::Cut { at } => Some(format!("it breaks off at byte {at}; what lies before is whole")),
+            FileState::Damaged { reason, .. } => Some(reason.clone()),
         })
     }
 

@@ -103,7 +103,7 @@ struct Page {
 }
 
 /// One stream.
-struct Stream {
+struct OggStream {
     serial: u32,
     codec: Box<dyn Codec>,
     /// Packets of its header that were taken.
@@ -122,7 +122,7 @@ struct Stream {
 
 pub(crate) struct Ogg {
     bytes: Bytes,
-    stream: Option<Stream>,
+    stream: Option<OggStream>,
     /// What decoded behind a silence.
     waiting: Vec<f32>,
     seconds: f64,
@@ -208,7 +208,7 @@ impl Ogg {
             return Ok(());
         };
         let skip = codec.skip();
-        self.stream = Some(Stream {
+        self.stream = Some(OggStream {
             serial: page.serial,
             codec,
             headers: 1,

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlo_protocol::relay::{Join, Relay, RelayConfig, State, Ticket, is_from_relay};
+use parlo_protocol::relay::{Join, Relay, RelayConfig, RoomState, Ticket, is_from_relay};
 use parlod::relay::{Glance, serve};
 
 use crate::dice::Dice;
@@ -122,7 +122,7 @@ fn meets(one: &mut Member, other: &mut Member) -> bool {
     let start = Instant::now();
     let said = [0x80; 60];
     while start.elapsed() < PAIR_TIMEOUT {
-        if other.join.state() == Some(State::Together) {
+        if other.join.state() == Some(RoomState::Together) {
             let tag = one.join.tag(&said);
             let _ = one.socket.send(&[&said[..], tag.as_ref().map_or(&[][..], |tag| &tag[..])].concat());
         }

@@ -19,12 +19,12 @@ const BUFFER: Duration = Duration::from_millis(20);
 
 /// The time of a sample frame, by the rate, from a fixed start: pauses do not add up.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+struct FileClock {
     start: Instant,
     rate: u32,
 }
 
-impl Pace {
+impl FileClock {
     fn at(&self, frame: u64) -> Instant {
         let whole = frame / u64::from(self.rate);
         let rest = frame % u64::from(self.rate) * 1_000_000_000 / u64::from(self.rate);
@@ -45,7 +45,7 @@ pub struct FileSource {
     waiting: Vec<f32>,
     taken: usize,
     clock: Arc<dyn Clock>,
-    pace: Option<Pace>,
+    pace: Option<FileClock>,
     given: u64,
 }
 
@@ -67,7 +67,7 @@ impl Source for FileSource {
 
     fn read(&mut self, buffer: &mut [f32]) -> Result<ReadOutcome, AudioError> {
         let format = self.format();
-        let pace = *self.pace.get_or_insert(Pace { start: self.clock.now(), rate: format.rate.max(1) });
+        let pace = *self.pace.get_or_insert(FileClock { start: self.clock.now(), rate: format.rate.max(1) });
         let period = (PERIOD.as_secs_f64() * f64::from(format.rate)).ceil().max(1.0) as usize;
         if self.taken == self.waiting.len() {
             self.taken = 0;
@@ -93,14 +93,14 @@ impl Source for FileSource {
 pub struct SilentSource {
     format: Format,
     clock: Arc<dyn Clock>,
-    pace: Pace,
+    pace: FileClock,
     given: u64,
 }
 
 impl SilentSource {
     /// Silence from now on.
     pub fn new(rate: u32, clock: Arc<dyn Clock>) -> Self {
-        let pace = Pace { start: clock.now(), rate: rate.max(1) };
+        let pace = FileClock { start: clock.now(), rate: rate.max(1) };
         Self { format: Format { rate: rate.max(1), channels: 1 }, clock, pace, given: 0 }
     }
 }
@@ -124,7 +124,7 @@ impl Source for SilentSource {
 /// Keeps a sink's time: when a block is heard, and how long its writer must wait for room.
 struct Playing {
     clock: Arc<dyn Clock>,
-    pace: Option<Pace>,
+    pace: Option<FileClock>,
     /// Sample frames taken, silence put in between included.
     taken: u64,
     underruns: u64,
@@ -139,7 +139,7 @@ impl Playing {
     fn wait(&mut self, frames: u64, rate: u32) -> (u64, Instant) {
         let now = self.clock.now();
         // What is written first is heard when the buffer before it is.
-        let pace = *self.pace.get_or_insert(Pace { start: now + BUFFER, rate: rate.max(1) });
+        let pace = *self.pace.get_or_insert(FileClock { start: now + BUFFER, rate: rate.max(1) });
         let heard = pace.frames_until(now);
         let silence = heard.saturating_sub(self.taken);
         if silence > 0 {

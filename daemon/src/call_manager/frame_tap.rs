@@ -57,7 +57,7 @@ impl FrameTap {
     ) -> io::Result<Self> {
         let (orders, taken) = bounded(64);
         let format = engine.stream_format();
-        let mut writer = Writer {
+        let mut tap = TapThread {
             started: engine.started(),
             audio_engine: Arc::clone(audio_engine),
             live: channels.live.clone(),
@@ -69,9 +69,8 @@ impl FrameTap {
             recorders: HashMap::new(),
             voices: Vec::new(),
         };
-        let thread = std::thread::Builder::new()
-            .name("parlo-frame-tap".into())
-            .spawn(move || writer.run(&frame_events, &taken))?;
+        let thread =
+            std::thread::Builder::new().name("parlo-frame-tap".into()).spawn(move || tap.run(&frame_events, &taken))?;
         Ok(Self { orders: Some(orders), feeds: Arc::clone(&channels.feeds), thread: Some(thread) })
     }
 
@@ -108,7 +107,7 @@ impl Drop for FrameTap {
     }
 }
 
-struct Writer {
+struct TapThread {
     started: Instant,
     audio_engine: Arc<AudioEngine>,
     live: broadcast::Sender<Arc<str>>,
@@ -121,7 +120,7 @@ struct Writer {
     voices: Vec<Voice>,
 }
 
-impl Writer {
+impl TapThread {
     fn run(&mut self, frame_events: &Receiver<FrameEvent>, orders: &Receiver<Order>) {
         let mut page = Instant::now() + PAGE;
         loop {

@@ -9,7 +9,7 @@ use super::{
     call_session::{CallSession, End, Phase},
     event_loop::CallManager,
     handle::{Envelope, Refused, RefusedKind, Reply, Request},
-    transitions::{Answer, JobResult, conflict},
+    transitions::{JobResult, ReplySender, conflict},
 };
 use crate::{
     audio::AudioError,
@@ -174,7 +174,7 @@ impl CallManager<'_> {
         Ok(self.reply(at))
     }
 
-    fn record(&mut self, id: u64, reply: Answer) {
+    fn record(&mut self, id: u64, reply: ReplySender) {
         let Some(recordings) = self.recordings.clone().filter(|_| self.frame_tap.is_some()) else {
             let _ = reply.send(Err(conflict("this daemon keeps no recordings")));
             return;
@@ -210,7 +210,7 @@ impl CallManager<'_> {
     }
 
     /// A recording's file is there, or cannot be.
-    pub(super) fn recording_began(&mut self, id: u64, result: Result<Recorder, RecordingError>, reply: Answer) {
+    pub(super) fn recording_began(&mut self, id: u64, result: Result<Recorder, RecordingError>, reply: ReplySender) {
         let result = match result {
             Err(error) => Err(Refused::new(RefusedKind::Failed, sentence_of(&error))),
             Ok(recorder) => match (self.going(id), &self.frame_tap) {
@@ -252,7 +252,7 @@ impl CallManager<'_> {
         self.stale = true;
     }
 
-    fn change_audio(&mut self, change: &AudioChange, reply: Answer) {
+    fn change_audio(&mut self, change: &AudioChange, reply: ReplySender) {
         let mut settings = self.settings.clone();
         if let Err(refused) = apply(change, &mut settings) {
             let _ = reply.send(Err(refused));
@@ -283,7 +283,7 @@ impl CallManager<'_> {
     }
 
     /// Other devices are in use, or not.
-    pub(super) fn on_devices_replaced(&mut self, result: Result<(), AudioError>, reply: Answer) {
+    pub(super) fn on_devices_replaced(&mut self, result: Result<(), AudioError>, reply: ReplySender) {
         self.replacing_devices = false;
         // Whether something is still missing is found out anew.
         self.looking = None;

@@ -51,7 +51,7 @@ pub(super) enum JobResult {
     /// The sound is closed.
     AudioClosed { id: u64, figures: Box<CallAudioFigures> },
     /// A recording has begun, or not.
-    Recording { id: u64, result: Result<Recorder, RecordingError>, reply: Answer },
+    Recording { id: u64, result: Result<Recorder, RecordingError>, reply: ReplySender },
     /// A recording cannot go on.
     RecordingFailed { id: u64, error: RecordingError },
     /// Who answered for the first time at this address is written down, or cannot be.
@@ -59,11 +59,11 @@ pub(super) enum JobResult {
     /// The devices that are set are there, or not.
     DevicesChecked(Result<(), crate::audio::AudioError>),
     /// Other devices are in use, or not.
-    DevicesReplaced { result: Result<(), crate::audio::AudioError>, reply: Answer },
+    DevicesReplaced { result: Result<(), crate::audio::AudioError>, reply: ReplySender },
 }
 
 /// Where a request's answer goes.
-pub(super) type Answer = tokio::sync::oneshot::Sender<Result<Reply, Refused>>;
+pub(super) type ReplySender = tokio::sync::oneshot::Sender<Result<Reply, Refused>>;
 
 impl CallManager<'_> {
     /// Begins an outgoing call as the configuration says; its number.

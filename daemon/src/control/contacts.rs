@@ -16,11 +16,11 @@ use super::{
     response::{Body, Problem},
 };
 use crate::{
-    keys::{KeysError, Peer, Peers},
+    keys::{KeysError, KnownPeer, Peers},
     sentence_of,
 };
 
-fn told(peer: &Peer, peers: &Peers) -> Contact {
+fn told(peer: &KnownPeer, peers: &Peers) -> Contact {
     Contact {
         name: peer.name.clone(),
         address: peer.address.clone(),

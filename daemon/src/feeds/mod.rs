@@ -171,13 +171,13 @@ impl Listener {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FeedsState {
     /// Calls that are not over; with a clock once they have begun.
     calls: HashMap<u64, Option<(Told, Clock)>>,
     listeners: Vec<Listener>,
 }
 
-impl State {
+impl FeedsState {
     fn tell(&self, told: &Told) {
         self.listeners.iter().filter(|listener| listener.hears(told.call)).for_each(|listener| listener.put(told));
     }
@@ -217,7 +217,7 @@ pub struct Figures {
 /// The feeds of all calls.
 #[derive(Debug)]
 pub struct Feeds {
-    state: Mutex<State>,
+    state: Mutex<FeedsState>,
     changes: (Sender<Change>, Receiver<Change>),
     /// Whether there may be listeners, without the lock.
     listeners: AtomicUsize,
@@ -322,7 +322,7 @@ impl Feeds {
     }
 
     /// The state, up to date with what the call manager has said.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FeedsState> {
         // What is behind it is whole at any time.
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for change in self.changes.1.try_iter() {
@@ -332,7 +332,7 @@ impl Feeds {
     }
 }
 
-fn give(state: &State, call: u64, frame: FeedFrame) {
+fn give(state: &FeedsState, call: u64, frame: FeedFrame) {
     let stream = frame.stream;
     if state.listeners.iter().any(|listener| listener.hears(call) && listener.wanted.has(stream)) {
         state.tell(&Told { call, about: About::Frame(stream), text: message(&FeedMessage::Frame(frame)) });

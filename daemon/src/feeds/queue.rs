@@ -27,7 +27,7 @@ struct Entry<T> {
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct QueueState<T> {
     entries: VecDeque<Entry<T>>,
     /// Nothing more is put in.
     closed: bool,
@@ -37,13 +37,13 @@ struct State<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     news: Notify,
     room: usize,
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         // What is behind it is whole at any time.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -59,7 +59,7 @@ pub struct Outlet<T>(Arc<Shared<T>>);
 
 /// A queue that holds `room` items, at least one.
 pub fn queue<T>(room: usize) -> (Inlet<T>, Outlet<T>) {
-    let state = State { entries: VecDeque::new(), closed: false, left: false };
+    let state = QueueState { entries: VecDeque::new(), closed: false, left: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new(), room: room.max(1) });
     (Inlet(Arc::clone(&shared)), Outlet(shared))
 }

@@ -33,7 +33,7 @@ const AUTO_ANSWER: &str = "auto-answer";
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
+pub struct KnownPeer {
     /// What the user calls the peer.
     pub name: String,
     /// Where it was or is, `HOST:PORT`; `None` if it has no fixed address.
@@ -73,7 +73,7 @@ pub struct Peers {
 #[derive(Debug, Clone)]
 struct Line {
     text: String,
-    peer: Option<Peer>,
+    peer: Option<KnownPeer>,
 }
 
 impl Line {
@@ -87,7 +87,7 @@ impl Line {
                 Some(AUTO_ANSWER) => true,
                 Some(_) => return None,
             };
-            words.next().is_none().then(|| Peer { name: name.to_owned(), address, key, auto_answer })
+            words.next().is_none().then(|| KnownPeer { name: name.to_owned(), address, key, auto_answer })
         };
         Self { peer: peer(), text: text.to_owned() }
     }
@@ -99,22 +99,22 @@ impl Peers {
     }
 
     /// All of them, in the file's order.
-    pub fn iter(&self) -> impl Iterator<Item = &Peer> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = &KnownPeer> + Clone {
         self.lines.iter().filter_map(|line| line.peer.as_ref())
     }
 
     /// The peer of this name.
-    pub fn by_name(&self, name: &str) -> Option<&Peer> {
+    pub fn by_name(&self, name: &str) -> Option<&KnownPeer> {
         self.iter().find(|peer| peer.name == name)
     }
 
     /// The first peer at this address.
-    pub fn by_address(&self, address: &str) -> Option<&Peer> {
+    pub fn by_address(&self, address: &str) -> Option<&KnownPeer> {
         self.iter().find(|peer| peer.address.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(address)))
     }
 
     /// The first peer with this key.
-    pub fn by_key(&self, key: &PublicKey) -> Option<&Peer> {
+    pub fn by_key(&self, key: &PublicKey) -> Option<&KnownPeer> {
         self.iter().find(|peer| peer.key == *key)
     }
 
@@ -126,7 +126,7 @@ impl Peers {
     /// Whether whoever answered for a name or an address is the one that is known. If several peers are known there, any of
     /// them will do.
     pub fn check(&self, name_or_address: &str, key: &PublicKey) -> Check {
-        let there = |peer: &&Peer| {
+        let there = |peer: &&KnownPeer| {
             peer.name == name_or_address
                 || peer.address.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(name_or_address))
         };
@@ -247,7 +247,7 @@ impl KnownPeers {
         address: Option<&str>,
         key: &PublicKey,
         auto_answer: bool,
-    ) -> Result<Peer, KeysError> {
+    ) -> Result<KnownPeer, KeysError> {
         let peer = peer(name, address, key, auto_answer);
         self.change(|peers| insert(peers, peer.clone(), "")).map(|()| peer)
     }
@@ -340,11 +340,11 @@ fn open(file: &Path) -> io::Result<File> {
     if opened.metadata()?.is_file() { Ok(opened) } else { Err(no_file()) }
 }
 
-fn peer(name: &str, address: Option<&str>, key: &PublicKey, auto_answer: bool) -> Peer {
-    Peer { name: name.to_owned(), address: address.map(str::to_owned), key: *key, auto_answer }
+fn peer(name: &str, address: Option<&str>, key: &PublicKey, auto_answer: bool) -> KnownPeer {
+    KnownPeer { name: name.to_owned(), address: address.map(str::to_owned), key: *key, auto_answer }
 }
 
-fn insert(peers: &mut Peers, peer: Peer, comment: &str) -> Result<(), KeysError> {
+fn insert(peers: &mut Peers, peer: KnownPeer, comment: &str) -> Result<(), KeysError> {
     let name = &peer.name;
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
     if !(1..=64).contains(&name.chars().count()) || name.contains(|c| bad(c) || c == ':') || name.starts_with('-') {

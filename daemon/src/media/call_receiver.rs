@@ -52,7 +52,7 @@ struct Beginning {
 
 /// How far play-out of a call has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum PlayoutState {
     /// More may come.
     Open,
     /// The player knows that nothing comes any more.
@@ -79,7 +79,7 @@ pub(super) struct CallReceiver {
     queued: u64,
     gain: Gain,
     meter: Meter,
-    state: State,
+    state: PlayoutState,
     /// It was held in the block before.
     was_held: bool,
     /// Time passed while held that is not yet a frame's, format samples.
@@ -119,7 +119,7 @@ impl CallReceiver {
             queued: 0,
             gain: Gain::new(format.sample_rate),
             meter: Meter::new(format.sample_rate),
-            state: State::Open,
+            state: PlayoutState::Open,
             was_held: false,
             passed: 0.0,
             beginnings: Vec::with_capacity(BEGINNINGS),
@@ -141,14 +141,14 @@ impl CallReceiver {
         while let Ok(ReceivedFrame { number, slot, arrived }) = self.ends.frames.try_recv() {
             self.player.insert(number, slot, arrived);
         }
-        if self.state == State::Open && draining {
+        if self.state == PlayoutState::Open && draining {
             self.player.end(self.ends.shared.total());
-            self.state = State::Ending;
+            self.state = PlayoutState::Ending;
         }
         if self.ends.shared.playback_stopped() {
             self.finish();
         }
-        if self.state == State::Over {
+        if self.state == PlayoutState::Over {
             block.fill(0.0);
             self.measure(block);
             return false;
@@ -186,7 +186,7 @@ impl CallReceiver {
     /// What is left of a frame that was shortened or stretched, samples: less than a block. Every frame would wait for as long as
     /// that takes to play, until it is given out by itself.
     pub(super) fn left_over(&self) -> usize {
-        let plays = self.state == State::Open && !self.was_held && !self.ends.flags.held();
+        let plays = self.state == PlayoutState::Open && !self.was_held && !self.ends.flags.held();
         if plays { self.queue.len() } else { 0 }
     }
 
@@ -197,7 +197,7 @@ impl CallReceiver {
 
     /// Has the player play until there is a block.
     fn fill(&mut self, now: Instant, block: usize) {
-        while self.queue.len() < block && matches!(self.state, State::Open | State::Ending) {
+        while self.queue.len() < block && matches!(self.state, PlayoutState::Open | PlayoutState::Ending) {
             // The frame's first sample comes behind what waits here and in the resampler.
             let waits = self.pushed as f64 * self.ratio - self.queued as f64;
             let offset = self.queue.len() as f64 + waits.max(0.0);
@@ -224,7 +224,7 @@ impl CallReceiver {
                 }
                 Ok(None) => {
                     resampler.finish(&mut put);
-                    self.state = State::Last;
+                    self.state = PlayoutState::Last;
                 }
                 Ok(Some(heard)) => {
                     if heard.number.is_some() && self.player.has_run() {
@@ -259,7 +259,7 @@ impl CallReceiver {
         while self.passed >= self.frame {
             self.passed -= self.frame;
             if !self.player.skip(now) {
-                self.state = State::Last;
+                self.state = PlayoutState::Last;
                 return;
             }
         }
@@ -292,7 +292,7 @@ impl CallReceiver {
                 level,
             });
         }
-        if self.state == State::Last && self.queue.is_empty() {
+        if self.state == PlayoutState::Last && self.queue.is_empty() {
             self.finish();
         }
     }
@@ -305,8 +305,8 @@ impl CallReceiver {
     }
 
     fn finish(&mut self) {
-        if self.state != State::Over {
-            self.state = State::Over;
+        if self.state != PlayoutState::Over {
+            self.state = PlayoutState::Over;
             self.queue.clear();
             self.ends.flags.finish();
             self.ends.shared.wake.notify_one();

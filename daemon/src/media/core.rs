@@ -42,13 +42,13 @@ pub(super) struct Core {
     pub(super) common: Arc<EngineShared>,
     devices: Box<dyn Devices>,
     /// Held while devices are opened and threads waited for.
-    state: Mutex<State>,
+    state: Mutex<CoreState>,
     /// Held for a moment only.
     pub(super) settings: Mutex<Settings>,
     pub(super) heard: Mutex<Option<HeapCons<f32>>>,
 }
 
-struct State {
+struct CoreState {
     next_key: u64,
     calls: Vec<ActiveCall>,
     threads: Option<Threads>,
@@ -86,7 +86,7 @@ impl Core {
         Self {
             common: Arc::new(EngineShared::new(format, &settings, frame_events, clock)),
             devices,
-            state: Mutex::new(State { next_key: 0, calls, threads: None, heard: Some(heard) }),
+            state: Mutex::new(CoreState { next_key: 0, calls, threads: None, heard: Some(heard) }),
             settings: Mutex::new(settings),
             heard: Mutex::new(Some(look)),
         }
@@ -175,7 +175,7 @@ impl Core {
     /// Opens the devices and starts the threads, with the first call in them.
     fn start(
         &self,
-        state: &mut State,
+        state: &mut CoreState,
         sender: Box<CallSender>,
         receiver: Box<CallReceiver>,
         notices: &Sender<String>,
@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// Ends the threads and closes the devices.
-    fn close(&self, state: &mut State, threads: Threads) -> Option<CallError> {
+    fn close(&self, state: &mut CoreState, threads: Threads) -> Option<CallError> {
         // Dropped here, with its device.
         let mut failure = threads.capture.stop().err().map(|Gone| CallError::Crashed("capture"));
         match threads.playback.stop() {
@@ -331,7 +331,7 @@ impl Core {
     }
 }
 
-impl State {
+impl CoreState {
     fn tell(&self, notice: &str) {
         for active in &self.calls {
             let _ = active.notices.try_send(notice.to_owned());

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, path::Path};
 
-use parlo_archive::{Archive, ArchiveError, State};
+use parlo_archive::{Archive, ArchiveError, FileState};
 
 /// What is to be said of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,6 @@ pub(super) fn survey(path: &Path) -> io::Result<Summary> {
         peer: peer.unwrap_or_default(),
         created_ms: header.created_ms.unwrap_or(0),
         duration_ms: archive.duration_ms(),
-        ended: *archive.state() == State::Whole,
+        ended: *archive.state() == FileState::Whole,
     })
 }

@@ -13,7 +13,7 @@ pub(super) struct Powers {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum StageState {
     Off,
     /// Was given a block whose result nobody heard: what it remembered of the time before it was switched off is gone.
     Primed,
@@ -25,52 +25,52 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Slot<S> {
     pub(super) stage: S,
-    state: State,
+    state: StageState,
     /// The other sound of a fade.
     other: Vec<f32>,
 }
 
 impl<S: Stage> Slot<S> {
     pub(super) fn new(stage: S, on: bool, block: usize) -> Self {
-        Self { stage, state: if on { State::On } else { State::Off }, other: vec![0.0; block] }
+        Self { stage, state: if on { StageState::On } else { StageState::Off }, other: vec![0.0; block] }
     }
 
     /// Whether the stage has worked of late or is about to.
     pub(super) fn runs(&self, wanted: bool) -> bool {
-        wanted || self.state != State::Off
+        wanted || self.state != StageState::Off
     }
 
     /// One block, with the switch as it is `wanted`. Gives the powers if all of the block passed the stage.
     pub(super) fn process(&mut self, wanted: bool, block: &mut [f32]) -> Option<Powers> {
         let before = power(block);
         match (self.state, wanted) {
-            (State::Off, false) => None,
-            (State::Primed, false) => {
-                self.state = State::Off;
+            (StageState::Off, false) => None,
+            (StageState::Primed, false) => {
+                self.state = StageState::Off;
                 None
             }
-            (State::Off, true) => {
+            (StageState::Off, true) => {
                 self.other.copy_from_slice(block);
                 self.stage.process(&mut self.other);
-                self.state = State::Primed;
+                self.state = StageState::Primed;
                 None
             }
-            (State::Primed, true) => {
+            (StageState::Primed, true) => {
                 self.other.copy_from_slice(block);
                 self.stage.process(block);
                 // From the dry sound to the stage's.
                 fade(block, &self.other);
-                self.state = State::On;
+                self.state = StageState::On;
                 None
             }
-            (State::On, false) => {
+            (StageState::On, false) => {
                 self.other.copy_from_slice(block);
                 self.stage.process(&mut self.other);
                 fade(block, &self.other);
-                self.state = State::Off;
+                self.state = StageState::Off;
                 None
             }
-            (State::On, true) => {
+            (StageState::On, true) => {
                 self.stage.process(block);
                 Some(Powers { before, after: power(block) })
             }

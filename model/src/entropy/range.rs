@@ -85,13 +85,13 @@ impl RangeWriter {
 /// Takes symbols back out of a payload.
 #[derive(Debug)]
 pub(crate) struct RangeReader<'a> {
-    decoder: RangeDecoder<u32, u64, Source<'a>>,
+    decoder: RangeDecoder<u32, u64, WordSource<'a>>,
 }
 
 impl<'a> RangeReader<'a> {
     /// A reader of this payload, which goes on for ever in zeros.
     pub(crate) fn new(payload: &'a [u8]) -> Self {
-        let Ok(decoder) = RangeDecoder::with_backend(Source(payload));
+        let Ok(decoder) = RangeDecoder::with_backend(WordSource(payload));
         Self { decoder }
     }
 
@@ -151,9 +151,9 @@ impl WriteWords<u32> for Sink {
 
 /// Where the decoder's words come from: the bytes not yet read.
 #[derive(Debug)]
-struct Source<'a>(&'a [u8]);
+struct WordSource<'a>(&'a [u8]);
 
-impl ReadWords<u32, Queue> for Source<'_> {
+impl ReadWords<u32, Queue> for WordSource<'_> {
     type ReadError = Infallible;
 
     fn read(&mut self) -> Result<Option<u32>, Infallible> {

@@ -49,7 +49,7 @@ impl FileHeader {
 
 /// Whether a file is whole, as far as it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum FileState {
     /// It has its end mark. Blocks are checked when they are read.
     Whole,
     /// It breaks off: all before is whole.

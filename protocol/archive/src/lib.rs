@@ -9,7 +9,7 @@
 //!
 //! * [`Writer`]: makes a file of one stream of whole frames.
 //! * [`Archive`]: a file on anything that can be read and sought. It tells what the file says of itself and whether it is whole
-//!   ([`State`]), and gives the frames of any stretch of time (milliseconds), with what became of each ([`TimedFrame`]).
+//!   ([`FileState`]), and gives the frames of any stretch of time (milliseconds), with what became of each ([`TimedFrame`]).
 //! * [`Coder`]: codes to payloads and back; it is all that needs the bundle.
 //! * [`Sound`]: a file's samples, mono and 16 bits, as they were heard, half a minute at a time; [`Wav`]: the same as the bytes of a WAV file.
 //! * [`cut`], [`join`], [`repair`]: other files made of it without decoding its sound. [`survey`] counts what is in it.
@@ -46,7 +46,7 @@ mod writer;
 pub use coder::{Coder, best_coding, coder};
 pub use edit::{Made, cut, join};
 pub use error::ArchiveError;
-pub use header::{FileHeader, State, StreamName, TimedFrame};
+pub use header::{FileHeader, FileState, StreamName, TimedFrame};
 pub use parlo_protocol::file::{Coding, Mark};
 pub use reader::Archive;
 pub use repair::{Loss, Repair, repair};

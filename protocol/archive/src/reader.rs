@@ -8,7 +8,7 @@ use parlo_protocol::file::{Block, End, FileError, Header, Index, Item, MAX_HEADE
 use crate::{
     coder::Coder,
     error::ArchiveError,
-    header::{FileHeader, State, TimedFrame},
+    header::{FileHeader, FileState, TimedFrame},
 };
 
 /// Bytes read at once by whoever seeks.
@@ -31,7 +31,7 @@ pub struct Archive<S> {
     source: S,
     header: FileHeader,
     raw: Header,
-    state: State,
+    state: FileState,
     duration_ms: u32,
     samples: Option<u64>,
     index: Index,
@@ -69,7 +69,7 @@ impl<S: Read + Seek> Archive<S> {
             source,
             header,
             raw,
-            state: State::Whole,
+            state: FileState::Whole,
             duration_ms: 0,
             samples: None,
             index,
@@ -133,17 +133,17 @@ impl<S: Read + Seek> Archive<S> {
         self.state = match walked {
             Ok(()) => {
                 self.ended = true;
-                State::Whole
+                FileState::Whole
             }
-            Err(ArchiveError::File(FileError::Truncated { .. })) => State::Cut { at: reader.whole_bytes() },
+            Err(ArchiveError::File(FileError::Truncated { .. })) => FileState::Cut { at: reader.whole_bytes() },
             Err(ArchiveError::File(error)) => {
                 let reason = error.to_string();
                 self.damage = Some(error);
-                State::Damaged { at: reader.whole_bytes(), reason }
+                FileState::Damaged { at: reader.whole_bytes(), reason }
             }
             Err(error) => return Err(error),
         };
-        if self.state != State::Whole {
+        if self.state != FileState::Whole {
             self.length = reader.whole_bytes();
         }
         (self.index, self.samples, self.duration_ms) = (index, samples, reader.duration_ms());
@@ -156,7 +156,7 @@ impl<S: Read + Seek> Archive<S> {
     }
 
     /// Whether it is whole.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &FileState {
         &self.state
     }
 
@@ -326,7 +326,7 @@ impl<S: Read + Seek> Archive<S> {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if flow.is_continue() && self.state == State::Whole { Ok(reader.finish()?) } else { Ok(()) }
+        if flow.is_continue() && self.state == FileState::Whole { Ok(reader.finish()?) } else { Ok(()) }
     }
 
     /// Gives the file back.

@@ -10,7 +10,7 @@ use crate::{
     copy::{Copier, with_streams},
     edit::Made,
     error::ArchiveError,
-    header::{State, TimedFrame},
+    header::{FileState, TimedFrame},
     mend,
     reader::Archive,
 };
@@ -65,7 +65,7 @@ pub fn repair<S: Read + Seek, W: Write>(
     mut coder: Option<&mut Coder>,
     out: W,
 ) -> Result<Repair, ArchiveError> {
-    let was_whole = *archive.state() == State::Whole;
+    let was_whole = *archive.state() == FileState::Whole;
     let (mut losses, mut holes, mut mended) = (Vec::new(), false, 0);
     let said = scan(archive, coder.as_deref_mut(), |found, _| {
         match found {

@@ -10,7 +10,7 @@ use parlo_protocol::file::{Block, FileError, Index, Mark};
 use crate::{
     coder::Coder,
     error::ArchiveError,
-    header::{State, TimedFrame},
+    header::{FileState, TimedFrame},
     reader::Archive,
 };
 
@@ -143,15 +143,15 @@ pub fn survey<S: Read + Seek>(archive: &mut Archive<S>, mut coder: Option<&mut C
         Err(error) => faults.push(SurveyFault::Damage(error.to_string())),
     }
     match archive.state() {
-        State::Whole if archive.has_index() && faults.is_empty() && index != *archive.index() => {
+        FileState::Whole if archive.has_index() && faults.is_empty() && index != *archive.index() => {
             faults.push(SurveyFault::Index);
         }
-        State::Whole => {}
-        State::Cut { at } => {
+        FileState::Whole => {}
+        FileState::Cut { at } => {
             let (offset, seconds) = (*at, archive.duration_ms() as f64 / 1000.0);
             faults.push(SurveyFault::Damage(FileError::Truncated { offset, seconds }.to_string()));
         }
-        State::Damaged { reason, .. } => faults.push(SurveyFault::Damage(reason.clone())),
+        FileState::Damaged { reason, .. } => faults.push(SurveyFault::Damage(reason.clone())),
     }
     for (stream, counts) in streams.iter_mut().zip(&counts) {
         stream.books = counts.iter().map(|counts| book(counts)).collect();

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use parlo_archive::{Archive, Options, State, Writer, coder};
+use parlo_archive::{Archive, FileState, Options, Writer, coder};
 use parlo_model::Bundle;
 use parlo_tokens::TokenFrame;
 
@@ -17,7 +17,7 @@ fn what_is_written_is_read_by_time() {
         frames.iter().for_each(|frame| writer.push(frame).unwrap());
         let bytes = writer.finish(Some(1233 * 320 + 7)).unwrap();
         let mut archive = Archive::open(Cursor::new(bytes)).unwrap();
-        assert_eq!((archive.state(), archive.samples()), (&State::Whole, Some(1233 * 320 + 7)));
+        assert_eq!((archive.state(), archive.samples()), (&FileState::Whole, Some(1233 * 320 + 7)));
         assert_eq!((archive.duration_ms(), archive.frames(0)), (24_680, 1234));
         let mut coder = coder(&bundle, archive.header().tokens.coding).unwrap();
         let mut out = Vec::new();

@@ -4,7 +4,7 @@
 
 use std::io::Cursor;
 
-use parlo_archive::{Archive, Coder, Coding, Mark, State, TimedFrame, cut, join, repair, survey};
+use parlo_archive::{Archive, Coder, Coding, FileState, Mark, TimedFrame, cut, join, repair, survey};
 use parlo_protocol::file::{Header, Stream, Tokens, Writer};
 use parlo_tokens::{CodeLayout, ComfortNoise, TokenFrame, TokensPrefix};
 use proptest::prelude::*;
@@ -120,7 +120,7 @@ proptest! {
         let cut = &bytes[..bytes.len() - 1];
         for bytes in [&bytes[..], cut] {
             let mut archive = open(bytes);
-            prop_assert_eq!(archive.state() == &State::Whole, bytes.len() > cut.len());
+            prop_assert_eq!(archive.state() == &FileState::Whole, bytes.len() > cut.len());
             for (stream, all) in [0, 7].into_iter().zip(&all) {
                 prop_assert_eq!(archive.frames(stream), all.len() as u64);
                 prop_assert_eq!(read(&mut archive, stream, from, from + length), between(all, from, from + length));
@@ -167,7 +167,7 @@ proptest! {
         let made = join(&mut [open(&one), open(&two)], &mut joined).unwrap();
         prop_assert_eq!((made.bytes, made.frames), (joined.len() as u64, all.len() as u64));
         let mut joined = open(&joined);
-        prop_assert_eq!(joined.state(), &State::Whole);
+        prop_assert_eq!(joined.state(), &FileState::Whole);
         prop_assert_eq!((joined.samples(), read(&mut joined, 0, 0, u64::MAX)), (Some(all_samples(&counts) - 7), all));
     }
 
@@ -183,7 +183,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         let Ok(mut archive) = Archive::open(Cursor::new(&bytes[..])) else { return Ok(()) };
-        let damaged = archive.state() != &State::Whole;
+        let damaged = archive.state() != &FileState::Whole;
         let mut told = damaged;
         for (stream, all) in [0, 7].into_iter().zip(&all) {
             let mut out = Vec::new();
@@ -199,7 +199,7 @@ proptest! {
         let repair = repair(&mut archive, Some(&mut Coder::plain(layout())), &mut saved).unwrap();
         prop_assert!(repair.losses.len() <= 1 && repair.was_whole != damaged);
         let mut saved = open(&saved);
-        prop_assert_eq!(saved.state(), &State::Whole);
+        prop_assert_eq!(saved.state(), &FileState::Whole);
         for (stream, all) in [0, 7].into_iter().zip(&all) {
             let frames = read(&mut saved, stream, 0, u64::MAX);
             prop_assert!(!repair.losses.is_empty() || frames == *all);
@@ -268,7 +268,7 @@ fn what_was_lost_in_the_middle_leaves_a_hole() {
     // More than its checksum tells.
     (0..5).for_each(|n| bytes[place + n * 4] ^= 0x5A);
     let mut archive = open(&bytes);
-    let State::Damaged { at, reason } = archive.state().clone() else { panic!("{:?}", archive.state()) };
+    let FileState::Damaged { at, reason } = archive.state().clone() else { panic!("{:?}", archive.state()) };
     assert!(reason.contains("2.0 s in"), "{reason}");
     let mut saved = Vec::new();
     let repair = repair(&mut archive, Some(&mut Coder::plain(layout())), &mut saved).unwrap();
@@ -301,7 +301,7 @@ fn a_day_is_sought_through() {
     let (bytes, all) = timed(&blocks);
     for bytes in [&bytes[..], &bytes[..bytes.len() - 31]] {
         let mut archive = open(bytes);
-        assert_eq!((archive.has_index(), archive.duration_ms()), (archive.state() == &State::Whole, 86_400_000));
+        assert_eq!((archive.has_index(), archive.duration_ms()), (archive.state() == &FileState::Whole, 86_400_000));
         for second in seconds.iter().map(|second| second % 86_400) {
             for (stream, all) in [0, 7].into_iter().zip(&all) {
                 let frames = read(&mut archive, stream, second * 1_000, second * 1_000 + 1_000);

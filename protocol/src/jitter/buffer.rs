@@ -29,7 +29,7 @@ const NEEDS: usize = 20;
 const SILENCE_BELIEVED: u64 = 50;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BufferState {
     /// Nothing has come (since the start, or the restart).
     Idle,
     /// Something has; play-out begins when the delay is as it should be.
@@ -53,7 +53,7 @@ pub struct JitterBuffer<F: Copy = TokenFrame> {
     frame_us: i64,
     ring: Vec<Option<(u64, Slot<F>)>>,
     delays: Delays,
-    state: State,
+    state: BufferState,
     /// Number of the frame that is due next.
     next: u64,
     /// Number with which play-out began: what lies before was never due, and so cannot have been lost.
@@ -106,7 +106,7 @@ impl<F: Copy> JitterBuffer<F> {
             frame_us: frame.as_micros() as i64,
             ring: vec![None; capacity],
             delays: Delays::new(&config),
-            state: State::Idle,
+            state: BufferState::Idle,
             next: 0,
             first: 0,
             newest: 0,
@@ -177,7 +177,7 @@ impl<F: Copy> JitterBuffer<F> {
         }
         if number < self.next {
             // Before play-out begins, frames that were overtaken on the way are still in time.
-            let in_time = !self.played_any && self.state != State::Playing && self.newest - number <= capacity;
+            let in_time = !self.played_any && self.state != BufferState::Playing && self.newest - number <= capacity;
             if in_time {
                 self.next = number;
             } else if quality == 1 || !self.go_back(number, now) {
@@ -194,8 +194,8 @@ impl<F: Copy> JitterBuffer<F> {
         self.ring[place] = Some((number, slot));
         self.late_run = 0;
         self.newest = self.newest.max(number + 1);
-        if self.state == State::Idle {
-            self.state = State::Primed;
+        if self.state == BufferState::Idle {
+            self.state = BufferState::Primed;
         }
         Inserted::Queued
     }
@@ -205,11 +205,11 @@ impl<F: Copy> JitterBuffer<F> {
     pub fn pop(&mut self, now: Instant, quiet: bool) -> Popped<F> {
         self.delays.settle(now);
         match self.state {
-            State::Idle if self.ended => return Popped::Ended,
-            State::Idle => return Popped::Waiting,
-            State::Primed if self.delays.offset(self.next, now) < self.delays.need() => return Popped::Waiting,
-            State::Primed => self.play(),
-            State::Playing => {}
+            BufferState::Idle if self.ended => return Popped::Ended,
+            BufferState::Idle => return Popped::Waiting,
+            BufferState::Primed if self.delays.offset(self.next, now) < self.delays.need() => return Popped::Waiting,
+            BufferState::Primed => self.play(),
+            BufferState::Playing => {}
         }
         self.resume(now);
         if self.ended && self.next >= self.newest {
@@ -292,7 +292,7 @@ impl<F: Copy> JitterBuffer<F> {
     /// The delay of play-out now: how much later frames are played than the fastest path would have let them come by
     /// themselves. 0 before play-out begins.
     pub fn delay(&self) -> Duration {
-        if self.state == State::Playing { self.delays.delay(self.position) } else { Duration::ZERO }
+        if self.state == BufferState::Playing { self.delays.delay(self.position) } else { Duration::ZERO }
     }
 
     /// The delay that the buffer aims at. As much as a frame more is left alone.
@@ -332,7 +332,7 @@ impl<F: Copy> JitterBuffer<F> {
         self.next = number;
         self.first = number;
         self.newest = number;
-        self.state = State::Idle;
+        self.state = BufferState::Idle;
         self.silence = None;
         self.dry = 0;
         self.resumed = None;
@@ -340,7 +340,7 @@ impl<F: Copy> JitterBuffer<F> {
     }
 
     fn play(&mut self) {
-        self.state = State::Playing;
+        self.state = BufferState::Playing;
         if !self.played_any {
             self.first = self.next;
         }
@@ -382,7 +382,7 @@ impl<F: Copy> JitterBuffer<F> {
             self.stats.restarts += 1;
             self.drop_waiting();
             self.silence = None;
-            self.state = State::Idle;
+            self.state = BufferState::Idle;
         }
         Inserted::Late
     }

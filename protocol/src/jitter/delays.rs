@@ -36,7 +36,7 @@ const SPAN: i64 = 250_000;
 
 /// What packets that came together tell.
 #[derive(Debug, Clone, Copy)]
-struct Event {
+struct Arrivals {
     since: i64,
     /// When the last packet came, and how many frames it had.
     last: (i64, i32),
@@ -62,7 +62,7 @@ pub(super) struct Delays {
     /// Number of the newest span.
     span: i64,
     base: i64,
-    event: Option<Event>,
+    event: Option<Arrivals>,
     /// Of frames as they were sent.
     real: Histogram,
     /// Of the first that came of each frame, copies included.
@@ -131,7 +131,7 @@ impl Delays {
         }
         self.latest.push(offset.saturating_neg());
         let since = self.elapsed(now);
-        let event = self.event.get_or_insert(Event { since, last: (since, 0), frames: 0, real: None, any: None });
+        let event = self.event.get_or_insert(Arrivals { since, last: (since, 0), frames: 0, real: None, any: None });
         event.last = (since, if event.last.0 == since { event.last.1 + 1 } else { 1 });
         event.frames = event.frames.max(event.last.1);
         let worst = |seen: &mut Option<i64>| *seen = Some(seen.map_or(offset, |seen| seen.max(offset)));

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     cookie::tag,
-    packet::{Answer, Cookie, Reason, State, TAG_BYTES, TAGGED, UNTAGGED, encode_join},
+    packet::{Cookie, Reason, RelayAnswer, RoomState, TAG_BYTES, TAGGED, UNTAGGED, encode_join},
     ticket::Ticket,
 };
 
@@ -56,7 +56,7 @@ pub struct Join {
     /// The cookie by which the relay has tagged its last answer, and knows what we send.
     key: Option<Cookie>,
     version: u8,
-    state: Option<State>,
+    state: Option<RoomState>,
     /// Since when we ask without an answer; `None` if the last one was answered.
     asking_since: Option<Instant>,
     pause: Duration,
@@ -94,7 +94,7 @@ impl Join {
     }
 
     /// Who is in the room, as the relay last said; `None` before we have a seat, and after it is over.
-    pub fn state(&self) -> Option<State> {
+    pub fn state(&self) -> Option<RoomState> {
         self.state
     }
 
@@ -109,7 +109,7 @@ impl Join {
 
     /// Something else was sent by way of the relay, which shows that we are here.
     pub fn spoke(&mut self, now: Instant) {
-        if self.state == Some(State::Together) && self.asking_since.is_none() && self.due.is_some() {
+        if self.state == Some(RoomState::Together) && self.asking_since.is_none() && self.due.is_some() {
             self.due = Some(now + ALIVE_EVERY);
         }
     }
@@ -121,9 +121,9 @@ impl Join {
         }
         // Whatever is not asked for, somebody else says in the relay's name.
         self.asking_since?;
-        let (version, answer) = Answer::parse(datagram)?;
+        let (version, answer) = RelayAnswer::parse(datagram)?;
         match answer {
-            Answer::Retry(cookie) => {
+            RelayAnswer::Retry(cookie) => {
                 // A relay that has known us by our tags does so still.
                 if self.key.is_none() {
                     self.version = version;
@@ -135,9 +135,9 @@ impl Join {
                 }
                 None
             }
-            Answer::Joined(state, given) => {
+            RelayAnswer::Joined(state, given) => {
                 let is_by = |cookie: &Cookie| {
-                    let of = Answer::joined(state, given.is_some().then_some(cookie));
+                    let of = RelayAnswer::joined(state, given.is_some().then_some(cookie));
                     // Nobody gets a seat without a cookie.
                     *cookie != [0; 16] && of == answer
                 };
@@ -149,12 +149,12 @@ impl Join {
                 self.version = version;
                 self.asking_since = None;
                 self.refused = None;
-                let pause = if state == State::Together { ALIVE_EVERY } else { ASK_EVERY };
+                let pause = if state == RoomState::Together { ALIVE_EVERY } else { ASK_EVERY };
                 self.due = Some(now + pause);
                 let is_new = self.state.replace(state) != Some(state);
-                is_new.then_some(if state == State::Together { Event::Together } else { Event::Waiting })
+                is_new.then_some(if state == RoomState::Together { Event::Together } else { Event::Waiting })
             }
-            Answer::Error(reason) => {
+            RelayAnswer::Error(reason) => {
                 // A relay of before answers in the version that it speaks.
                 if reason == Reason::Version && version == UNTAGGED && self.version == TAGGED && self.key.is_none() {
                     self.version = UNTAGGED;

@@ -132,10 +132,10 @@ fn a_relay_started_anew_is_joined_anew() {
     let now = world.now();
     world.peers[0].join.rejoin(now);
     world.run(10);
-    assert_eq!(world.peers[0].join.state(), Some(State::Waiting));
+    assert_eq!(world.peers[0].join.state(), Some(RoomState::Waiting));
     world.run(20_000);
-    assert_eq!(world.peers[0].join.state(), Some(State::Together));
-    assert_eq!(world.peers[1].join.state(), Some(State::Together));
+    assert_eq!(world.peers[0].join.state(), Some(RoomState::Together));
+    assert_eq!(world.peers[1].join.state(), Some(RoomState::Together));
     assert_eq!(world.relay.members(), 2);
 }
 
@@ -228,7 +228,7 @@ fn forged_answers_change_no_tag() {
             join.handle(now, address(0), &[&[kind, version][..], rest].concat());
         }
         world.run(10);
-        assert_eq!(world.peers[0].join.state(), Some(State::Together));
+        assert_eq!(world.peers[0].join.state(), Some(RoomState::Together));
         let now = world.now();
         assert_eq!(world.speak(0, now, b"\x80 speech"), Action::Forward { to: address(2), bytes: 8 });
     }
@@ -282,7 +282,7 @@ fn meeting(path: &PathConfig) -> Option<u64> {
                 }
             }
         }
-        if peers.iter().all(|(_, join, ..)| join.state() == Some(State::Together)) {
+        if peers.iter().all(|(_, join, ..)| join.state() == Some(RoomState::Together)) {
             return Some(u64::from(ms));
         }
     }

@@ -37,7 +37,7 @@ mod stats;
 mod ticket;
 
 pub use join::{Event, Join};
-pub use packet::{JOIN_BYTES, Reason, State, TAG_BYTES, is_from_relay};
+pub use packet::{JOIN_BYTES, Reason, RoomState, TAG_BYTES, is_from_relay};
 pub use server::{Action, Relay, RelayConfig, Reply};
 pub use stats::{Dropped, RelayStats};
 pub use ticket::{Ticket, TicketError};

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 /// A token bucket, as one moment: when it will be full again. Each use moves that moment on by what the use costs; it may lie
 /// as far ahead as the bucket is deep.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace(Instant);
+pub(super) struct TokenBucket(Instant);
 
-impl Pace {
+impl TokenBucket {
     /// A full bucket.
     pub(super) fn new(now: Instant) -> Self {
         Self(now)

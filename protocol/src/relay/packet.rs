@@ -29,14 +29,14 @@ pub(super) type Cookie = [u8; 16];
 
 /// Who is in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RoomState {
     /// Only the one who asks.
     Waiting,
     /// The other too.
     Together,
 }
 
-impl State {
+impl RoomState {
     fn code(self) -> u8 {
         u8::from(self == Self::Together)
     }
@@ -76,17 +76,17 @@ impl Reason {
 
 /// What a relay answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum RelayAnswer {
     /// "Say that again, with this."
     Retry(Cookie),
     /// The tag is by the cookie that was shown; there is none in [`UNTAGGED`].
-    Joined(State, Option<[u8; JOINED_TAG]>),
+    Joined(RoomState, Option<[u8; JOINED_TAG]>),
     Error(Reason),
 }
 
-impl Answer {
+impl RelayAnswer {
     /// The answer to one who sits now, tagged by the cookie if there is one.
-    pub(super) fn joined(state: State, cookie: Option<&Cookie>) -> Self {
+    pub(super) fn joined(state: RoomState, cookie: Option<&Cookie>) -> Self {
         Self::Joined(state, cookie.map(|cookie| tag(cookie, &[JOINED, TAGGED, state.code()])))
     }
 
@@ -121,8 +121,8 @@ impl Answer {
         }
         let answer = match (kind, version, rest) {
             (RETRY, UNTAGGED | TAGGED, cookie) => Self::Retry(cookie.try_into().ok()?),
-            (JOINED, UNTAGGED, &[state]) => Self::Joined(State::of(state)?, None),
-            (JOINED, TAGGED, &[state, ref tag @ ..]) => Self::Joined(State::of(state)?, Some(tag.try_into().ok()?)),
+            (JOINED, UNTAGGED, &[state]) => Self::Joined(RoomState::of(state)?, None),
+            (JOINED, TAGGED, &[state, ref tag @ ..]) => Self::Joined(RoomState::of(state)?, Some(tag.try_into().ok()?)),
             (ERROR, UNTAGGED | TAGGED, [1]) => Self::Error(Reason::Full),
             (ERROR, UNTAGGED | TAGGED, [2]) => Self::Error(Reason::Rate),
             (ERROR, UNTAGGED | TAGGED, [3]) => Self::Error(Reason::Taken),

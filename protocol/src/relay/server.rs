@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use super::{
     cookie::{Cookies, tag},
-    pace::Pace,
+    pace::TokenBucket,
     packet::{
-        Answer, Cookie, JOIN, JOIN_BYTES, RETRY_BYTES, Reason, State, TAG_BYTES, TAGGED, UNTAGGED, is_for_peers,
-        parse_join,
+        Cookie, JOIN, JOIN_BYTES, RETRY_BYTES, Reason, RelayAnswer, RoomState, TAG_BYTES, TAGGED, UNTAGGED,
+        is_for_peers, parse_join,
     },
     stats::{Dropped, RelayStats},
     ticket::Ticket,
@@ -99,7 +99,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn new(version: u8, answer: Answer) -> Self {
+    fn new(version: u8, answer: RelayAnswer) -> Self {
         let mut bytes = [0; RETRY_BYTES];
         let length = answer.encode(version, &mut bytes);
         Self { bytes, length }
@@ -150,7 +150,7 @@ struct Member {
     /// Since when it sits here, and when it was heard last.
     since: Instant,
     heard: Instant,
-    pace: Pace,
+    pace: TokenBucket,
     /// The cookie by which it tags what it sends, if it does.
     cookie: Option<Cookie>,
 }
@@ -255,7 +255,7 @@ impl Relay {
         }
         let (version, ticket, shown) = parse_join(datagram).ok_or(Dropped::Foreign)?;
         if !matches!(version, UNTAGGED | TAGGED) {
-            return Ok(Action::Reply(Reply::new(TAGGED, Answer::Error(Reason::Version))));
+            return Ok(Action::Reply(Reply::new(TAGGED, RelayAnswer::Error(Reason::Version))));
         }
         let cookie = (version == TAGGED).then_some(shown);
         let reply = |answer| Ok(Action::Reply(Reply::new(version, answer)));
@@ -265,26 +265,32 @@ impl Relay {
             && let Some((member, other)) = self.member(from)
             && member.cookie == cookie
         {
-            let state = if other.is_some() { State::Together } else { State::Waiting };
+            let state = if other.is_some() { RoomState::Together } else { RoomState::Waiting };
             member.heard = now;
             self.charge(now, from, datagram.len())?;
-            return reply(Answer::joined(state, cookie.as_ref()));
+            return reply(RelayAnswer::joined(state, cookie.as_ref()));
         }
         if !self.cookies.is_valid(now, from, &ticket, &shown) {
             self.stats.retries += 1;
-            return reply(Answer::Retry(self.cookies.make(now, from, &ticket)));
+            return reply(RelayAnswer::Retry(self.cookies.make(now, from, &ticket)));
         }
         match self.sit(now, from, ticket, cookie) {
-            Ok(state) => reply(Answer::joined(state, cookie.as_ref())),
+            Ok(state) => reply(RelayAnswer::joined(state, cookie.as_ref())),
             Err(reason) => {
                 self.stats.refused += 1;
-                reply(Answer::Error(reason))
+                reply(RelayAnswer::Error(reason))
             }
         }
     }
 
     /// Gives a seat to an address that has none in this room, or another cookie to one that has.
-    fn sit(&mut self, now: Instant, from: SocketAddr, ticket: Ticket, cookie: Option<Cookie>) -> Result<State, Reason> {
+    fn sit(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        ticket: Ticket,
+        cookie: Option<Cookie>,
+    ) -> Result<RoomState, Reason> {
         if !self.joins.take(from, 0, now) {
             return Err(Reason::Rate);
         }
@@ -293,7 +299,7 @@ impl Relay {
                 && let Some((member, other)) = self.member(from)
             {
                 (member.cookie, member.heard) = (cookie, now);
-                return Ok(if other.is_some() { State::Together } else { State::Waiting });
+                return Ok(if other.is_some() { RoomState::Together } else { RoomState::Waiting });
             }
             // Whoever comes from another room leaves that one, and counts no more there.
             self.leave(seat);
@@ -303,7 +309,7 @@ impl Relay {
             Some(&room) => Seat { room, side: self.free_side(now, room)? },
             None => Seat { room: self.open(ticket, from)?, side: 0 },
         };
-        let member = Member { address: from, since: now, heard: now, pace: Pace::new(now), cookie };
+        let member = Member { address: from, since: now, heard: now, pace: TokenBucket::new(now), cookie };
         self.rooms[seat.room].members[seat.side] = Some(member);
         self.seats.insert(from, seat);
         for network in Network::all_of(from) {
@@ -311,7 +317,7 @@ impl Relay {
         }
         self.stats.joins += 1;
         let other = &self.rooms[seat.room].members[1 - seat.side];
-        Ok(if other.is_some() { State::Together } else { State::Waiting })
+        Ok(if other.is_some() { RoomState::Together } else { RoomState::Waiting })
     }
 
     /// Sees to it that the networks that an address is in have a seat for it. In one that has as many as it may, somebody who

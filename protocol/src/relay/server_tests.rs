@@ -30,20 +30,20 @@ fn forward(to: SocketAddr, datagram: &[u8]) -> Action {
     Action::Forward { to, bytes: datagram.len() }
 }
 
-fn answer(action: Action) -> Answer {
+fn answer(action: Action) -> RelayAnswer {
     let Action::Reply(reply) = action else { panic!("{action:?} is no reply") };
-    Answer::parse(reply.as_bytes()).unwrap().1
+    RelayAnswer::parse(reply.as_bytes()).unwrap().1
 }
 
 fn cookie(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> [u8; 16] {
     match answer(relay.handle(now, from, &join(ticket, [0; 16]))) {
-        Answer::Retry(cookie) => cookie,
+        RelayAnswer::Retry(cookie) => cookie,
         other => panic!("{other:?} is no retry"),
     }
 }
 
 /// Joins as a peer does, cookie and all.
-fn sit(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> Answer {
+fn sit(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> RelayAnswer {
     let cookie = cookie(relay, now, from, ticket);
     answer(relay.handle(now, from, &join(ticket, cookie)))
 }
@@ -78,14 +78,17 @@ fn two_members_hear_each_other_and_nobody_else() {
     let (mut relay, now) = relay(RelayConfig::default());
     let (first, second, stranger) = (address(1), address(2), address(3));
     assert_eq!(relay.poll_timeout(), None);
-    assert_eq!(sit(&mut relay, now, first, ticket(1)), Answer::Joined(State::Waiting, None));
+    assert_eq!(sit(&mut relay, now, first, ticket(1)), RelayAnswer::Joined(RoomState::Waiting, None));
     assert_eq!(relay.handle(now, first, PEER), Action::Drop(Dropped::Alone));
-    assert_eq!(sit(&mut relay, now, second, ticket(1)), Answer::Joined(State::Together, None));
+    assert_eq!(sit(&mut relay, now, second, ticket(1)), RelayAnswer::Joined(RoomState::Together, None));
     assert_eq!(relay.handle(now, first, PEER), forward(second, PEER));
     assert_eq!(relay.handle(now, second, PEER), forward(first, PEER));
     assert_eq!(relay.handle(now, stranger, PEER), Action::Drop(Dropped::Stranger));
     // The first learns of the second when it next asks, with whatever cookie.
-    assert_eq!(answer(relay.handle(now, first, &join(ticket(1), [9; 16]))), Answer::Joined(State::Together, None));
+    assert_eq!(
+        answer(relay.handle(now, first, &join(ticket(1), [9; 16]))),
+        RelayAnswer::Joined(RoomState::Together, None)
+    );
     for first_byte in 0..=255 {
         let expected = match first_byte {
             0x40..=0x45 | 0x80..=0xff => forward(second, &[first_byte]),
@@ -107,8 +110,8 @@ fn a_cookie_is_good_for_one_address_one_room_and_some_seconds() {
     let is_good = |after: u64, from, room, cookie| {
         let mut relay = Relay::new(RelayConfig::default(), KEY, now);
         let reply = relay.handle(now + Duration::from_secs(after), from, &join(room, cookie));
-        assert_eq!(relay.members(), usize::from(matches!(answer(reply), Answer::Joined(..))));
-        matches!(answer(reply), Answer::Joined(..))
+        assert_eq!(relay.members(), usize::from(matches!(answer(reply), RelayAnswer::Joined(..))));
+        matches!(answer(reply), RelayAnswer::Joined(..))
     };
     assert!(is_good(0, from, ticket(1), good));
     assert!(is_good(19, from, ticket(1), good));
@@ -132,7 +135,7 @@ fn joins_of_other_shapes_and_versions() {
     assert_eq!(relay.handle(now, address(1), &long), Action::Drop(Dropped::Foreign));
     assert_eq!(relay.handle(now, address(1), &long[..33]), Action::Drop(Dropped::Foreign));
     long[1] = 3;
-    assert_eq!(answer(relay.handle(now, address(1), &long[..34])), Answer::Error(Reason::Version));
+    assert_eq!(answer(relay.handle(now, address(1), &long[..34])), RelayAnswer::Error(Reason::Version));
     assert_eq!(relay.stats().foreign, 2);
 }
 
@@ -144,9 +147,9 @@ fn a_third_gets_in_only_where_a_member_is_silent() {
     sit(&mut relay, start, second, ticket(1));
     let later = start + Duration::from_secs(5);
     relay.handle(later, second, PEER);
-    assert_eq!(sit(&mut relay, later, third, ticket(1)), Answer::Error(Reason::Taken));
+    assert_eq!(sit(&mut relay, later, third, ticket(1)), RelayAnswer::Error(Reason::Taken));
     let later = later + Duration::from_millis(1);
-    assert_eq!(sit(&mut relay, later, third, ticket(1)), Answer::Joined(State::Together, None));
+    assert_eq!(sit(&mut relay, later, third, ticket(1)), RelayAnswer::Joined(RoomState::Together, None));
     assert_eq!(relay.stats().moves, 1);
     assert_eq!(relay.handle(later, second, PEER), forward(third, PEER));
     assert_eq!(relay.handle(later, third, PEER), forward(second, PEER));
@@ -159,9 +162,9 @@ fn who_goes_to_another_room_leaves_the_first() {
     let (mut relay, now) = relay(RelayConfig::default());
     sit(&mut relay, now, address(1), ticket(1));
     sit(&mut relay, now, address(2), ticket(1));
-    assert_eq!(sit(&mut relay, now, address(1), ticket(2)), Answer::Joined(State::Waiting, None));
+    assert_eq!(sit(&mut relay, now, address(1), ticket(2)), RelayAnswer::Joined(RoomState::Waiting, None));
     assert_eq!(relay.handle(now, address(2), PEER), Action::Drop(Dropped::Alone));
-    assert_eq!(sit(&mut relay, now, address(2), ticket(2)), Answer::Joined(State::Together, None));
+    assert_eq!(sit(&mut relay, now, address(2), ticket(2)), RelayAnswer::Joined(RoomState::Together, None));
     assert_eq!((relay.rooms(), relay.members()), (1, 2));
     check(&relay);
 }
@@ -170,10 +173,10 @@ fn who_goes_to_another_room_leaves_the_first() {
 fn rooms_are_limited_and_reused() {
     let (mut relay, now) = relay(RelayConfig { rooms: 3, ..RelayConfig::default() });
     for n in 0..3 {
-        assert_eq!(sit(&mut relay, now, address(n), ticket(n as u8)), Answer::Joined(State::Waiting, None));
+        assert_eq!(sit(&mut relay, now, address(n), ticket(n as u8)), RelayAnswer::Joined(RoomState::Waiting, None));
     }
-    assert_eq!(sit(&mut relay, now, address(9), ticket(9)), Answer::Error(Reason::Full));
-    assert_eq!(sit(&mut relay, now, address(8), ticket(0)), Answer::Joined(State::Together, None));
+    assert_eq!(sit(&mut relay, now, address(9), ticket(9)), RelayAnswer::Error(Reason::Full));
+    assert_eq!(sit(&mut relay, now, address(8), ticket(0)), RelayAnswer::Joined(RoomState::Together, None));
     check(&relay);
     let later = now + Duration::from_secs(30);
     relay.handle(later, address(0), PEER);
@@ -185,7 +188,7 @@ fn rooms_are_limited_and_reused() {
     check(&relay);
     assert_eq!(
         sit(&mut relay, now + Duration::from_secs(61), address(9), ticket(9)),
-        Answer::Joined(State::Waiting, None)
+        RelayAnswer::Joined(RoomState::Waiting, None)
     );
     assert_eq!(relay.rooms.len(), 3);
     relay.handle_timeout(now + Duration::from_secs(200));
@@ -228,15 +231,15 @@ fn one_source_cannot_take_all() {
     let (mut relay, now) = relay(RelayConfig { seats_per_source: 20, ..RelayConfig::default() });
     let from = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
     for n in 0..16 {
-        assert_eq!(sit(&mut relay, now, from(n), ticket(n as u8)), Answer::Joined(State::Waiting, None));
+        assert_eq!(sit(&mut relay, now, from(n), ticket(n as u8)), RelayAnswer::Joined(RoomState::Waiting, None));
     }
-    assert_eq!(sit(&mut relay, now, from(16), ticket(16)), Answer::Error(Reason::Rate));
-    assert_eq!(sit(&mut relay, now, address(500), ticket(99)), Answer::Joined(State::Waiting, None));
+    assert_eq!(sit(&mut relay, now, from(16), ticket(16)), RelayAnswer::Error(Reason::Rate));
+    assert_eq!(sit(&mut relay, now, address(500), ticket(99)), RelayAnswer::Joined(RoomState::Waiting, None));
     let later = now + Duration::from_secs(4);
     for n in 16..20 {
-        assert_eq!(sit(&mut relay, later, from(n), ticket(n as u8)), Answer::Joined(State::Waiting, None));
+        assert_eq!(sit(&mut relay, later, from(n), ticket(n as u8)), RelayAnswer::Joined(RoomState::Waiting, None));
     }
-    assert_eq!(sit(&mut relay, later, from(20), ticket(20)), Answer::Error(Reason::Rate));
+    assert_eq!(sit(&mut relay, later, from(20), ticket(20)), RelayAnswer::Error(Reason::Rate));
     check(&relay);
 }
 
@@ -260,15 +263,15 @@ fn neighbours_share_what_their_network_has() {
         // Four sources take all 16 seats of the network, and the fifth gets three from them: then all have as many.
         for n in 0..4 {
             for port in 0..4 {
-                assert_eq!(sits(n, port, 0).0, Answer::Joined(State::Waiting, None));
+                assert_eq!(sits(n, port, 0).0, RelayAnswer::Joined(RoomState::Waiting, None));
             }
         }
         for (port, evicted) in [(0, 1), (1, 2), (2, 3)] {
-            assert_eq!(sits(4, port, 1), (Answer::Joined(State::Waiting, None), evicted));
+            assert_eq!(sits(4, port, 1), (RelayAnswer::Joined(RoomState::Waiting, None), evicted));
         }
-        assert_eq!(sits(4, 3, 1), (Answer::Error(Reason::Rate), 3));
+        assert_eq!(sits(4, 3, 1), (RelayAnswer::Error(Reason::Rate), 3));
         // Nobody gets what another one needs as much.
-        assert_eq!(sits(3, 9, 1), (Answer::Error(Reason::Rate), 3));
+        assert_eq!(sits(3, 9, 1), (RelayAnswer::Error(Reason::Rate), 3));
     }
 }
 
@@ -342,16 +345,18 @@ fn honest_pairs_are_served_while_others_fill_the_relay() {
 fn sit_tagged(relay: &mut Relay, now: Instant, from: SocketAddr, ticket: Ticket) -> Cookie {
     let mut datagram = Vec::new();
     encode_join(TAGGED, &ticket, &[0; 16], &mut datagram);
-    let Answer::Retry(cookie) = answer(relay.handle(now, from, &datagram)) else { panic!("no retry") };
+    let RelayAnswer::Retry(cookie) = answer(relay.handle(now, from, &datagram)) else { panic!("no retry") };
     encode_join(TAGGED, &ticket, &cookie, &mut datagram);
-    let Answer::Joined(state, given) = answer_tagged(relay.handle(now, from, &datagram)) else { panic!("no seat") };
-    assert_eq!(Answer::Joined(state, given), Answer::joined(state, Some(&cookie)));
+    let RelayAnswer::Joined(state, given) = answer_tagged(relay.handle(now, from, &datagram)) else {
+        panic!("no seat")
+    };
+    assert_eq!(RelayAnswer::Joined(state, given), RelayAnswer::joined(state, Some(&cookie)));
     cookie
 }
 
-fn answer_tagged(action: Action) -> Answer {
+fn answer_tagged(action: Action) -> RelayAnswer {
     let Action::Reply(reply) = action else { panic!("{action:?} is no reply") };
-    let (version, answer) = Answer::parse(reply.as_bytes()).unwrap();
+    let (version, answer) = RelayAnswer::parse(reply.as_bytes()).unwrap();
     assert_eq!(version, TAGGED);
     answer
 }
@@ -375,7 +380,7 @@ fn what_is_forged_counts_against_nobody() {
         // Once in 65536 times somebody guesses it.
         relay.handle(now, first, &forged);
         // A Join without the cookie is a stranger's.
-        assert!(matches!(answer(relay.handle(now, first, &join(ticket(1), [0; 16]))), Answer::Retry(_)));
+        assert!(matches!(answer(relay.handle(now, first, &join(ticket(1), [0; 16]))), RelayAnswer::Retry(_)));
         if ms % 60 == 0 {
             assert_eq!(relay.handle(now, first, &tagged(&cookie, &speech)), forward(second, &speech), "{ms}");
             assert_eq!(relay.handle(now, second, &tagged(&other, &speech)), forward(first, &speech));
@@ -413,7 +418,7 @@ fn a_member_may_change_its_cookie() {
     assert_eq!(relay.handle(now, address(1), &tagged(&new, PEER)), forward(address(300), PEER));
     assert_eq!(relay.handle(now, address(1), &tagged(&old, PEER)), Action::Drop(Dropped::Forged));
     // Without tags, as before there were any.
-    assert_eq!(sit(&mut relay, now, address(1), ticket(1)), Answer::Joined(State::Together, None));
+    assert_eq!(sit(&mut relay, now, address(1), ticket(1)), RelayAnswer::Joined(RoomState::Together, None));
     assert_eq!(relay.handle(now, address(1), PEER), forward(address(300), PEER));
     assert_eq!((relay.members(), relay.stats().joins), (2, 2));
     check(&relay);
@@ -425,7 +430,7 @@ fn a_flood_leaves_no_trace() {
     for n in 0..100_000_u32 {
         let from = SocketAddr::from((n.to_be_bytes(), 7));
         let forged = join(ticket(n as u8), u128::from(n).to_be_bytes());
-        assert!(matches!(answer(relay.handle(now, from, &forged)), Answer::Retry(_)));
+        assert!(matches!(answer(relay.handle(now, from, &forged)), RelayAnswer::Retry(_)));
         assert_eq!(relay.handle(now, from, PEER), Action::Drop(Dropped::Stranger));
     }
     assert_eq!((relay.rooms(), relay.members(), relay.taken.len(), relay.rooms.capacity()), (0, 0, 0, 0));
@@ -473,7 +478,7 @@ proptest! {
                 Step::Expire => relay.handle_timeout(now),
                 Step::Sit(from, room) => {
                     let (from, room) = (address(from), ticket(room));
-                    let Answer::Retry(cookie) = answer_or_stop(relay.handle(now, from, &join(room, [0; 16]))) else { continue };
+                    let RelayAnswer::Retry(cookie) = answer_or_stop(relay.handle(now, from, &join(room, [0; 16]))) else { continue };
                     relay.handle(now, from, &join(room, cookie));
                 }
                 Step::Forged(from, room, cookie) => {
@@ -505,9 +510,9 @@ proptest! {
     }
 }
 
-fn answer_or_stop(action: Action) -> Answer {
+fn answer_or_stop(action: Action) -> RelayAnswer {
     match action {
         Action::Reply(_) => answer(action),
-        _ => Answer::Error(Reason::Rate),
+        _ => RelayAnswer::Error(Reason::Rate),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     session::{
         AcceptError, DialError, Event, MAX_ANSWER, MAX_OFFER, Reason, Session,
         noise::{self, Draw},
-        state::{ANSWER, CONFIRM, Keys, MOST_ANSWERS, PAUSE, REFUSED, State, Timer},
+        state::{ANSWER, CONFIRM, Keys, MOST_ANSWERS, PAUSE, REFUSED, SessionState, Timer},
         wire::{self, COOKIE, FINISH_HEADER, Pattern},
     },
 };
@@ -199,7 +199,7 @@ impl Session {
             noise: None,
         };
         let message = dialing.renew(&cookie, index).map_err(|_| DialError::Handshake)?;
-        let state = State::Dialing(Box::new(dialing));
+        let state = SessionState::Dialing(Box::new(dialing));
         let timer = Timer::repeating(now);
         Ok(Self { peer: peer_key, message, message_due: true, ..Self::with(state, timer, address, index, 0) })
     }
@@ -224,7 +224,7 @@ impl Session {
             shown = Some(Box::new(Shown { proof, cookie, ours, is_ours: false }));
         }
         let timer = Timer::waiting(now, ANSWERER_PATIENCE);
-        let mut session = Self::with(State::Asked(Box::new(noise)), timer, address, index, remote);
+        let mut session = Self::with(SessionState::Asked(Box::new(noise)), timer, address, index, remote);
         session.shown = shown;
         session.peer = Some(peer);
         session.taken[0] = Some(Sha256::digest(datagram).into());
@@ -242,7 +242,7 @@ impl Session {
         now: Instant,
     ) -> Self {
         let timer = Timer::waiting(now, ANSWERER_PATIENCE);
-        let mut session = Self::with(State::Responded(Box::new(responded)), timer, address, index, remote);
+        let mut session = Self::with(SessionState::Responded(Box::new(responded)), timer, address, index, remote);
         wire::respond(&mut session.message, remote, second);
         session.message_due = true;
         session.answers.give(now);
@@ -252,7 +252,7 @@ impl Session {
 
     /// Begins anew with a cookie.
     pub(super) fn retry(&mut self, cookie: [u8; COOKIE], now: Instant) {
-        let State::Dialing(dialing) = &mut self.state else { return self.count_handshake(false) };
+        let SessionState::Dialing(dialing) = &mut self.state else { return self.count_handshake(false) };
         let stays = |since| now.saturating_duration_since(since) < COOKIE_STAYS;
         if dialing.cookie == cookie || dialing.cookie_since.is_some_and(stays) {
             return self.count_handshake(false);
@@ -275,7 +275,7 @@ impl Session {
     /// Caller: the first message is to be sent again. That of XX is made anew once it was sent so often that the listener answers
     /// it no more.
     pub(super) fn ask_again(&mut self) {
-        let State::Dialing(dialing) = &mut self.state else { return };
+        let SessionState::Dialing(dialing) = &mut self.state else { return };
         // One without a cookie is answered as often as it comes, and so is one of IK. (One made anew would be another call.)
         if dialing.cookie_since.is_none() || dialing.peer.is_some() {
             return;
@@ -294,7 +294,7 @@ impl Session {
     /// Caller: the second message.
     pub(super) fn respond(&mut self, message: &[u8], now: Instant) -> Option<Event<'static>> {
         let forged = self.stats.forged;
-        let State::Dialing(dialing) = &mut self.state else {
+        let SessionState::Dialing(dialing) = &mut self.state else {
             self.count_handshake(false);
             return None;
         };
@@ -338,7 +338,7 @@ impl Session {
         self.message.clear();
         wire::finish(&mut self.message, index, &third);
         self.message_due = true;
-        self.state = State::Finishing;
+        self.state = SessionState::Finishing;
         self.timer = Timer::repeating(now);
         None
     }
@@ -348,7 +348,7 @@ impl Session {
         let digest: [u8; 32] = Sha256::digest(message).into();
         if self.taken[1] == Some(digest) {
             // The answer was lost.
-            let answered = matches!(self.state, State::Unconfirmed | State::Refusing);
+            let answered = matches!(self.state, SessionState::Unconfirmed | SessionState::Refusing);
             let is_short = super::OVERHEAD + 1 + self.verdict.1.len() <= FINISH_HEADER + message.len();
             if answered && self.verdicts.asked_again(now, is_short) {
                 self.control_due = Some(self.verdict.0);
@@ -357,7 +357,7 @@ impl Session {
             return None;
         }
         let forged = self.stats.forged;
-        let State::Responded(responded) = &mut self.state else {
+        let SessionState::Responded(responded) = &mut self.state else {
             self.count_handshake(false);
             return None;
         };
@@ -376,7 +376,7 @@ impl Session {
         self.message.clear();
         self.message_due = false;
         self.answers.due = None;
-        self.state = State::AskedLast;
+        self.state = SessionState::AskedLast;
         self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
         self.count_handshake(true);
         Some(Event::Incoming { peer, offer })
@@ -386,7 +386,9 @@ impl Session {
     /// has one. If not, the call is not to be taken, and [`Reason::Psk`] is to be said. To be called before
     /// [`accept`](Self::accept): who shows a secret is not accepted without.
     pub fn shares(&mut self, psk: Option<&Psk>) -> bool {
-        let (Some(shown), State::Asked(noise)) = (&mut self.shown, &mut self.state) else { return psk.is_none() };
+        let (Some(shown), SessionState::Asked(noise)) = (&mut self.shown, &mut self.state) else {
+            return psk.is_none();
+        };
         let (Some(psk), Some(peer)) = (psk, self.peer) else { return false };
         let is_same = same(&psk.proof(&peer, &shown.ours, &shown.cookie), &shown.proof);
         shown.is_ours = is_same && noise::set_psk(noise, psk.as_bytes()).is_ok();
@@ -405,7 +407,7 @@ impl Session {
             self.refuse(Reason::Psk, now);
             return Err(AcceptError::Psk);
         }
-        self.decide(ACCEPTED, (ANSWER, answer.to_vec()), State::Unconfirmed, now)?;
+        self.decide(ACCEPTED, (ANSWER, answer.to_vec()), SessionState::Unconfirmed, now)?;
         self.timer = Timer::waiting(now, ANSWERER_PATIENCE);
         Ok(())
     }
@@ -416,15 +418,21 @@ impl Session {
             ACCEPTED => Reason::Declined.into(),
             code => code,
         };
-        if self.decide(code, (REFUSED, vec![code]), State::Refusing, now).is_ok() {
+        if self.decide(code, (REFUSED, vec![code]), SessionState::Refusing, now).is_ok() {
             self.timer = Timer::waiting(now, REFUSAL_PATIENCE);
         }
     }
 
     /// `code` is for IK, and `verdict` for XX: the same in two forms.
-    fn decide(&mut self, code: u8, verdict: (u8, Vec<u8>), then: State, now: Instant) -> Result<(), AcceptError> {
+    fn decide(
+        &mut self,
+        code: u8,
+        verdict: (u8, Vec<u8>),
+        then: SessionState,
+        now: Instant,
+    ) -> Result<(), AcceptError> {
         match &mut self.state {
-            State::Asked(noise) => {
+            SessionState::Asked(noise) => {
                 let mut payload = self.index.to_be_bytes().to_vec();
                 payload.push(code);
                 if code == ACCEPTED {
@@ -444,7 +452,7 @@ impl Session {
                 self.message_due = true;
                 self.answers.give(now);
             }
-            State::AskedLast => {
+            SessionState::AskedLast => {
                 self.verdicts.give(now);
                 self.control_due = Some(verdict.0);
                 self.verdict = verdict;
@@ -456,7 +464,7 @@ impl Session {
     }
 
     pub(super) fn establish(&mut self, peer: PublicKey, answer: Vec<u8>, now: Instant) -> Event<'static> {
-        self.state = State::Open { confirming: true };
+        self.state = SessionState::Open { confirming: true };
         self.message = Vec::new();
         self.message_due = false;
         self.control_due = Some(CONFIRM);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     AcceptError, Admission, CookieGate, DialError, Event, Reason, Session,
-    state::State,
+    state::SessionState,
     testing::{ANSWER, OFFER, answerer_address, answerer_identity, caller_address, caller_identity, owned},
 };
 use crate::psk::Psk;
@@ -88,7 +88,7 @@ fn who_shows_a_secret_is_not_accepted_without() {
     // Not even if somebody who has the listener's key says so with no secret.
     let (mut caller, mut listener, now) = asked(true, Some(&psk(7)));
     listener.shown = None;
-    let State::Asked(noise) = &mut listener.state else { panic!("asked") };
+    let SessionState::Asked(noise) = &mut listener.state else { panic!("asked") };
     super::noise::set_psk(noise, &super::noise::NO_PSK).unwrap();
     listener.accept(ANSWER, now).unwrap();
     assert_eq!(caller.handle(now, answerer_address(), &mut next(&mut listener)), None);

@@ -32,7 +32,7 @@ use crate::{
     session::{
         Session,
         noise::{agree, extract_and_expand},
-        state::{CONFIRM, State},
+        state::{CONFIRM, SessionState},
     },
 };
 
@@ -159,7 +159,7 @@ impl Session {
     /// From now on keys are agreed anew every [two minutes](REKEY_EVERY). Both sides must have said that they do so
     /// ([`Offer::rekeys`](crate::offer::Offer::rekeys)); a session that does not stand yet, or is over, ignores it.
     pub fn enable_rekeying(&mut self, now: Instant) {
-        let Some(keys) = self.keys.as_ref().filter(|_| matches!(self.state, State::Open { .. })) else { return };
+        let Some(keys) = self.keys.as_ref().filter(|_| matches!(self.state, SessionState::Open { .. })) else { return };
         let caller = keys.is_caller();
         self.rekeying.get_or_insert_with(|| {
             let (phase, repeat, say, forget) = (Phase::Quiet, None, None, None);

@@ -168,7 +168,7 @@ impl Answers {
     }
 }
 
-pub(super) enum State {
+pub(super) enum SessionState {
     /// Caller: repeats the initiation.
     Dialing(Box<Dialing>),
     /// Caller, XX: repeats the third message until the answer comes.
@@ -215,7 +215,7 @@ pub struct Session {
     pub(super) remote: u16,
     pub(super) address: SocketAddr,
     pub(super) peer: Option<PublicKey>,
-    pub(super) state: State,
+    pub(super) state: SessionState,
     pub(super) keys: Option<Box<Keys>>,
     /// The handshake message to send, and to send again: a whole datagram.
     pub(super) message: Vec<u8>,
@@ -260,7 +260,13 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn with(state: State, timer: Option<Timer>, address: SocketAddr, index: u16, remote: u16) -> Self {
+    pub(super) fn with(
+        state: SessionState,
+        timer: Option<Timer>,
+        address: SocketAddr,
+        index: u16,
+        remote: u16,
+    ) -> Self {
         Self {
             index,
             remote,
@@ -297,7 +303,10 @@ impl Session {
             }
             Ok(Outer::Initiate { .. }) => {
                 let again = self.is_repeat(from, datagram);
-                let answers = matches!(self.state, State::Responded(_) | State::Unconfirmed | State::Refusing);
+                let answers = matches!(
+                    self.state,
+                    SessionState::Responded(_) | SessionState::Unconfirmed | SessionState::Refusing
+                );
                 let is_short = self.message.len() <= datagram.len();
                 self.message_due |=
                     again && answers && !self.message.is_empty() && self.answers.asked_again(now, is_short);
@@ -311,7 +320,7 @@ impl Session {
                 return self.finish(noise, now);
             }
             Ok(Outer::Refuse { receiver, reason }) if receiver == self.index && known_address => {
-                let dialing = matches!(self.state, State::Dialing(_));
+                let dialing = matches!(self.state, SessionState::Dialing(_));
                 if dialing && self.doubted.is_none() {
                     self.doubted = Some((reason.into(), now + DOUBT));
                 }
@@ -339,7 +348,8 @@ impl Session {
         header: Sealed,
         datagram: &'d mut [u8],
     ) -> Option<Event<'d>> {
-        let expected = matches!(self.state, State::Finishing | State::Unconfirmed | State::Open { .. });
+        let expected =
+            matches!(self.state, SessionState::Finishing | SessionState::Unconfirmed | SessionState::Open { .. });
         let Some(keys) = self.keys.as_mut().filter(|_| expected) else {
             self.count_handshake(false);
             return None;
@@ -366,7 +376,7 @@ impl Session {
         let body = datagram.get(HEADER..end).unwrap_or_default();
         if is_media {
             self.stats.media += 1;
-            if matches!(self.state, State::Finishing) {
+            if matches!(self.state, SessionState::Finishing) {
                 return None;
             }
             self.heard();
@@ -374,7 +384,7 @@ impl Session {
         }
         self.stats.control += 1;
         let (&kind, body) = body.split_first()?;
-        let finishing = matches!(self.state, State::Finishing);
+        let finishing = matches!(self.state, SessionState::Finishing);
         match kind {
             ANSWER if finishing => return self.peer.map(|peer| self.establish(peer, body.to_vec(), now)),
             REFUSED if finishing => {
@@ -445,15 +455,15 @@ impl Session {
     /// Something authentic came that only a peer who has the answer, or the confirmation, can send.
     fn heard(&mut self) {
         match self.state {
-            State::Unconfirmed => self.confirmed = true,
-            State::Open { confirming: true } => {
+            SessionState::Unconfirmed => self.confirmed = true,
+            SessionState::Open { confirming: true } => {
                 if self.control_due == Some(CONFIRM) {
                     self.control_due = None;
                 }
             }
             _ => return,
         }
-        self.state = State::Open { confirming: false };
+        self.state = SessionState::Open { confirming: false };
         self.message = Vec::new();
         self.message_due = false;
         self.timer = None;
@@ -476,7 +486,8 @@ impl Session {
     ///
     /// [`MAX_DATAGRAM`]: crate::session::MAX_DATAGRAM
     pub fn seal_media(&mut self, number: u64, header: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
-        let keys = self.keys.as_mut().filter(|_| matches!(self.state, State::Open { .. })).ok_or(SealError::NotOpen)?;
+        let keys =
+            self.keys.as_mut().filter(|_| matches!(self.state, SessionState::Open { .. })).ok_or(SealError::NotOpen)?;
         keys.seal_media.seal(number, MEDIA | header, self.remote, [&[], body], out)
     }
 
@@ -554,14 +565,14 @@ impl Session {
             return Some(self.end(Event::Refused(reason)));
         }
         self.message_due |= self.answers.is_due(now) && !self.message.is_empty();
-        if self.verdicts.is_due(now) && matches!(self.state, State::Unconfirmed | State::Refusing) {
+        if self.verdicts.is_due(now) && matches!(self.state, SessionState::Unconfirmed | SessionState::Refusing) {
             self.control_due = Some(self.verdict.0);
         }
         self.probe = self.probe.take().and_then(|mut probe| probe.tick(now).then_some(probe));
         self.tick_rekeying(now);
         let timer = self.timer.as_mut()?;
         if now >= timer.end {
-            let silent = matches!(self.state, State::Refusing);
+            let silent = matches!(self.state, SessionState::Refusing);
             let event = self.end(Event::TimedOut);
             return (!silent).then_some(event);
         }
@@ -569,12 +580,12 @@ impl Session {
         let pause = (pause * 3 / 2).min(PAUSE_MAX);
         timer.next = Some((now + pause, pause));
         match self.state {
-            State::Open { confirming: true } => self.control_due = Some(CONFIRM),
-            State::Dialing(_) => {
+            SessionState::Open { confirming: true } => self.control_due = Some(CONFIRM),
+            SessionState::Dialing(_) => {
                 self.ask_again();
                 self.message_due = true;
             }
-            State::Finishing => self.message_due = true,
+            SessionState::Finishing => self.message_due = true,
             _ => {}
         }
         None
@@ -587,7 +598,7 @@ impl Session {
 
     /// Ends the session and overwrites its keys. The peer is not told: that is for a control message before.
     pub fn close(&mut self) {
-        self.state = State::Closed;
+        self.state = SessionState::Closed;
         self.keys = None;
         self.message = Vec::new();
         self.message_due = false;
@@ -614,12 +625,12 @@ impl Session {
 
     /// Whether media and control messages can be sealed.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+        matches!(self.state, SessionState::Open { .. })
     }
 
     /// Whether the session is over.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, SessionState::Closed)
     }
 
     /// What became of the datagrams so far.

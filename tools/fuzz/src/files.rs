@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use parlo_archive::{Archive, Coder, State, SurveyFault, TimedFrame, cut, join, repair, survey};
+use parlo_archive::{Archive, Coder, FileState, SurveyFault, TimedFrame, cut, join, repair, survey};
 use parlo_protocol::file::{End, Item, MAX_HEADER_BYTES, Reader};
 use parlo_test_support::synthetic::SMALL;
 
@@ -71,7 +71,7 @@ pub(crate) fn archive(bytes: &[u8]) {
     let frames = read_all(&mut archive, 0);
     let found = frames.as_deref().unwrap_or_else(|frames| frames);
     assert_eq!(found, &all[..found.len()]);
-    assert!(frames.is_err() || *archive.state() != State::Whole || found.len() == all.len());
+    assert!(frames.is_err() || *archive.state() != FileState::Whole || found.len() == all.len());
 }
 
 fn open(bytes: &[u8]) -> Option<Archive<Cursor<&[u8]>>> {
@@ -102,7 +102,7 @@ fn any_file(bytes: &[u8], at_ms: u64) {
     let mut mended = Vec::new();
     let done = repair(&mut archive, None, &mut mended).expect("memory can be written");
     let mut mended = open(&mended).expect("what was mended is a file");
-    assert!(*mended.state() == State::Whole && done.made.bytes == mended.bytes());
+    assert!(*mended.state() == FileState::Whole && done.made.bytes == mended.bytes());
     assert!(
         survey(&mut mended, None)
             .expect("memory can be read")

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use parlo_archive::{Archive, Coding, Options, State};
+use parlo_archive::{Archive, Coding, FileState, Options};
 use parlo_audio_io::{
     AtomicFile, Channel,
     output::{self, Kind, Replace},
@@ -84,7 +84,8 @@ pub(crate) fn run(
     load: &(dyn Fn() -> Result<Model, ModelError> + Sync),
 ) -> anyhow::Result<()> {
     let Request { sounds, tokens, jobs, channel } = request;
-    let mut report = Report { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0, damaged: 0 };
+    let mut report =
+        BatchReport { tokens, entries: Vec::new(), failures: Vec::new(), there: 0, fresh_s: 0.0, damaged: 0 };
     let known: HashMap<PathBuf, Entry> =
         manifest::read(tokens).into_iter().map(|entry| (entry.tokens.clone(), entry)).collect();
     let mut open = Vec::new();
@@ -202,7 +203,7 @@ fn there(
     let header = &archive.header().tokens;
     let coding = if options.plain { Coding::Plain } else { parlo_archive::best_coding(bundle) };
     let same = bundle.reads(header.id) && usize::from(header.depth) == options.depth && header.coding == coding;
-    if !same || *archive.state() != State::Whole {
+    if !same || *archive.state() != FileState::Whole {
         return None;
     }
     Some(Entry {
@@ -219,7 +220,7 @@ fn there(
 }
 
 /// What became of all files.
-struct Report<'a> {
+struct BatchReport<'a> {
     tokens: &'a Path,
     entries: Vec<Entry>,
     failures: Vec<Failure>,
@@ -230,7 +231,7 @@ struct Report<'a> {
     damaged: usize,
 }
 
-impl Report<'_> {
+impl BatchReport<'_> {
     fn take(&mut self, task: &Task, result: anyhow::Result<(Entry, bool)>) {
         match result {
             Ok((entry, whole)) => {

@@ -117,7 +117,7 @@ async fn fetch(client: &Client, names: &[OsString], side: Option<Side>, force: b
     let name = name.to_string_lossy();
     let place = IoPath::from(file.clone());
     let kind = if side.is_some() { Kind::Wav } else { Kind::Tokens };
-    let mut writer = Writer { output: place.claim(kind, &[], force)?.bytes()?, failure: None };
+    let mut writer = OutputWriter { output: place.claim(kind, &[], force)?.bytes()?, failure: None };
     let fetched = match side {
         Some(side) => client.recording_wav(&name, side, &mut writer).await,
         None => client.recording_tokens(&name, &mut writer).await,
@@ -134,12 +134,12 @@ async fn fetch(client: &Client, names: &[OsString], side: Option<Side>, force: b
 }
 
 /// An output as the client writes to one; keeps the reason of a failure.
-struct Writer {
+struct OutputWriter {
     output: Output,
     failure: Option<anyhow::Error>,
 }
 
-impl io::Write for Writer {
+impl io::Write for OutputWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.output.put(bytes).map_err(|failure| {
             self.failure = Some(failure);

@@ -142,12 +142,12 @@ impl Opened {
 
     /// What is wrong with it, if something is, as far as it shows without reading all of it.
     fn fault(&self) -> Option<String> {
-        use parlo_archive::State;
+        use parlo_archive::FileState;
         let seconds = self.archive.duration_ms() as f64 / 1000.0;
         match self.archive.state() {
-            State::Whole => None,
-            State::Cut { at } => Some(format!("it breaks off at byte {at}, after {seconds:.1} s of speech")),
-            State::Damaged { reason, .. } => Some(reason.clone()),
+            FileState::Whole => None,
+            FileState::Cut { at } => Some(format!("it breaks off at byte {at}, after {seconds:.1} s of speech")),
+            FileState::Damaged { reason, .. } => Some(reason.clone()),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     super::{AudioError, EndFigures, Format, READ_TIMEOUT, ReadOutcome, Source},
     Backend, DeviceChoice, Direction, Make, Opened, Running, begin,
     drift::Follow,
-    failover::{Role, Standby, Stream},
+    failover::{DeviceStream, Role, Standby},
     faults::Faults,
     open, pulse,
     stream_monitor::StreamMonitor,
@@ -130,7 +130,7 @@ impl Source for DeviceSource {
     }
 }
 
-impl Stream for Open {
+impl DeviceStream for Open {
     const DIRECTION: Direction = Direction::Input;
 
     fn open(backend: Backend, role: &Role) -> Result<Self, AudioError> {

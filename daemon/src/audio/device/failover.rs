@@ -47,7 +47,7 @@ impl Role {
 }
 
 /// A stream of either direction.
-pub(super) trait Stream: Sized + Send + 'static {
+pub(super) trait DeviceStream: Sized + Send + 'static {
     const DIRECTION: Direction;
 
     fn open(backend: Backend, role: &Role) -> Result<Self, AudioError>;
@@ -57,7 +57,7 @@ pub(super) trait Stream: Sized + Send + 'static {
 
 /// The stream that is used now, and those that come after it.
 pub(super) struct Standby<S> {
-    state: State<S>,
+    state: StandbyState<S>,
     backend: Backend,
     /// What finds the device that was asked for by name; none if the default was asked for.
     chosen: Option<String>,
@@ -66,7 +66,7 @@ pub(super) struct Standby<S> {
     trouble: Option<String>,
 }
 
-enum State<S> {
+enum StandbyState<S> {
     Open {
         stream: S,
         next: Option<(Cause, Replacement<S>)>,
@@ -78,12 +78,12 @@ enum State<S> {
     },
 }
 
-impl<S: Stream> Standby<S> {
+impl<S: DeviceStream> Standby<S> {
     pub(super) fn open(backend: Backend, choice: &DeviceChoice) -> Result<Self, AudioError> {
         let stream = S::open(backend, &Role::Chosen(choice.clone()))?;
         let (backend, key) = (stream.device().backend, stream.device().key.clone());
         let chosen = matches!(choice, DeviceChoice::Named(_)).then_some(key);
-        Ok(Self::begin(State::Open { stream, next: None }, backend, chosen))
+        Ok(Self::begin(StandbyState::Open { stream, next: None }, backend, chosen))
     }
 
     /// The same where there may be no such device yet: the default stands in for one that was asked for by name, and for that
@@ -102,15 +102,18 @@ impl<S: Stream> Standby<S> {
         {
             let trouble = format!("{error}; until it comes, \"{}\" is used", stream.device().name);
             let backend = stream.device().backend;
-            return Self { trouble: Some(trouble), ..Self::begin(State::Open { stream, next: None }, backend, name) };
+            return Self {
+                trouble: Some(trouble),
+                ..Self::begin(StandbyState::Open { stream, next: None }, backend, name)
+            };
         }
         let trouble = format!("{error}; {} until there is one", silence(S::DIRECTION));
         let replacement = Replacement::find(move || S::open(backend, &role));
-        let state = State::Lost { was: Err(error), replacement };
+        let state = StandbyState::Lost { was: Err(error), replacement };
         Self { trouble: Some(trouble), ..Self::begin(state, backend, name) }
     }
 
-    fn begin(state: State<S>, backend: Backend, chosen: Option<String>) -> Self {
+    fn begin(state: StandbyState<S>, backend: Backend, chosen: Option<String>) -> Self {
         Self { state, backend, chosen, before: EndFigures::default(), trouble: None }
     }
 
@@ -122,16 +125,16 @@ impl<S: Stream> Standby<S> {
     /// The stream, unless its device is gone and no other was found yet.
     pub(super) fn stream(&self) -> Option<&S> {
         match &self.state {
-            State::Open { stream, .. } => Some(stream),
-            State::Lost { .. } => None,
+            StandbyState::Open { stream, .. } => Some(stream),
+            StandbyState::Lost { .. } => None,
         }
     }
 
     /// The stream, to use.
     pub(super) fn stream_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
-            State::Open { stream, .. } => Some(stream),
-            State::Lost { .. } => None,
+            StandbyState::Open { stream, .. } => Some(stream),
+            StandbyState::Lost { .. } => None,
         }
     }
 
@@ -150,7 +153,7 @@ impl<S: Stream> Standby<S> {
     /// Looks whether the stream is to be left for another. The old one goes on until the new one is open; then there is a sentence
     /// for the user. Does not wait, and does not allocate unless something changes.
     pub(super) fn follow(&mut self) -> Option<String> {
-        let State::Open { stream, next } = &mut self.state else { return None };
+        let StandbyState::Open { stream, next } = &mut self.state else { return None };
         if next.is_none()
             && let Some(cause) = stream.device().health.cause()
         {
@@ -169,7 +172,7 @@ impl<S: Stream> Standby<S> {
             Cause::DefaultMoved => format!("the default {thing} is now \"{}\"", found.device().name),
             Cause::Returned => format!("the {thing} \"{}\" is back, and is used again", found.device().name),
         };
-        self.replace(State::Open { stream: found, next: None });
+        self.replace(StandbyState::Open { stream: found, next: None });
         Some(notice)
     }
 
@@ -183,12 +186,12 @@ impl<S: Stream> Standby<S> {
             None => Role::Chosen(DeviceChoice::Default),
         };
         let replacement = Replacement::find(move || S::open(backend, &role));
-        self.replace(State::Lost { was: Ok(name), replacement });
+        self.replace(StandbyState::Lost { was: Ok(name), replacement });
     }
 
     /// While the device is gone: waits for another; then a sentence for the user.
     pub(super) fn wait(&mut self, time: Duration) -> Option<String> {
-        let State::Lost { was, replacement } = &self.state else { return None };
+        let StandbyState::Lost { was, replacement } = &self.state else { return None };
         let found = replacement.wait(time)?;
         let (thing, doing) = words(S::DIRECTION);
         let name = &found.device().name;
@@ -198,11 +201,11 @@ impl<S: Stream> Standby<S> {
         };
         // What comes after it is looked for where it was found.
         self.backend = found.device().backend;
-        self.replace(State::Open { stream: found, next: None });
+        self.replace(StandbyState::Open { stream: found, next: None });
         Some(notice)
     }
 
-    fn replace(&mut self, state: State<S>) {
+    fn replace(&mut self, state: StandbyState<S>) {
         self.before = self.counts();
         let old = std::mem::replace(&mut self.state, state);
         // Closing a stream can wait for its server: not on this thread.

@@ -12,7 +12,7 @@ use ringbuf::{
 use super::{
     super::{AudioError, EndFigures, Format, Sink, WriteOutcome},
     Backend, DeviceChoice, Direction, Make, Opened, PERIOD, Running, begin,
-    failover::{Role, Standby, Stream},
+    failover::{DeviceStream, Role, Standby},
     faults::Faults,
     open,
     playout_clock::{PlayoutClock, Seen},
@@ -143,7 +143,7 @@ impl Sink for DeviceSink {
     }
 }
 
-impl Stream for Open {
+impl DeviceStream for Open {
     const DIRECTION: Direction = Direction::Output;
 
     fn open(backend: Backend, role: &Role) -> Result<Self, AudioError> {

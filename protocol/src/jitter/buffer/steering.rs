@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use parlo_tokens::Slot;
 
-use super::{JitterBuffer, LeastOf, Pace, SILENCE_BELIEVED, Silence, State, quality};
+use super::{BufferState, JitterBuffer, LeastOf, Pace, SILENCE_BELIEVED, Silence, quality};
 
 /// Delay beyond what is needed that is left alone, microseconds; at least a frame and a quarter, so that leaving one out or
 /// putting one in does not call for the opposite.
@@ -33,7 +33,7 @@ impl<F: Copy> JitterBuffer<F> {
         let within = self.silence.is_some_and(|silence| number > silence.since);
         // If silence was no longer believed in, it is the sender that was away, and not speech that is late.
         let near = self.dry > 0 || self.delays.offset(number, now) <= self.delays.need().saturating_add(CUT);
-        if !within || !near || self.state != State::Playing {
+        if !within || !near || self.state != BufferState::Playing {
             return false;
         }
         for passed in number..self.next {
