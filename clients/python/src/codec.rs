@@ -6,8 +6,8 @@ use numpy::{
     PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray1, PyReadwriteArray2,
     ndarray::{ArrayViewMut2, s},
 };
+use parlo_archive::MAX_BLOCK_FRAMES;
 use parlo_model::{Audio, Bundle, Decoder, Encoder, EncoderConfig, ModelError, Runtime, WholeDecoder, WholeEncoder};
-use parlo_protocol::file::MAX_BLOCK_FRAMES;
 use parlo_tokens::TokenFrame;
 use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
