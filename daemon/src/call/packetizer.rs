@@ -23,16 +23,8 @@ const SILENCE_AGAIN: Duration = Duration::from_millis(100);
 /// The most frames between two of them, however short: a jitter buffer believes in silence for two and a half times as many.
 const SILENCE_FRAMES: u64 = 20;
 
-/// How much before speech is sent with it: a word may begin more softly than a detector hears.
-const LOOK_BACK: Duration = Duration::from_millis(40);
-
 /// How long a frame is that nobody says anything about.
 const FRAME: Duration = Duration::from_millis(20);
-
-/// [`LOOK_BACK`] in frames of this length.
-fn look_back(frame: Duration) -> usize {
-    LOOK_BACK.as_nanos().div_ceil(frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as usize
-}
 
 /// How a frame stands to those that are coded with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,12 +38,13 @@ pub enum RunPosition {
     Last,
 }
 
-/// A frame as the capture side gives it.
+/// A frame as the capture side gives it: coded, or described, never both. Only a [`FrameEvent`](crate::media::FrameEvent) has both, of
+/// a pause's last frames when a word has followed.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodedFrame {
     /// Its number.
     pub number: u64,
-    /// What the codec made of it; none if nobody speaks, and nobody is about to.
+    /// What the codec made of it; none if nobody speaks. Those of a pause that a word follows come once more, coded.
     pub unit: Option<CodedFrame>,
     /// What it sounds like if nobody speaks; none if somebody does.
     pub silence: Option<ComfortNoise>,
@@ -106,14 +99,11 @@ pub struct Packetizer {
     first: u64,
     /// The last frames that were sent, by number.
     sent: VecDeque<(u64, TokenFrame)>,
-    /// The last frames that were not, as nobody spoke.
-    held: VecDeque<(u64, CodedFrame)>,
     /// The lowest number that can be sent.
     next: u64,
-    /// [`SILENCE_EVERY`], [`SILENCE_AGAIN`] and [`LOOK_BACK`] in frames.
+    /// [`SILENCE_EVERY`] and [`SILENCE_AGAIN`] in frames.
     silence_every: u64,
     silence_again: u64,
-    look_back: usize,
     /// Number of the next silence descriptor, while nobody speaks.
     describes: Option<u64>,
     copies: Vec<TokenFrame>,
@@ -134,18 +124,15 @@ impl Packetizer {
     pub fn with_frame(packing: PayloadCoder, frame: Duration) -> Self {
         let frames =
             |time: Duration| (time.as_nanos() / frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as u64;
-        let look_back = look_back(frame);
         let most = usize::from(MAX_FRAMES);
         Self {
             packing,
             pending: Vec::with_capacity(most),
             first: 0,
             sent: VecDeque::with_capacity(usize::from(MAX_COPIES) + 1),
-            held: VecDeque::with_capacity(look_back + 1),
             next: 0,
             silence_every: frames(SILENCE_EVERY),
             silence_again: frames(SILENCE_AGAIN),
-            look_back,
             describes: None,
             copies: Vec::with_capacity(usize::from(MAX_COPIES)),
             tokens: Vec::with_capacity(most),
@@ -162,11 +149,6 @@ impl Packetizer {
         match silence {
             None => {
                 self.describes = None;
-                while let Some((number, unit)) = self.held.pop_front() {
-                    if number >= self.next {
-                        self.add(now, call, number, unit, out);
-                    }
-                }
                 // A pause's last frames come once more, coded, when a word follows: all but what the peer knows for silence.
                 if let Some(unit) = unit
                     && number >= self.next
@@ -192,10 +174,6 @@ impl Packetizer {
                     }
                     transmit(call, &mut self.datagram, out);
                 }
-                if self.held.len() == self.look_back {
-                    self.held.pop_front();
-                }
-                self.held.extend(unit.map(|unit| (number, unit)));
             }
         }
     }
