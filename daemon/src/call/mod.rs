@@ -6,6 +6,7 @@ pub mod channels;
 mod codec;
 mod depacketizer;
 pub(crate) mod depacketizer_thread;
+pub(crate) mod dtx;
 mod engine;
 mod error;
 mod events;
@@ -13,11 +14,12 @@ mod frame_origin;
 pub(crate) mod packetizer;
 mod player;
 mod resolve;
+pub(crate) mod run_batcher;
 mod timeline;
-mod voice_activity;
 
 pub use codec::{CodecError, CodedFrame, FrameDecoder, FrameEncoder, OPUS_RATES, RUN_FRAMES};
 pub use depacketizer::Depacketizer;
+pub use dtx::VoiceActivity;
 pub use engine::Engine;
 pub(crate) use engine::{Found, resolve};
 pub use error::{CallError, DEFAULT_PORT};
@@ -27,4 +29,3 @@ pub use packetizer::{EncodedFrame, Packetizer, PacketizerStats, PayloadCoder, Ru
 pub use player::{Heard, Player, PlayerStats};
 pub use resolve::resolve as addresses;
 pub use timeline::{Moment, Timeline};
-pub use voice_activity::VoiceActivity;

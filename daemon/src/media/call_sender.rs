@@ -9,18 +9,14 @@ use crossbeam_channel::{Sender, TrySendError};
 use parlo_dsp::{DspError, Resampler};
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
-use super::{
-    FrameEvent, StreamFormat,
-    block_ring::BlockRing,
-    call_controls::CallControls,
-    preroll::{Preroll, Silent},
-    run_batcher::{Due, RunBatcher},
-    stages::Limiter,
-};
+use super::{FrameEvent, StreamFormat, block_ring::BlockRing, call_controls::CallControls, stages::Limiter};
 use crate::{
     call::{
         CallError, CodecError, CodedFrame, EncodedFrame, FrameEncoder, RUN_FRAMES, RunPosition, Timeline,
-        VoiceActivity, channels::Shared,
+        VoiceActivity,
+        channels::Shared,
+        dtx::{Preroll, Silent},
+        run_batcher::{Due, RunBatcher},
     },
     report::Durations,
 };

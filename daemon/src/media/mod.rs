@@ -23,8 +23,6 @@ mod core;
 mod devices;
 mod metrics;
 mod playback;
-mod preroll;
-mod run_batcher;
 mod types;
 mod worker;
 

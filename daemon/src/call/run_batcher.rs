@@ -1,10 +1,10 @@
 //! When the frames of a microphone are due to be coded.
 
-use crate::call::RUN_FRAMES;
+use super::codec::RUN_FRAMES;
 
 /// What is to be done with the frames that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     /// More are waited for.
     Later,
     /// They are coded; their packet is not full.
@@ -16,7 +16,7 @@ pub(super) enum Due {
 /// Follows how frames of speech become packets, so as to code those of one in as few runs as possible, when the last of them is
 /// there: none is sent before anyway. In silence nothing is coded; its first frame ends what waits.
 #[derive(Debug, Default)]
-pub(super) struct RunBatcher {
+pub(crate) struct RunBatcher {
     /// Frames that are not coded.
     waiting: usize,
     /// Frames in the packet at hand.
@@ -25,7 +25,7 @@ pub(super) struct RunBatcher {
 
 impl RunBatcher {
     /// The next frame of speech is there. `frames`: how many a packet holds.
-    pub(super) fn next(&mut self, frames: usize) -> Due {
+    pub(crate) fn next(&mut self, frames: usize) -> Due {
         self.waiting += 1;
         self.packed += 1;
         let ends = self.packed >= frames.max(1);
@@ -43,7 +43,7 @@ impl RunBatcher {
     }
 
     /// What waits is coded out of turn, and its packet sent.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         (self.waiting, self.packed) = (0, 0);
     }
 }

@@ -16,16 +16,16 @@ const DESCRIBE: Duration = Duration::from_millis(400);
 
 /// A frame in which nobody spoke.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Silent {
-    pub(super) number: u64,
-    pub(super) noise: ComfortNoise,
+pub(crate) struct Silent {
+    pub(crate) number: u64,
+    pub(crate) noise: ComfortNoise,
     /// When its last sample was captured.
-    pub(super) at: Instant,
+    pub(crate) at: Instant,
 }
 
 /// So many frames as an encoder has to hear when a word begins. Allocates nothing once made.
 #[derive(Debug)]
-pub(super) struct Preroll {
+pub(crate) struct Preroll {
     frame: usize,
     /// [`DESCRIBE`] in frames.
     describe: u64,
@@ -40,7 +40,7 @@ pub(super) struct Preroll {
 
 impl Preroll {
     /// For frames of so many samples.
-    pub(super) fn new(sample_rate: u32, frame: usize) -> Self {
+    pub(crate) fn new(sample_rate: u32, frame: usize) -> Self {
         let length = frame.max(1) as f64 / f64::from(sample_rate.max(1));
         // As long as it is, or a little longer; one frame at least.
         let frames = |time: Duration| (time.as_secs_f64() / length - 1e-6).ceil().max(1.0) as usize;
@@ -56,7 +56,7 @@ impl Preroll {
     }
 
     /// What a frame sounds like, for those who write it down: as a listener hears it, described anew every 400 ms.
-    pub(super) fn described(&mut self, number: u64, noise: ComfortNoise) -> ComfortNoise {
+    pub(crate) fn described(&mut self, number: u64, noise: ComfortNoise) -> ComfortNoise {
         match self.noise {
             Some((noise, next)) if number < next => noise,
             _ => {
@@ -67,7 +67,7 @@ impl Preroll {
     }
 
     /// Takes the pause's next frame. Gives the one that is now too old to go with a word.
-    pub(super) fn push(&mut self, silent: Silent, frame: &[f32]) -> Option<Silent> {
+    pub(crate) fn push(&mut self, silent: Silent, frame: &[f32]) -> Option<Silent> {
         self.sound.rotate_left(self.frame);
         let place = self.sound.len() - self.frame;
         for (to, from) in self.sound[place..].iter_mut().zip(frame) {
@@ -79,12 +79,12 @@ impl Preroll {
     }
 
     /// How many frames are kept.
-    pub(super) fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         self.kept
     }
 
     /// One of the kept frames by its place, the oldest first; with what is known of it if it goes with a word.
-    pub(super) fn get(&self, place: usize) -> Option<(&[f32], Option<Silent>)> {
+    pub(crate) fn get(&self, place: usize) -> Option<(&[f32], Option<Silent>)> {
         let back = self.kept.checked_sub(place).filter(|&back| back > 0)?;
         let start = self.sound.len().checked_sub(back * self.frame)?;
         let frame = self.sound.get(start..start + self.frame)?;
@@ -93,7 +93,7 @@ impl Preroll {
     }
 
     /// The pause is over.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.silent.fill(None);
         (self.kept, self.noise) = (0, None);
     }
