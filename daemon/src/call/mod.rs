@@ -6,7 +6,7 @@ pub mod channels;
 mod codec;
 mod depacketizer;
 pub(crate) mod depacketizer_thread;
-pub(crate) mod dtx;
+pub mod dtx;
 mod engine;
 mod error;
 mod events;
@@ -19,7 +19,6 @@ mod timeline;
 
 pub use codec::{CodecError, CodedFrame, FrameDecoder, FrameEncoder, OPUS_RATES, RUN_FRAMES};
 pub use depacketizer::Depacketizer;
-pub use dtx::VoiceActivity;
 pub use engine::Engine;
 pub(crate) use engine::{Found, resolve};
 pub use error::{CallError, DEFAULT_PORT};

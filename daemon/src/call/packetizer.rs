@@ -14,14 +14,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
-use super::codec::CodedFrame;
-
-/// From one silence descriptor to the next.
-const SILENCE_EVERY: Duration = Duration::from_millis(400);
-/// But the first is soon followed by another: were it lost, silence would pass for lost speech.
-const SILENCE_AGAIN: Duration = Duration::from_millis(100);
-/// The most frames between two of them, however short: a jitter buffer believes in silence for two and a half times as many.
-const SILENCE_FRAMES: u64 = 20;
+use super::{codec::CodedFrame, dtx::Descriptions};
 
 /// How long a frame is that nobody says anything about.
 const FRAME: Duration = Duration::from_millis(20);
@@ -101,11 +94,7 @@ pub struct Packetizer {
     sent: VecDeque<(u64, TokenFrame)>,
     /// The lowest number that can be sent.
     next: u64,
-    /// [`SILENCE_EVERY`] and [`SILENCE_AGAIN`] in frames.
-    silence_every: u64,
-    silence_again: u64,
-    /// Number of the next silence descriptor, while nobody speaks.
-    describes: Option<u64>,
+    descriptions: Descriptions,
     copies: Vec<TokenFrame>,
     tokens: Vec<TokenFrame>,
     opus: Vec<OpusFrame>,
@@ -122,8 +111,6 @@ impl Packetizer {
 
     /// The same, of frames of another length.
     pub fn with_frame(packing: PayloadCoder, frame: Duration) -> Self {
-        let frames =
-            |time: Duration| (time.as_nanos() / frame.as_nanos().max(1)).clamp(1, SILENCE_FRAMES.into()) as u64;
         let most = usize::from(MAX_FRAMES);
         Self {
             packing,
@@ -131,9 +118,7 @@ impl Packetizer {
             first: 0,
             sent: VecDeque::with_capacity(usize::from(MAX_COPIES) + 1),
             next: 0,
-            silence_every: frames(SILENCE_EVERY),
-            silence_again: frames(SILENCE_AGAIN),
-            describes: None,
+            descriptions: Descriptions::new(frame),
             copies: Vec::with_capacity(usize::from(MAX_COPIES)),
             tokens: Vec::with_capacity(most),
             opus: Vec::with_capacity(most),
@@ -148,7 +133,7 @@ impl Packetizer {
         let EncodedFrame { number, unit, silence, place } = *captured;
         match silence {
             None => {
-                self.describes = None;
+                self.descriptions.end();
                 // A pause's last frames come once more, coded, when a word follows: all but what the peer knows for silence.
                 if let Some(unit) = unit
                     && number >= self.next
@@ -164,12 +149,10 @@ impl Packetizer {
                 self.stats.silent += 1;
                 self.flush(now, call, out);
                 // The newest frame tells of silence: older ones would seem to have been long on the way.
-                let due = place != RunPosition::Within && self.describes.is_none_or(|due| number >= due);
+                let due = place != RunPosition::Within && self.descriptions.is_due(number);
                 if due && number >= self.next {
                     if call.send_silence(now, number, noise).is_ok() {
-                        let first = self.describes.is_none();
-                        let after = if first { self.silence_again } else { self.silence_every };
-                        self.describes = Some(number + after);
+                        self.descriptions.sent(number);
                         self.next = number + 1;
                     }
                     transmit(call, &mut self.datagram, out);

@@ -13,9 +13,8 @@ use super::{FrameEvent, StreamFormat, block_ring::BlockRing, call_controls::Call
 use crate::{
     call::{
         CallError, CodecError, CodedFrame, EncodedFrame, FrameEncoder, RUN_FRAMES, RunPosition, Timeline,
-        VoiceActivity,
         channels::Shared,
-        dtx::{Preroll, Silent},
+        dtx::{Dtx, Silent, Transmission},
         run_batcher::{Due, RunBatcher},
     },
     report::Durations,
@@ -76,15 +75,13 @@ struct Waiting {
 pub(super) struct SendPipeline {
     call: u64,
     encoder: FrameEncoder,
-    activity: VoiceActivity,
+    dtx: Dtx,
     silence: Vec<f32>,
     sample_rate: u32,
     delay_samples: usize,
     /// Number of the next frame.
     number: u64,
     batcher: RunBatcher,
-    /// The last frames of the pause at hand, which were not coded.
-    preroll: Preroll,
     /// Samples of the frames that wait to be coded, and what is known of each.
     waiting: Vec<f32>,
     notes: Vec<Waiting>,
@@ -127,13 +124,12 @@ impl CallSender {
             pipeline: SendPipeline {
                 call,
                 encoder,
-                activity: VoiceActivity::new(sample_rate, frame_samples.max(1)),
+                dtx: Dtx::new(sample_rate, frame_samples.max(1)),
                 silence: vec![0.0; frame_samples.max(1)],
                 sample_rate,
                 delay_samples,
                 number: 0,
                 batcher: RunBatcher::default(),
-                preroll: Preroll::new(sample_rate, frame_samples.max(1)),
                 waiting: Vec::with_capacity(RUN_FRAMES * frame_samples.max(1)),
                 notes: Vec::with_capacity(RUN_FRAMES),
                 tokens: Vec::with_capacity(RUN_FRAMES),
@@ -231,11 +227,10 @@ impl SendPipeline {
             self.number += 1;
             return;
         }
-        let silence = self.activity.silence(frame).filter(|_| detect);
         let at = self.captured_at(frame.len(), at, taken);
-        match silence {
-            Some(noise) => self.push_silence(frame, noise, at),
-            None => {
+        match self.dtx.push(self.number, frame, at, detect) {
+            Transmission::Described { noise, past } => self.push_silence(noise, past, at),
+            Transmission::Coded => {
                 self.encode_preroll();
                 self.timeline.note(self.number, at);
                 self.add(frame, Waiting { number: self.number, silence: None, at });
@@ -245,14 +240,13 @@ impl SendPipeline {
     }
 
     /// Nobody speaks: the frame is described, and coded only if a word follows.
-    fn push_silence(&mut self, frame: &[f32], noise: ComfortNoise, at: Instant) {
+    fn push_silence(&mut self, noise: ComfortNoise, past: Option<Silent>, at: Instant) {
         self.flush();
         let number = self.number;
         self.send(EncodedFrame { number, unit: None, silence: Some(noise), place: RunPosition::Alone });
         self.shared.wake.notify_one();
-        let noise = self.preroll.described(number, noise);
-        // Whether it goes with a word is known when it is out of the word's reach.
-        if let Some(past) = self.preroll.push(Silent { number, noise, at }, frame) {
+        // Whether a frame goes with a word is known when it is out of the word's reach.
+        if let Some(past) = past {
             self.tell_silent(past);
         }
         self.first_frame.get_or_insert_with(Instant::now);
@@ -262,8 +256,8 @@ impl SendPipeline {
 
     /// A word begins: the encoder hears the end of the pause, and what of that belongs to the word waits with it.
     fn encode_preroll(&mut self) {
-        for place in 0..self.preroll.kept() {
-            let Some((frame, silent)) = self.preroll.get(place) else { break };
+        for place in 0..self.dtx.preroll.kept() {
+            let Some((frame, silent)) = self.dtx.preroll.get(place) else { break };
             let Some(Silent { number, noise, at }) = silent else {
                 if let Err(error) = self.encoder.warm_up(frame) {
                     self.fail(CallError::Codec(error));
@@ -273,7 +267,7 @@ impl SendPipeline {
             self.waiting.extend_from_slice(frame);
             self.queue(Waiting { number, silence: Some(noise), at });
         }
-        self.preroll.clear();
+        self.dtx.preroll.clear();
     }
 
     /// Has a frame wait with the others.
@@ -378,12 +372,12 @@ impl SendPipeline {
 
     /// The pause at hand is over, and no word has followed: what was not yet told of it is.
     fn drop_preroll(&mut self) {
-        for place in 0..self.preroll.kept() {
-            if let Some((_, Some(silent))) = self.preroll.get(place) {
+        for place in 0..self.dtx.preroll.kept() {
+            if let Some((_, Some(silent))) = self.dtx.preroll.get(place) {
                 self.tell_silent(silent);
             }
         }
-        self.preroll.clear();
+        self.dtx.preroll.clear();
     }
 
     fn finish(&mut self, at: Instant) {

@@ -1,6 +1,9 @@
 //! Speech, coded and ready to be spoken in simulated calls.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Decoder, Encoder, EncoderConfig, PacketCoder, Runtime};
@@ -13,7 +16,10 @@ use parlo_protocol::{
 use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
-    call::{CodedFrame, EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder, RunPosition, VoiceActivity},
+    call::{
+        CodedFrame, EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder, RunPosition,
+        dtx::{Dtx, Transmission},
+    },
 };
 
 use super::simulation::{Outcome, Script, run};
@@ -68,10 +74,13 @@ impl Speech {
         }
         samples.truncate(seconds * rate as usize);
         let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
-        let mut pauses = VoiceActivity::new(rate, size);
+        let mut dtx = Dtx::new(rate, size);
         let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| EncodedFrame {
             number: number as u64,
-            silence: pauses.silence(frame).filter(|_| silence),
+            silence: match dtx.push(number as u64, frame, Instant::now(), silence) {
+                Transmission::Described { noise, .. } => Some(noise),
+                Transmission::Coded => None,
+            },
             unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
             place: RunPosition::Alone,
         });

@@ -4,28 +4,22 @@ use std::time::{Duration, Instant};
 
 use parlo_tokens::ComfortNoise;
 
-/// So much before a word is sent with it: the detector is a little late.
-const LOOK_BACK: Duration = Duration::from_millis(40);
-
-/// So much before that is what the encoder hears first when a word begins. It heard nothing of the pause but its first 240 ms (which
-/// pass for speech); so little more of the background brings it to where it would be.
-const WARM_UP: Duration = Duration::from_millis(60);
-
-/// From one description of the noise to the next.
-const DESCRIBE: Duration = Duration::from_millis(400);
+use super::{DESCRIBE, LOOK_BACK, WARM_UP};
 
 /// A frame in which nobody spoke.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Silent {
-    pub(crate) number: u64,
-    pub(crate) noise: ComfortNoise,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Silent {
+    /// Its number.
+    pub number: u64,
+    /// What it sounds like, as a listener hears it.
+    pub noise: ComfortNoise,
     /// When its last sample was captured.
-    pub(crate) at: Instant,
+    pub at: Instant,
 }
 
 /// So many frames as an encoder has to hear when a word begins. Allocates nothing once made.
 #[derive(Debug)]
-pub(crate) struct Preroll {
+pub struct Preroll {
     frame: usize,
     /// [`DESCRIBE`] in frames.
     describe: u64,
@@ -40,7 +34,7 @@ pub(crate) struct Preroll {
 
 impl Preroll {
     /// For frames of so many samples.
-    pub(crate) fn new(sample_rate: u32, frame: usize) -> Self {
+    pub(super) fn new(sample_rate: u32, frame: usize) -> Self {
         let length = frame.max(1) as f64 / f64::from(sample_rate.max(1));
         // As long as it is, or a little longer; one frame at least.
         let frames = |time: Duration| (time.as_secs_f64() / length - 1e-6).ceil().max(1.0) as usize;
@@ -56,7 +50,7 @@ impl Preroll {
     }
 
     /// What a frame sounds like, for those who write it down: as a listener hears it, described anew every 400 ms.
-    pub(crate) fn described(&mut self, number: u64, noise: ComfortNoise) -> ComfortNoise {
+    pub(super) fn described(&mut self, number: u64, noise: ComfortNoise) -> ComfortNoise {
         match self.noise {
             Some((noise, next)) if number < next => noise,
             _ => {
@@ -67,7 +61,7 @@ impl Preroll {
     }
 
     /// Takes the pause's next frame. Gives the one that is now too old to go with a word.
-    pub(crate) fn push(&mut self, silent: Silent, frame: &[f32]) -> Option<Silent> {
+    pub(super) fn push(&mut self, silent: Silent, frame: &[f32]) -> Option<Silent> {
         self.sound.rotate_left(self.frame);
         let place = self.sound.len() - self.frame;
         for (to, from) in self.sound[place..].iter_mut().zip(frame) {
@@ -79,12 +73,12 @@ impl Preroll {
     }
 
     /// How many frames are kept.
-    pub(crate) fn kept(&self) -> usize {
+    pub fn kept(&self) -> usize {
         self.kept
     }
 
     /// One of the kept frames by its place, the oldest first; with what is known of it if it goes with a word.
-    pub(crate) fn get(&self, place: usize) -> Option<(&[f32], Option<Silent>)> {
+    pub fn get(&self, place: usize) -> Option<(&[f32], Option<Silent>)> {
         let back = self.kept.checked_sub(place).filter(|&back| back > 0)?;
         let start = self.sound.len().checked_sub(back * self.frame)?;
         let frame = self.sound.get(start..start + self.frame)?;
@@ -93,7 +87,7 @@ impl Preroll {
     }
 
     /// The pause is over.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.silent.fill(None);
         (self.kept, self.noise) = (0, None);
     }

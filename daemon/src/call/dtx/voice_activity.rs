@@ -1,18 +1,14 @@
-use std::time::Duration;
+//! Where nobody speaks.
 
 use parlo_dsp::{Activity, NoiseAnalyser};
 use parlo_tokens::ComfortNoise;
 
-/// What speech and noise are told apart in: they were tuned with so much at a time.
-const ANALYSIS_STEP: Duration = Duration::from_millis(20);
-
-/// How long after speech the background still counts as speech.
-const HANGOVER: Duration = Duration::from_millis(240);
+use super::{ANALYSIS_STEP, HANGOVER};
 
 /// Finds the pauses of speech, and what they sound like. Frames may be of any length: long ones are looked at in pieces, short ones
 /// together, and until there are enough of these what was found last holds.
 #[derive(Debug)]
-pub struct VoiceActivity {
+pub(super) struct VoiceActivity {
     activity: Activity,
     noise: NoiseAnalyser,
     piece: usize,
@@ -22,7 +18,7 @@ pub struct VoiceActivity {
 
 impl VoiceActivity {
     /// For frames of so many mono samples at this rate.
-    pub fn new(sample_rate: u32, frame_samples: usize) -> Self {
+    pub(super) fn new(sample_rate: u32, frame_samples: usize) -> Self {
         let rate = f64::from(sample_rate.max(1));
         let frames = ANALYSIS_STEP.as_secs_f64() * rate / frame_samples.max(1) as f64;
         let piece = if frames > 1.0 {
@@ -42,7 +38,7 @@ impl VoiceActivity {
     }
 
     /// What the frame sounds like, if nobody speaks in it.
-    pub fn silence(&mut self, frame: &[f32]) -> Option<ComfortNoise> {
+    pub(super) fn silence(&mut self, frame: &[f32]) -> Option<ComfortNoise> {
         self.waiting.extend_from_slice(frame);
         let whole = self.waiting.len() - self.waiting.len() % self.piece;
         if whole > 0 {
