@@ -29,7 +29,7 @@ use parlo_test_support::{
 };
 use parlo_tokens::TokenFrame;
 use parlod::{
-    call::{CallError, CodedFrame, EncodedFrame, Engine, FrameDecoder, FrameOrigin, PayloadCoder, RunPosition, Stop},
+    call::{CallError, CodedFrame, EncodedFrame, Engine, FrameDecoder, FrameOrigin, PayloadCoder, Stop},
     call_manager::{Handle, Reply, Request, Service},
     config::{AutoAnswer, Config, Endpoint},
     feeds::{Taken, Wanted},
@@ -91,7 +91,7 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
             number: number as u64,
             unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
             silence: None,
-            place: RunPosition::Alone,
+            ends_packet: false,
         })
         .collect();
     let expected = speech.iter().flat_map(|frame| match frame.unit {

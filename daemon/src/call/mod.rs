@@ -14,7 +14,7 @@ mod frame_origin;
 pub(crate) mod packetizer;
 mod player;
 mod resolve;
-pub(crate) mod run_batcher;
+mod run_batcher;
 mod timeline;
 
 pub use codec::{CodecError, CodedFrame, FrameDecoder, FrameEncoder, OPUS_RATES, RUN_FRAMES};
@@ -24,7 +24,8 @@ pub(crate) use engine::{Found, resolve};
 pub use error::{CallError, DEFAULT_PORT};
 pub use events::{Event, Finished, Peer, Stop};
 pub use frame_origin::FrameOrigin;
-pub use packetizer::{EncodedFrame, Packetizer, PacketizerStats, PayloadCoder, RunPosition, Transmit, transmit};
+pub use packetizer::{EncodedFrame, Packetizer, PacketizerStats, PayloadCoder, Transmit, transmit};
 pub use player::{Heard, Player, PlayerStats};
 pub use resolve::resolve as addresses;
+pub use run_batcher::{Due, RunBatcher};
 pub use timeline::{Moment, Timeline};

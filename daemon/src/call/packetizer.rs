@@ -19,18 +19,6 @@ use super::{codec::CodedFrame, dtx::Descriptions};
 /// How long a frame is that nobody says anything about.
 const FRAME: Duration = Duration::from_millis(20);
 
-/// How a frame stands to those that are coded with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RunPosition {
-    /// By itself: packets are filled as the plan says.
-    #[default]
-    Alone,
-    /// More of them follow at once.
-    Within,
-    /// It is the last of them, and of its packet.
-    Last,
-}
-
 /// A frame as the capture side gives it: coded, or described, never both. Only a [`FrameEvent`](crate::media::FrameEvent) has both, of
 /// a pause's last frames when a word has followed.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +29,9 @@ pub struct EncodedFrame {
     pub unit: Option<CodedFrame>,
     /// What it sounds like if nobody speaks; none if somebody does.
     pub silence: Option<ComfortNoise>,
-    /// Where in what is coded together.
-    pub place: RunPosition,
+    /// Whether its packet ends with it, as the capture side counts ([`RunBatcher`](super::RunBatcher)). It never does before there
+    /// is a plan.
+    pub ends_packet: bool,
 }
 
 /// Counts since the call began.
@@ -130,7 +119,7 @@ impl Packetizer {
 
     /// Takes the next frame, and sends what is due.
     pub fn push(&mut self, now: Instant, call: &mut Call, captured: &EncodedFrame, out: Transmit<'_>) {
-        let EncodedFrame { number, unit, silence, place } = *captured;
+        let EncodedFrame { number, unit, silence, ends_packet } = *captured;
         match silence {
             None => {
                 self.descriptions.end();
@@ -140,8 +129,7 @@ impl Packetizer {
                 {
                     self.add(now, call, number, unit, out);
                 }
-                // The capture side fills packets by the plan as it last heard of it: what it ends with is not kept for the next.
-                if place == RunPosition::Last {
+                if ends_packet {
                     self.flush(now, call, out);
                 }
             }
@@ -149,8 +137,7 @@ impl Packetizer {
                 self.stats.silent += 1;
                 self.flush(now, call, out);
                 // The newest frame tells of silence: older ones would seem to have been long on the way.
-                let due = place != RunPosition::Within && self.descriptions.is_due(number);
-                if due && number >= self.next {
+                if self.descriptions.is_due(number) && number >= self.next {
                     if call.send_silence(now, number, noise).is_ok() {
                         self.descriptions.sent(number);
                         self.next = number + 1;
@@ -170,6 +157,9 @@ impl Packetizer {
             self.first = number;
         }
         self.pending.push(unit);
+        // Where a packet ends is the capture thread's to say, which codes its frames in as few runs as it can. This is what holds where it
+        // cannot: it has no plan for the first frames, as sound is open before the call is told how to send; and frames of a packet
+        // that was begun under another plan must not make one that is longer than the present plan has them.
         if self.pending.len() >= usize::from(call.plan().frames.clamp(1, MAX_FRAMES)) {
             self.flush(now, call, out);
         }

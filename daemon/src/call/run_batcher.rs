@@ -4,7 +4,7 @@ use super::codec::RUN_FRAMES;
 
 /// What is to be done with the frames that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Due {
+pub enum Due {
     /// More are waited for.
     Later,
     /// They are coded; their packet is not full.
@@ -16,7 +16,7 @@ pub(crate) enum Due {
 /// Follows how frames of speech become packets, so as to code those of one in as few runs as possible, when the last of them is
 /// there: none is sent before anyway. In silence nothing is coded; its first frame ends what waits.
 #[derive(Debug, Default)]
-pub(crate) struct RunBatcher {
+pub struct RunBatcher {
     /// Frames that are not coded.
     waiting: usize,
     /// Frames in the packet at hand.
@@ -25,7 +25,7 @@ pub(crate) struct RunBatcher {
 
 impl RunBatcher {
     /// The next frame of speech is there. `frames`: how many a packet holds.
-    pub(crate) fn next(&mut self, frames: usize) -> Due {
+    pub fn next(&mut self, frames: usize) -> Due {
         self.waiting += 1;
         self.packed += 1;
         let ends = self.packed >= frames.max(1);
@@ -43,7 +43,7 @@ impl RunBatcher {
     }
 
     /// What waits is coded out of turn, and its packet sent.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         (self.waiting, self.packed) = (0, 0);
     }
 }

@@ -3,7 +3,7 @@
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 use super::*;
-use crate::call::{EncodedFrame, FrameOrigin, RunPosition};
+use crate::call::{EncodedFrame, FrameOrigin};
 
 fn start(call: u64) -> FeedStart {
     FeedStart {
@@ -27,7 +27,7 @@ fn heard(call: u64, number: u64, at: Instant) -> FrameEvent {
 fn said(call: u64, number: u64, silent: bool, at: Instant) -> FrameEvent {
     let silence = silent.then(|| ComfortNoise::new(60, [100; 8]));
     let unit = CodedFrame::Tokens(TokenFrame::new(&[number as u16]).unwrap());
-    FrameEvent::Sent { call, frame: EncodedFrame { number, unit: Some(unit), silence, place: RunPosition::Alone }, at }
+    FrameEvent::Sent { call, frame: EncodedFrame { number, unit: Some(unit), silence, ends_packet: false }, at }
 }
 
 /// All that there is now.

@@ -12,10 +12,9 @@ use parlo_tokens::{ComfortNoise, TokenFrame};
 use super::{FrameEvent, StreamFormat, block_ring::BlockRing, call_controls::CallControls, stages::Limiter};
 use crate::{
     call::{
-        CallError, CodecError, CodedFrame, EncodedFrame, FrameEncoder, RUN_FRAMES, RunPosition, Timeline,
+        CallError, CodecError, CodedFrame, Due, EncodedFrame, FrameEncoder, RUN_FRAMES, RunBatcher, Timeline,
         channels::Shared,
         dtx::{Dtx, Silent, Transmission},
-        run_batcher::{Due, RunBatcher},
     },
     report::Durations,
 };
@@ -243,7 +242,7 @@ impl SendPipeline {
     fn push_silence(&mut self, noise: ComfortNoise, past: Option<Silent>, at: Instant) {
         self.flush();
         let number = self.number;
-        self.send(EncodedFrame { number, unit: None, silence: Some(noise), place: RunPosition::Alone });
+        self.send(EncodedFrame { number, unit: None, silence: Some(noise), ends_packet: false });
         self.shared.wake.notify_one();
         // Whether a frame goes with a word is known when it is out of the word's reach.
         if let Some(past) = past {
@@ -282,22 +281,23 @@ impl SendPipeline {
         let frames = self.shared.target.frames.load(Relaxed);
         let due = self.batcher.next(frames.into());
         // Without a plan, packets are the network's own business.
-        self.code(due, if frames == 0 { RunPosition::Alone } else { RunPosition::Last });
+        self.code(due, frames > 0);
     }
 
     /// Codes and sends what waits, though it is not due.
     pub(super) fn flush(&mut self) {
         if self.captured.is_some() && !self.notes.is_empty() {
             self.batcher.end();
-            self.code(Due::Packet, RunPosition::Last);
+            self.code(Due::Packet, true);
         }
     }
 
-    fn code(&mut self, due: Due, last: RunPosition) {
+    /// Codes what waits if it is due. `planned`: whether there is a plan by which packets end.
+    fn code(&mut self, due: Due, planned: bool) {
         if due == Due::Later {
             return;
         }
-        if let Err(error) = self.encode_pending(if due == Due::Packet { last } else { RunPosition::Within }) {
+        if let Err(error) = self.encode_pending(due, planned) {
             self.fail(CallError::Codec(error));
         }
         self.waiting.clear();
@@ -310,8 +310,8 @@ impl SendPipeline {
         at.checked_sub(Duration::from_secs_f64((taken - end).clamp(0.0, 60.0))).unwrap_or(at)
     }
 
-    /// Codes the frames that wait; `last` is the place of the last of them.
-    fn encode_pending(&mut self, last: RunPosition) -> Result<(), CodecError> {
+    /// Codes the frames that wait.
+    fn encode_pending(&mut self, due: Due, planned: bool) -> Result<(), CodecError> {
         let Some(captured) = &self.captured else { return Ok(()) };
         let start = Instant::now();
         let depth = self.shared.target.depth.load(Relaxed);
@@ -331,9 +331,9 @@ impl SendPipeline {
         self.first_frame.get_or_insert(end);
         for (n, (waiting, &unit)) in (1..).zip(self.notes.iter().zip(&self.units)) {
             let &Waiting { number, silence, at } = waiting;
-            let place = if n == self.notes.len() { last } else { RunPosition::Within };
+            let ends_packet = planned && due == Due::Packet && n == self.notes.len();
             // It is sent as speech even if nobody spoke yet.
-            let said = EncodedFrame { number, unit: Some(unit), silence: None, place };
+            let said = EncodedFrame { number, unit: Some(unit), silence: None, ends_packet };
             // Nobody being there any more is the end of the call, which its side knows.
             if let Err(TrySendError::Full(_)) = captured.try_send(said) {
                 self.overrun += 1;
@@ -349,7 +349,7 @@ impl SendPipeline {
             self.since_look = 0;
             self.shared.live.encode_us_p99.store(self.encode.percentiles().p99, Relaxed);
         }
-        if last != RunPosition::Within {
+        if due == Due::Packet {
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -366,7 +366,7 @@ impl SendPipeline {
 
     fn tell_silent(&self, silent: Silent) {
         let Silent { number, noise, at } = silent;
-        let frame = EncodedFrame { number, unit: None, silence: Some(noise), place: RunPosition::Alone };
+        let frame = EncodedFrame { number, unit: None, silence: Some(noise), ends_packet: false };
         let _ = self.frame_events.try_send(FrameEvent::Sent { call: self.call, frame, at });
     }
 

@@ -4,7 +4,7 @@ use parlo_protocol::file::{Item, Reader};
 
 use super::*;
 use crate::{
-    call::{EncodedFrame, FrameOrigin, RunPosition},
+    call::{EncodedFrame, FrameOrigin},
     recordings::Recordings,
 };
 
@@ -19,7 +19,7 @@ fn said(number: u64, start: Instant) -> FrameEvent {
     let at = start + FRAME * (number as u32 + 1);
     FrameEvent::Sent {
         call: 3,
-        frame: EncodedFrame { number, unit: Some(unit), silence: None, place: RunPosition::Alone },
+        frame: EncodedFrame { number, unit: Some(unit), silence: None, ends_packet: false },
         at,
     }
 }
@@ -134,7 +134,7 @@ proptest::proptest! {
                 let slot = Slot::Frame(unit);
                 FrameEvent::Played { call: 3, number: Some(told[side]), origin: FrameOrigin::Real, slot, at: instant, level: 0.0 }
             } else {
-                let frame = EncodedFrame { number: told[side], unit: Some(unit), silence: None, place: RunPosition::Alone };
+                let frame = EncodedFrame { number: told[side], unit: Some(unit), silence: None, ends_packet: false };
                 FrameEvent::Sent { call: 3, frame, at: instant + FRAME }
             });
             told[side] += 1;

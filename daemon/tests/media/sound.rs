@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 use crossbeam_channel::TryRecvError;
 use parlo_score::{align, overlap};
 use parlod::{
-    call::{CallError, CodedFrame, EncodedFrame, RunPosition},
+    call::{CallError, CodedFrame, EncodedFrame},
     media::{CallAudio, MAX_CALLS, Names, StreamFormat},
 };
 
@@ -76,9 +76,8 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
         rig.tick(block, |rig| {
             let new = rig.pass(&audio, &audio);
             // A packet is three frames of two blocks each: it comes at once, with its last block.
-            let places = [RunPosition::Within, RunPosition::Within, RunPosition::Last];
-            let expected = if n.is_multiple_of(6) { places.to_vec() } else { Vec::new() };
-            assert_eq!(new.iter().map(|frame| frame.place).collect::<Vec<_>>(), expected, "block {n}");
+            let expected = if n.is_multiple_of(6) { vec![false, false, true] } else { Vec::new() };
+            assert_eq!(new.iter().map(|frame| frame.ends_packet).collect::<Vec<_>>(), expected, "block {n}");
             said.extend(new);
         });
     }
@@ -91,9 +90,8 @@ fn the_frames_of_a_packet_are_coded_together_when_it_is_full() {
             audio.hold(true);
         }
     }
-    let places: Vec<RunPosition> = said[39..].iter().map(|frame| frame.place).collect();
-    let last = [RunPosition::Within, RunPosition::Last];
-    assert_eq!(places, [&last[..], &last, &last, &last[1..]].concat(), "40 frames at first, of which one waited");
+    let ends: Vec<bool> = said[39..].iter().map(|frame| frame.ends_packet).collect();
+    assert_eq!(ends, [false, true, false, true, false, true, true], "40 frames at first, of which one waited");
     assert_eq!(numbers(&said), (0..said.len() as u64).collect::<Vec<_>>());
     assert_eq!(tokens(&said), coded[..said.len()]);
     let told = rig.told();

@@ -19,8 +19,7 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensId};
 use parlod::call::{
-    Depacketizer, EncodedFrame, FrameDecoder, FrameOrigin, Packetizer, PayloadCoder, Player, PlayerStats, RunPosition,
-    transmit,
+    Depacketizer, EncodedFrame, FrameDecoder, FrameOrigin, Packetizer, PayloadCoder, Player, PlayerStats, transmit,
 };
 
 /// What is spoken, and how.
@@ -247,7 +246,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
                     number: next_silent,
                     unit: None,
                     silence: Some(ComfortNoise::SILENCE),
-                    place: RunPosition::Alone,
+                    ends_packet: false,
                 };
                 silent.push(now, call, &captured, &mut |to, bytes| {
                     back.send(now, &[&to.port().to_be_bytes()[..], bytes].concat());

@@ -17,7 +17,7 @@ use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
     call::{
-        CodedFrame, EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder, RunPosition,
+        CodedFrame, EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder,
         dtx::{Dtx, Transmission},
     },
 };
@@ -82,7 +82,7 @@ impl Speech {
                 Transmission::Coded => None,
             },
             unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
-            place: RunPosition::Alone,
+            ends_packet: false,
         });
         let frames = frames.collect();
         Self { runtime, bundle, samples, frames }
