@@ -84,17 +84,15 @@ fn call(codec: &Coded, frames_per_packet: u8, change: impl FnOnce(&mut Script<'_
     let mut samples = swell(codec.rate, 12);
     samples.truncate(samples.len() / codec.frame * codec.frame);
     let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth: codec.books, beam: 1 }).unwrap();
-    let speech: Vec<EncodedFrame> = samples
+    let speech: Vec<Vec<EncodedFrame>> = samples
         .chunks_exact(codec.frame)
         .enumerate()
-        .map(|(number, frame)| EncodedFrame {
-            number: number as u64,
-            unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
-            silence: None,
-            ends_packet: false,
+        .map(|(number, frame)| {
+            let unit = Some(CodedFrame::Tokens(encoder.push(frame).unwrap()));
+            vec![EncodedFrame { number: number as u64, unit, silence: None, ends_packet: false }]
         })
         .collect();
-    let expected = speech.iter().flat_map(|frame| match frame.unit {
+    let expected = speech.iter().flatten().flat_map(|frame| match frame.unit {
         Some(CodedFrame::Tokens(tokens)) => codec.samples(tokens.codes()),
         _ => unreachable!(),
     });

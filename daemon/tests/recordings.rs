@@ -42,7 +42,7 @@ fn bundle() -> Bundle {
 fn speech() -> &'static [EncodedFrame] {
     static SPEECH: OnceLock<Vec<EncodedFrame>> = OnceLock::new();
     SPEECH.get_or_init(|| {
-        let mut frames = Speech::new(&[&support::clip()], 8, 6, false).frames;
+        let mut frames = Speech::new(&[&support::clip()], 8, 6, false).frames.concat();
         for frame in &mut frames {
             if let 200..240 | 300..330 = frame.number {
                 frame.silence = Some(ComfortNoise::new(50 + (frame.number / 20 % 3) as u8, [120; 8]));

@@ -93,6 +93,31 @@ fn a_flood_of_junk_costs_no_frame() {
 }
 
 #[test]
+fn a_pause_is_told_and_the_words_around_it_are_heard_whole() {
+    let mut state = 5_u64;
+    let mut hiss = |samples: usize| -> Vec<f32> {
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            0.001 * ((state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0)
+        };
+        std::iter::repeat_with(next).take(samples).collect()
+    };
+    let words = SPEECH.samples.chunks_exact(3 * 16_000);
+    let samples: Vec<f32> = words.take(2).flat_map(|word| [hiss(3 * 16_000), word.to_vec()].concat()).collect();
+    let speech = Speech::of(samples, 6, true);
+    let outcome = speech.call(|_| {});
+    // Of six seconds of hiss, less what passes for speech at first and after the first word.
+    assert!(outcome.stood && count(&outcome, Kind::Silent) > 200, "{:?}", outcome.kinds);
+    assert!(count(&outcome, Kind::Predicted) + count(&outcome, Kind::Faded) <= 3, "{:?}", outcome.kinds);
+    // A word has the end of the pause before it, as far as that was not told for silence already.
+    let begin = speech.frames.iter().filter(|said| said.len() > 1);
+    let before: Vec<u64> = begin.flat_map(|said| &said[..said.len() - 1]).map(|frame| frame.number).collect();
+    let real = |number: &&u64| outcome.by_number.get(*number) == Some(&Kind::Real);
+    let heard = before.iter().filter(real).count();
+    assert!(before.len() >= 2 && 2 * heard >= before.len(), "{heard} of {before:?}");
+}
+
+#[test]
 fn opus_speaks_through_the_same_call() {
     let way = OpusWay { bitrate: 24_000, protection: Protection::Fec, told: 20, frames: 1, least: LEAST };
     let outcome = SPEECH.opus(way, |script| script.there.loss = Loss::Random(0.1));

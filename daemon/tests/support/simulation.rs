@@ -19,15 +19,16 @@ use parlo_protocol::{
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensId};
 use parlod::call::{
-    Depacketizer, EncodedFrame, FrameDecoder, FrameOrigin, Packetizer, PayloadCoder, Player, PlayerStats, transmit,
+    Depacketizer, Due, EncodedFrame, FrameDecoder, FrameOrigin, Packetizer, PayloadCoder, Player, PlayerStats,
+    RunBatcher, transmit,
 };
 
 /// What is spoken, and how.
 pub(crate) struct Script<'a> {
     /// The codec of the call.
     pub codec: Codec,
-    /// Frames as the encoder made them; `silence` where nobody speaks.
-    pub speech: &'a [EncodedFrame],
+    /// What the capture thread gives when each frame is whole: itself, coded or described, and coded frames of the pause before it.
+    pub speech: &'a [Vec<EncodedFrame>],
     /// What they were made of.
     pub samples: &'a [f32],
     /// Makes packets of them; twice, once for each side.
@@ -91,6 +92,38 @@ pub(crate) struct Outcome {
     pub packets: (u64, u64),
 }
 
+/// The capture thread's frames that wait for their run to be coded. It is told of the plan at once here.
+#[derive(Default)]
+struct Captured {
+    batcher: RunBatcher,
+    waiting: Vec<EncodedFrame>,
+}
+
+impl Captured {
+    /// Takes a frame, of which so many make a packet, and gives what is there for the packetizer.
+    fn push(&mut self, frame: EncodedFrame, frames: u8) -> Vec<EncodedFrame> {
+        if frame.unit.is_none() {
+            self.batcher.end();
+            let mut given = self.packet();
+            given.push(frame);
+            return given;
+        }
+        self.waiting.push(frame);
+        match self.batcher.next(frames.into()) {
+            Due::Later => Vec::new(),
+            Due::Run => std::mem::take(&mut self.waiting),
+            Due::Packet => self.packet(),
+        }
+    }
+
+    fn packet(&mut self) -> Vec<EncodedFrame> {
+        if let Some(last) = self.waiting.last_mut() {
+            last.ends_packet = true;
+        }
+        std::mem::take(&mut self.waiting)
+    }
+}
+
 fn address(port: u16) -> SocketAddr {
     ([192, 0, 2, 1], port).into()
 }
@@ -131,6 +164,7 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
     let mut acceptor = Acceptor::new(&ours[1], [4; 32], start);
     let mut listener: Option<Call> = None;
     let mut outbound = Packetizer::with_frame((script.packing)(), frame);
+    let mut captured = Captured::default();
     let mut silent = Packetizer::with_frame(PayloadCoder::Opus, frame);
     let mut inbound = Depacketizer::new((script.packing)());
     let jitter = JitterConfig { frame, least: script.least, ..JitterConfig::default() };
@@ -224,11 +258,14 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         // The speaker's microphone.
         if let Some(since) = began[0] {
             while next_frame < script.speech.len() && now >= since + time_of(next_frame as u64 + 1) {
-                let captured = script.speech[next_frame];
                 outcome.queue.push(1000.0 * there.queue_delay(now).as_secs_f64());
-                outbound.push(now, &mut caller, &captured, &mut |_, bytes| {
-                    there.send(now, &[&source_port.to_be_bytes()[..], bytes].concat());
-                });
+                for frame in &script.speech[next_frame] {
+                    for frame in captured.push(*frame, caller.plan().frames) {
+                        outbound.push(now, &mut caller, &frame, &mut |_, bytes| {
+                            there.send(now, &[&source_port.to_be_bytes()[..], bytes].concat());
+                        });
+                    }
+                }
                 next_frame += 1;
                 outcome.plans.push(caller.plan());
             }
@@ -242,13 +279,13 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
         // The listener's, in a silent room.
         if let (Some(call), Some(since)) = (&mut listener, began[1]) {
             while now >= since + time_of(next_silent + 1) {
-                let captured = EncodedFrame {
+                let frame = EncodedFrame {
                     number: next_silent,
                     unit: None,
                     silence: Some(ComfortNoise::SILENCE),
                     ends_packet: false,
                 };
-                silent.push(now, call, &captured, &mut |to, bytes| {
+                silent.push(now, call, &frame, &mut |to, bytes| {
                     back.send(now, &[&to.port().to_be_bytes()[..], bytes].concat());
                 });
                 next_silent += 1;
@@ -289,8 +326,8 @@ pub(crate) fn run(script: Script<'_>) -> Outcome {
             }
             if let Some(number) = heard.number.filter(|&number| (number as usize) < script.speech.len()) {
                 outcome.by_number.insert(number, heard.origin);
-                let captured = spoke + time_of(number);
-                outcome.delays.push(1000.0 * (at.saturating_duration_since(captured) + script.delay).as_secs_f64());
+                let spoken = spoke + time_of(number);
+                outcome.delays.push(1000.0 * (at.saturating_duration_since(spoken) + script.delay).as_secs_f64());
                 if let Some(arrived) = arrivals.get(&number).filter(|arrived| {
                     let before = number.checked_sub(1).and_then(|before| arrivals.get(&before));
                     heard.origin == FrameOrigin::Real && before.is_none_or(|before| before < *arrived)

@@ -17,7 +17,7 @@ use parlo_score::estoi;
 use parlod::{
     audio::AudioReader,
     call::{
-        CodedFrame, EncodedFrame, FrameDecoder, OPUS_RATES, PayloadCoder,
+        EncodedFrame, FrameDecoder, FrameEncoder, OPUS_RATES, PayloadCoder,
         dtx::{Dtx, Transmission},
     },
 };
@@ -32,7 +32,41 @@ pub(crate) struct Speech {
     runtime: Runtime,
     bundle: Bundle,
     pub(crate) samples: Vec<f32>,
-    pub(crate) frames: Vec<EncodedFrame>,
+    /// What the capture thread gives when each frame is whole.
+    pub(crate) frames: Vec<Vec<EncodedFrame>>,
+    silence: bool,
+}
+
+/// What a call's capture thread gives of sound, frame by frame: it is coded where [`Dtx`] finds it spoken, and described elsewhere. Where
+/// packets end depends upon the path, and is told while the call runs.
+fn captured(
+    samples: &[f32],
+    (rate, size): (u32, usize),
+    encoder: &mut FrameEncoder,
+    silence: bool,
+) -> Vec<Vec<EncodedFrame>> {
+    let (mut tokens, mut units) = (Vec::new(), Vec::new());
+    let mut code = |encoder: &mut FrameEncoder, frame: &[f32], number| {
+        encoder.push_many(frame, size, &mut tokens, &mut units).unwrap();
+        EncodedFrame { number, unit: units.pop(), silence: None, ends_packet: false }
+    };
+    let mut dtx = Dtx::new(rate, size);
+    let mut each = |number, frame: &[f32]| {
+        if let Transmission::Described { noise, .. } = dtx.push(number, frame, Instant::now(), silence) {
+            return vec![EncodedFrame { number, unit: None, silence: Some(noise), ends_packet: false }];
+        }
+        let mut said = Vec::new();
+        for place in 0..dtx.preroll.kept() {
+            match dtx.preroll.get(place).unwrap() {
+                (frame, Some(silent)) => said.push(code(encoder, frame, silent.number)),
+                (frame, None) => encoder.warm_up(frame).unwrap(),
+            }
+        }
+        dtx.preroll.clear();
+        said.push(code(encoder, frame, number));
+        said
+    };
+    (0..).zip(samples.chunks_exact(size)).map(|(number, frame)| each(number, frame)).collect()
 }
 
 /// Opus as it is compared with: bits per second, what protects it, the loss that it is told of in percent, and frames a packet.
@@ -54,10 +88,8 @@ impl Speech {
     /// The files one after another, and again from the beginning, up to a length. `silence`: whether pauses are told rather
     /// than sent.
     pub(crate) fn new(files: &[&Path], seconds: usize, depth: usize, silence: bool) -> Self {
-        let runtime = Runtime::load(None).unwrap();
-        let bundle = Bundle::open(&parlo_model::locate_bundle(None).unwrap()).unwrap();
-        let audio = &bundle.manifest().audio;
-        let (rate, size) = (audio.sample_rate, audio.frame_samples);
+        let bundle = shipped();
+        let (rate, size) = (bundle.manifest().audio.sample_rate, bundle.manifest().audio.frame_samples);
         let mut samples = Vec::new();
         for file in files {
             let mut reader = AudioReader::open(file).unwrap();
@@ -73,19 +105,16 @@ impl Speech {
             samples.extend_from_slice(&once);
         }
         samples.truncate(seconds * rate as usize);
-        let mut encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
-        let mut dtx = Dtx::new(rate, size);
-        let frames = samples.chunks_exact(size).enumerate().map(|(number, frame)| EncodedFrame {
-            number: number as u64,
-            silence: match dtx.push(number as u64, frame, Instant::now(), silence) {
-                Transmission::Described { noise, .. } => Some(noise),
-                Transmission::Coded => None,
-            },
-            unit: Some(CodedFrame::Tokens(encoder.push(frame).unwrap())),
-            ends_packet: false,
-        });
-        let frames = frames.collect();
-        Self { runtime, bundle, samples, frames }
+        Self::of(samples, depth, silence)
+    }
+
+    /// Of any samples, at the bundle's rate.
+    pub(crate) fn of(samples: Vec<f32>, depth: usize, silence: bool) -> Self {
+        let (runtime, bundle) = (Runtime::load(None).unwrap(), shipped());
+        let audio = (bundle.manifest().audio.sample_rate, bundle.manifest().audio.frame_samples);
+        let encoder = Encoder::new(&runtime, &bundle, EncoderConfig { depth, beam: 4 }).unwrap();
+        let frames = captured(&samples, audio, &mut FrameEncoder::Tokens(Box::new(encoder)), silence);
+        Self { runtime, bundle, samples, frames, silence }
     }
 
     /// A call in tokens, with whatever `change` makes of the script: without that, over a path of 40 ms each way without any
@@ -121,10 +150,9 @@ impl Speech {
     pub(crate) fn opus(&self, way: OpusWay, change: impl FnOnce(&mut Script<'_>)) -> Outcome {
         let mut encoder = OpusEncoder::new(way.bitrate, way.protection).unwrap();
         encoder.set_loss(way.told).unwrap();
-        let frames = self.samples.chunks_exact(parlo_opus::FRAME_SAMPLES).zip(&self.frames).map(|(samples, frame)| {
-            EncodedFrame { unit: Some(CodedFrame::Opus(encoder.push(samples).unwrap())), ..*frame }
-        });
-        let frames: Vec<EncodedFrame> = frames.collect();
+        let delay = Duration::from_micros(1_000_000 * encoder.delay_samples() as u64 / u64::from(parlo_opus::RATE));
+        let audio = (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES);
+        let frames = captured(&self.samples, audio, &mut FrameEncoder::Opus(Box::new(encoder), 1), self.silence);
         let packing = || PayloadCoder::Opus;
         let mut script = Script {
             codec: Codec::Opus,
@@ -143,8 +171,8 @@ impl Speech {
             back: path(2),
             skew_ppm: 0.0,
             moves: None,
-            audio: (parlo_opus::RATE, parlo_opus::FRAME_SAMPLES),
-            delay: Duration::from_micros(1_000_000 * encoder.delay_samples() as u64 / u64::from(parlo_opus::RATE)),
+            audio,
+            delay,
             least: way.least,
             junk: 0,
         };
@@ -164,6 +192,11 @@ impl Speech {
         let rate = self.bundle.manifest().audio.sample_rate;
         estoi(&self.samples[..count], &outcome.heard[delay..][..count], rate).unwrap()
     }
+}
+
+/// The bundle that ships.
+fn shipped() -> Bundle {
+    Bundle::open(&parlo_model::locate_bundle(None).unwrap()).unwrap()
 }
 
 /// A path without faults.
