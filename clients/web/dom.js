@@ -4,7 +4,7 @@ export const byId = (id) => document.getElementById(id);
 
 /**
  * Text that others may have written (names of peers and of files, words of other programs), as it may be shown: nothing in it is invisible,
- * turns the direction of what is read, or goes on without end. The same characters as `daemon/guard/src/plain.rs` has.
+ * turns the direction of what is read, or goes on without end. The same characters as `daemon/guard/src/plain_text.rs` has.
  */
 export function plain(text) {
   if (typeof text !== "string") return text;

@@ -46,6 +46,7 @@ pub mod call_manager;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod error_text;
 pub mod feeds;
 pub mod generate;
 pub mod keys;
@@ -61,8 +62,7 @@ pub mod realtime;
 pub mod recordings;
 pub mod relay;
 pub mod report;
-mod sentence;
 pub mod service;
 pub mod stun;
 
-pub use sentence::{sentence, sentence_of};
+pub use error_text::{sentence, sentence_of};

@@ -20,8 +20,8 @@ use parlo_model::{
 use parlo_netem::{Jitter, Loss};
 use parlo_protocol::{
     adapt::{Costs, Limits},
-    file::Coding,
     offer::Codec,
+    ptk::Coding,
 };
 use parlo_test_support::{
     foreign::{Coded, Latents, Way},

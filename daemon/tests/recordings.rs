@@ -16,8 +16,8 @@ use std::{
 
 use parlo_model::{Bundle, Decoder, Runtime};
 use parlo_protocol::{
-    file::{Header, Item, Mark, Reader, Run, Writer},
     jitter::JitterConfig,
+    ptk::{Header, Item, Mark, Reader, Run, Writer},
 };
 use parlo_tokens::{ComfortNoise, Slot, TokensPrefix};
 use parlod::{

@@ -17,10 +17,10 @@
 //! * [`adapt`]: how much to send, and what, by what the peer tells of the path.
 //! * [`jitter`]: the buffer that turns frames that come when they like into frames when they are due.
 //! * [`relay`]: the one who carries sealed datagrams between two peers that cannot reach each other.
-//! * [`mod@file`]: token files (`.ptk`), as in `docs/file.md`.
+//! * [`ptk`]: token files (`.ptk`), as in `docs/file.md`.
 //!
 //! Datagrams have up to [`packet::MAX_DATAGRAM`] bytes. Bytes that are no packet or no file are errors
-//! ([`PacketError`](packet::PacketError), [`FileError`](file::FileError)), whatever they are; reading takes bounded time and memory.
+//! ([`PacketError`](packet::PacketError), [`FileError`](ptk::FileError)), whatever they are; reading takes bounded time and memory.
 //!
 //! ```
 //! use parlo_protocol::packet::{Frames, Media, News};
@@ -40,12 +40,12 @@ pub mod adapt;
 pub mod call;
 pub mod context;
 pub mod feedback;
-pub mod file;
 pub mod identity;
 pub mod jitter;
 mod network;
 pub mod offer;
 pub mod packet;
 pub mod psk;
+pub mod ptk;
 pub mod relay;
 pub mod session;

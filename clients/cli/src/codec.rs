@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parlo_archive::ArchiveError;
 use parlo_model::{Bundle, ModelError, Runtime};
-use parlo_protocol::file::Tokens;
+use parlo_protocol::ptk::Tokens;
 
 use crate::{format::can_draw, io_path::IoPath};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use parlo_archive::{Archive, ArchiveError, Coder, FileState, Side, Sound, TimedFrame};
 use parlo_audio_io::AudioWriter;
 use parlo_model::{Bundle, CodingError, Decoder, Runtime, decode_recording};
-use parlo_protocol::file::{Block, FileError, Header, Item, Reader};
+use parlo_protocol::ptk::{Block, FileError, Header, Item, Reader};
 use parlo_tokens::TokenFrame;
 use parlod::sentence_of;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use parlo_model::Bundle;
-use parlo_protocol::file::{Coding, Header, Mark, Run, Stream, Tokens, Writer};
+use parlo_protocol::ptk::{Coding, Header, Mark, Run, Stream, Tokens, Writer};
 use parlo_tokens::ComfortNoise;
 use tempfile::TempDir;
 

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use parlo_protocol::file::{Codes, Header, Item, Mark, Reader, Run, Stream, Writer};
+use parlo_protocol::ptk::{Codes, Header, Item, Mark, Reader, Run, Stream, Writer};
 use parlo_tokens::{ComfortNoise, TokensPrefix};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use parlo_model::{Bundle, locate_bundle};
-use parlo_protocol::file::{Header, MAX_BLOCK_FRAMES, Mark, Run, Stream, Tokens, Writer};
+use parlo_protocol::ptk::{Header, MAX_BLOCK_FRAMES, Mark, Run, Stream, Tokens, Writer};
 use parlo_tokens::ComfortNoise;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use parlo_dsp::Intake;
 use parlo_model::{Bundle, Encoder, EncoderConfig, EntropyCoder, EntropyModel, FrameCoder, Kernel, Runtime};
-use parlo_protocol::{context::REPORT_EVERY, file::MAX_BLOCK_FRAMES};
+use parlo_protocol::{context::REPORT_EVERY, ptk::MAX_BLOCK_FRAMES};
 use parlo_tokens::{FrameSet, TokenFrame};
 use parlod::{audio::AudioReader, report::Durations};
 use safetensors::SafeTensors;

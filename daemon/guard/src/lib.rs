@@ -21,10 +21,10 @@
 
 #[cfg(unix)]
 mod owner;
-mod plain;
-mod regular;
+mod plain_text;
+mod regular_file;
 
 #[cfg(unix)]
 pub use owner::{Keep, OwnerError, check_owner, know_users};
-pub use plain::{MOST_SHOWN, plain, plain_json, plain_lines, plain_up_to};
-pub use regular::{Links, RegularError, open_regular, read_regular};
+pub use plain_text::{MOST_SHOWN, plain, plain_json, plain_lines, plain_up_to};
+pub use regular_file::{Links, RegularError, open_regular, read_regular};

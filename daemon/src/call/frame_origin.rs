@@ -1,7 +1,7 @@
 //! What a frame that is played was made of, and how the API and files call it.
 
 use parlo_api::Mark;
-use parlo_protocol::file;
+use parlo_protocol::ptk;
 
 /// What a frame that is played was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ impl FrameOrigin {
     }
 }
 
-impl From<FrameOrigin> for file::Mark {
+impl From<FrameOrigin> for ptk::Mark {
     fn from(origin: FrameOrigin) -> Self {
         match origin {
             FrameOrigin::Waiting => Self::Waiting,

@@ -4,7 +4,7 @@
 //! [`Recorder`] has a thread that writes a block of each stream about every second, so that whatever happens to the program, no more
 //! than the last second is lost. Which recordings are being made is known from this process alone: no file can lie about it later.
 
-mod apart;
+mod decode_process;
 mod names;
 mod recorder;
 mod sound;
@@ -22,9 +22,9 @@ use parlo_api::Recording;
 use parlo_archive::ArchiveError;
 pub use parlo_archive::Side;
 use parlo_model::{Bundle, ModelError, Runtime};
-use parlo_protocol::file::FileError;
+use parlo_protocol::ptk::FileError;
 
-pub use apart::{Apart, PLAY, Player, own_program, play};
+pub use decode_process::{DecodeProcess, PLAY, Player, own_program, play};
 use recorder::Making;
 pub use recorder::Recorder;
 pub use sound::{Plain, Source};
@@ -107,7 +107,7 @@ pub enum RecordingError {
     },
     /// What decodes says so, or has stopped.
     #[error("{0}")]
-    Apart(String),
+    DecodeProcess(String),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),

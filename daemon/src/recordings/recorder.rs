@@ -15,7 +15,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parlo_archive::{ArchiveError, Coder, Mark, TimedFrame as Frame};
 use parlo_model::Bundle;
-use parlo_protocol::file::{End, Header, Stream, Tokens, Totals, Writer};
+use parlo_protocol::ptk::{End, Header, Stream, Tokens, Totals, Writer};
 use parlo_tokens::{CodeLayout, ComfortNoise, Slot, TokenFrame};
 
 use super::{RecordingError, lock};

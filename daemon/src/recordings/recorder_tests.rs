@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use parlo_protocol::file::{Item, Reader};
+use parlo_protocol::ptk::{Item, Reader};
 
 use super::*;
 use crate::{

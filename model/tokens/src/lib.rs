@@ -27,20 +27,20 @@
 //! ```
 
 mod bundle_id;
+mod comfort_noise;
 mod digest;
 mod frame;
 mod frame_set;
 mod layout;
-mod noise;
 mod slot;
 mod tokens_id;
 
 pub use bundle_id::BundleId;
+pub use comfort_noise::{ComfortNoise, NOISE_ORDER};
 pub use digest::ParseIdError;
 pub use frame::{FrameError, TokenFrame};
 pub use frame_set::{FrameSet, WINDOW};
 pub use layout::{CodeLayout, LayoutError};
-pub use noise::{ComfortNoise, NOISE_ORDER};
 pub use slot::Slot;
 pub use tokens_id::{TokensId, TokensPrefix};
 

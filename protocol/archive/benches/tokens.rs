@@ -10,7 +10,7 @@ use std::{
 
 use parlo_archive::{Archive, Coder, coder, overhead_pct};
 use parlo_model::{Bundle, EntropyCoder};
-use parlo_protocol::file::{Codes, Coding, Header, MAX_BLOCK_FRAMES, Mark, Run, Stream, Tokens, Writer};
+use parlo_protocol::ptk::{Codes, Coding, Header, MAX_BLOCK_FRAMES, Mark, Run, Stream, Tokens, Writer};
 use parlo_tokens::{FrameSet, TokenFrame};
 use serde_json::json;
 

@@ -1,5 +1,5 @@
 use parlo_model::{Bundle, CodingError, PacketCoder, PacketShape};
-use parlo_protocol::file::{Block, Codes, Coding, Run};
+use parlo_protocol::ptk::{Block, Codes, Coding, Run};
 use parlo_tokens::{CodeLayout, FrameSet, TokenFrame};
 
 use crate::{error::ArchiveError, header::TimedFrame};
@@ -100,7 +100,7 @@ impl Coder {
         Ok(())
     }
 
-    /// The runs of frames that become one block, for [`file::Writer`](parlo_protocol::file::Writer): those in a row of
+    /// The runs of frames that become one block, for [`ptk::Writer`](parlo_protocol::ptk::Writer): those in a row of
     /// which the same is to be said, up to their codes. `payloads` takes their codes.
     ///
     /// # Errors

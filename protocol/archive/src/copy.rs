@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use parlo_protocol::file::{self, AUDIO, Block, Header, Run, Stream, Totals};
+use parlo_protocol::ptk::{self, AUDIO, Block, Header, Run, Stream, Totals};
 use parlo_tokens::TokenFrame;
 
 use crate::{coder::Coder, error::ArchiveError, header::TimedFrame, writer::pass_on};
@@ -10,7 +10,7 @@ use crate::{coder::Coder, error::ArchiveError, header::TimedFrame, writer::pass_
 /// Writes blocks of other files.
 pub(crate) struct Copier<W> {
     out: W,
-    file: file::Writer,
+    file: ptk::Writer,
     whole: bool,
     bytes: Vec<u8>,
     written: u64,
@@ -21,7 +21,7 @@ impl<W: Write> Copier<W> {
     /// Begins a file.
     pub(crate) fn begin(out: W, header: &Header) -> Result<Self, ArchiveError> {
         let mut bytes = Vec::new();
-        let (file, whole) = (file::Writer::begin(header, &mut bytes)?, header.streams.is_empty());
+        let (file, whole) = (ptk::Writer::begin(header, &mut bytes)?, header.streams.is_empty());
         Ok(Self { out, file, whole, bytes, written: 0, payloads: Vec::new() })
     }
 

@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use parlo_protocol::file::Stream;
+use parlo_protocol::ptk::Stream;
 
 use crate::{
     coder::Coder,

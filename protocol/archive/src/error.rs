@@ -1,7 +1,7 @@
 use std::io;
 
 use parlo_model::{CodingError, ModelError};
-use parlo_protocol::file::{BlockTooLarge, FileError, HeaderTooLarge};
+use parlo_protocol::ptk::{BlockTooLarge, FileError, HeaderTooLarge};
 
 /// Why a token file cannot be read or made. One sentence each, to follow the name of the file.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-use parlo_protocol::file::{AUDIO, Header, Mark, Tokens, VERSION};
+use parlo_protocol::ptk::{AUDIO, Header, Mark, Tokens, VERSION};
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 /// What a file says of itself.

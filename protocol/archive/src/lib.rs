@@ -33,10 +33,10 @@
 
 mod coder;
 mod copy;
+mod crc_correction;
 mod edit;
 mod error;
 mod header;
-mod mend;
 mod reader;
 mod repair;
 mod sound;
@@ -47,7 +47,7 @@ pub use coder::{Coder, best_coding, coder};
 pub use edit::{Made, cut, join};
 pub use error::ArchiveError;
 pub use header::{FileHeader, FileState, StreamName, TimedFrame};
-pub use parlo_protocol::file::{Coding, MAX_BLOCK_FRAMES, Mark};
+pub use parlo_protocol::ptk::{Coding, MAX_BLOCK_FRAMES, Mark};
 pub use reader::Archive;
 pub use repair::{Loss, Repair, repair};
 pub use sound::{CALL_STREAMS, Side, Sound, WAV_HEADER_BYTES, Wav};

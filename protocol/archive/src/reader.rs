@@ -3,7 +3,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use parlo_protocol::file::{Block, End, FileError, Header, Index, Item, MAX_HEADER_BYTES, Reader};
+use parlo_protocol::ptk::{Block, End, FileError, Header, Index, Item, MAX_HEADER_BYTES, Reader};
 
 use crate::{
     coder::Coder,

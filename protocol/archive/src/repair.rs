@@ -2,16 +2,16 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use parlo_protocol::file::{Block, Claim, Header, Item, Mark, Reader};
+use parlo_protocol::ptk::{Block, Claim, Header, Item, Mark, Reader};
 use parlo_tokens::TokenFrame;
 
 use crate::{
     coder::Coder,
     copy::{Copier, with_streams},
+    crc_correction,
     edit::Made,
     error::ArchiveError,
     header::{FileState, TimedFrame},
-    mend,
     reader::Archive,
 };
 
@@ -206,7 +206,7 @@ fn mended(
     mut coder: Option<&mut Coder>,
     frame_ms: f64,
 ) -> Option<Vec<u8>> {
-    for change in mend::changes(block) {
+    for change in crc_correction::changes(block) {
         // Of single bits there is hardly ever more than one that fits; of several, the codes must tell.
         if coder.is_none() && change.bits() > 1 {
             return None;
@@ -241,7 +241,7 @@ fn before_damage<S: Read + Seek>(
     let left = usize::try_from(window.length - place).unwrap_or(usize::MAX);
     let (all, here) = (claim.bytes(), claim.bytes().min(left));
     let Some((count, payload)) = claim.whole_part(window.at(place, here)?) else { return Ok(Vec::new()) };
-    let good = match mend::before_blank(payload) {
+    let good = match crc_correction::before_blank(payload) {
         Some(good) => good,
         None if here < all => payload.len(),
         None => return Ok(Vec::new()),

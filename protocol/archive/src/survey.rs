@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use parlo_protocol::file::{Block, FileError, Index, Mark};
+use parlo_protocol::ptk::{Block, FileError, Index, Mark};
 
 use crate::{
     coder::Coder,

@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use parlo_model::{Bundle, ModelError};
-use parlo_protocol::file::{self, Coding, Header, MAX_BLOCK_FRAMES, Tokens};
+use parlo_protocol::ptk::{self, Coding, Header, MAX_BLOCK_FRAMES, Tokens};
 use parlo_tokens::TokenFrame;
 
 use crate::{
@@ -35,7 +35,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
-    file: file::Writer,
+    file: ptk::Writer,
     coder: Coder,
     block: usize,
     frames: Vec<TokenFrame>,
@@ -75,7 +75,7 @@ impl<W: Write> Writer<W> {
         let (created_ms, metadata) = (options.created_ms, options.metadata.clone());
         let header = Header { tokens, created_ms, streams: Vec::new(), metadata };
         let mut bytes = Vec::new();
-        let file = file::Writer::begin(&header, &mut bytes)?;
+        let file = ptk::Writer::begin(&header, &mut bytes)?;
         let block = options.block_frames.clamp(1, MAX_BLOCK_FRAMES);
         let frames = Vec::with_capacity(block);
         let mut writer = Self { out, file, coder, block, frames, payload: Vec::new(), bytes, written: 0 };

@@ -5,7 +5,7 @@
 use std::io::Cursor;
 
 use parlo_archive::{Archive, Coder, Coding, FileState, Mark, TimedFrame, cut, join, repair, survey};
-use parlo_protocol::file::{Header, Stream, Tokens, Writer};
+use parlo_protocol::ptk::{Header, Stream, Tokens, Writer};
 use parlo_tokens::{CodeLayout, ComfortNoise, TokenFrame, TokensPrefix};
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use parlo_archive::{
     Archive, ArchiveError, Coder, Coding, Mark, Side, Sound, TimedFrame, WAV_HEADER_BYTES, Wav, coder,
 };
 use parlo_model::{Bundle, EncoderConfig, Runtime, decode_recording, encode_recording, locate_bundle};
-use parlo_protocol::file::{Header, Run, Stream, Tokens, Writer};
+use parlo_protocol::ptk::{Header, Run, Stream, Tokens, Writer};
 use parlo_tokens::{ComfortNoise, TokenFrame};
 
 const RATE: usize = 16_000;

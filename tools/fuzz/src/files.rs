@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use parlo_archive::{Archive, Coder, FileState, SurveyFault, TimedFrame, cut, join, repair, survey};
-use parlo_protocol::file::{End, Item, MAX_HEADER_BYTES, Reader};
+use parlo_protocol::ptk::{End, Item, MAX_HEADER_BYTES, Reader};
 use parlo_test_support::synthetic::SMALL;
 
 use crate::seeds;

@@ -3,8 +3,8 @@
 //! Each of [`TARGETS`] is a fuzz target: `targets/` wraps it for `cargo fuzz`, and the tests of this crate run it over the
 //! committed corpus and some thousand changes of it. The README says how to run both.
 
+mod acceptors;
 mod calls;
-mod doors;
 mod files;
 mod input;
 mod models;
@@ -34,7 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "offer", run: packets::offer, tries: 20_000 },
     Target { name: "key", run: packets::key, tries: 5_000 },
     Target { name: "session", run: sessions::session, tries: 1_000 },
-    Target { name: "door", run: doors::acceptor, tries: 1_500 },
+    Target { name: "door", run: acceptors::acceptor, tries: 1_500 },
     Target { name: "call", run: calls::call, tries: 1_000 },
     Target { name: "file", run: files::file, tries: 10_000 },
     Target { name: "archive", run: files::archive, tries: 1_500 },

@@ -3,10 +3,10 @@
 use parlo_model::{EntropyCoder, FrameCoder, PlainCoder};
 use parlo_protocol::{
     feedback::Feedback,
-    file::{Codes, Coding, Header, Mark, Run, Stream, Tokens, Writer},
     identity::Identity,
     offer::{Answer, Offer},
     packet::{Control, Frames, Goodbye, Media, Piggyback, Presence},
+    ptk::{Codes, Coding, Header, Mark, Run, Stream, Tokens, Writer},
 };
 use parlo_test_support::synthetic::{Random, SMALL};
 use parlo_tokens::{ComfortNoise, FrameSet, TokensId, TokensPrefix};

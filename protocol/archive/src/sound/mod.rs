@@ -13,7 +13,7 @@ use std::{
 };
 
 use parlo_model::{Bundle, Decoder, Runtime};
-use parlo_protocol::file::FileError;
+use parlo_protocol::ptk::FileError;
 
 pub use wav::{WAV_HEADER_BYTES, Wav};
 

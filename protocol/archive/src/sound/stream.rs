@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use parlo_dsp::{NoiseGenerator, Pace, Stretcher};
 use parlo_model::{Audio, Decoder, ModelError};
-use parlo_protocol::file::{Block, Mark};
+use parlo_protocol::ptk::{Block, Mark};
 use parlo_tokens::{ComfortNoise, Slot};
 
 use super::Coder;

@@ -55,7 +55,7 @@ pub struct Player {
 
 /// A recording as a WAV file, decoded by another process, which ends with this.
 #[derive(Debug)]
-pub struct Apart {
+pub struct DecodeProcess {
     child: Child,
     requests: ChildStdin,
     answers: ChildStdout,
@@ -76,8 +76,8 @@ impl Player {
     ///
     /// # Errors
     /// If it cannot be started, or what it says that is wrong with the recording.
-    pub fn open(&self, name: &str, file: &Path, side: Side) -> Result<Apart, RecordingError> {
-        let broken = |error: io::Error| RecordingError::Apart(format!("cannot decode \"{name}\": {error}"));
+    pub fn open(&self, name: &str, file: &Path, side: Side) -> Result<DecodeProcess, RecordingError> {
+        let broken = |error: io::Error| RecordingError::DecodeProcess(format!("cannot decode \"{name}\": {error}"));
         let mut command = Command::new(&self.program);
         command.arg(PLAY).arg(&self.library).arg(word(side)).arg(file).args(&self.bundles);
         // Nothing of ours but the pipes; not the way to the service manager either.
@@ -88,15 +88,15 @@ impl Player {
             let _ = child.kill();
             return Err(broken(io::ErrorKind::BrokenPipe.into()));
         };
-        let mut apart = Apart { child, requests, answers, bytes: 0, name: name.to_owned() };
-        let first = apart.answer()?;
+        let mut process = DecodeProcess { child, requests, answers, bytes: 0, name: name.to_owned() };
+        let first = process.answer()?;
         let bytes = first.try_into().map_err(|_| broken(io::ErrorKind::InvalidData.into()))?;
-        apart.bytes = u64::from_le_bytes(bytes);
-        Ok(apart)
+        process.bytes = u64::from_le_bytes(bytes);
+        Ok(process)
     }
 }
 
-impl Apart {
+impl DecodeProcess {
     /// The process's number.
     pub fn process(&self) -> u32 {
         self.child.id()
@@ -119,7 +119,7 @@ impl Apart {
         match kind {
             DONE => Ok(body),
             // It may be anybody's words by now.
-            _ => Err(RecordingError::Apart(
+            _ => Err(RecordingError::DecodeProcess(
                 String::from_utf8_lossy(&body).chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
             )),
         }
@@ -141,11 +141,14 @@ impl Apart {
     /// The process cannot be used any more.
     fn broken(&mut self, error: &io::Error) -> RecordingError {
         let _ = self.child.kill();
-        RecordingError::Apart(format!("\"{}\" could not be decoded: what decodes it has stopped ({error})", self.name))
+        RecordingError::DecodeProcess(format!(
+            "\"{}\" could not be decoded: what decodes it has stopped ({error})",
+            self.name
+        ))
     }
 }
 
-impl Source for Apart {
+impl Source for DecodeProcess {
     fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -163,7 +166,7 @@ impl Source for Apart {
     }
 }
 
-impl Drop for Apart {
+impl Drop for DecodeProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -201,7 +204,8 @@ pub fn play(words: &[OsString]) -> ExitCode {
 }
 
 fn open(words: &[OsString]) -> Result<Wav<File>, RecordingError> {
-    let wrong = || RecordingError::Apart("a recording is decoded by parlod, which says what and how".to_owned());
+    let wrong =
+        || RecordingError::DecodeProcess("a recording is decoded by parlod, which says what and how".to_owned());
     let [library, side, file, bundles @ ..] = words else { return Err(wrong()) };
     let side = match side.to_str() {
         Some("said") => Side::Said,

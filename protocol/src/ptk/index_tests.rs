@@ -2,7 +2,7 @@ use parlo_tokens::TokensPrefix;
 use proptest::prelude::*;
 
 use super::*;
-use crate::file::{Coding, Stream, Tokens, frame::append_block};
+use crate::ptk::{Coding, Stream, Tokens, frame::append_block};
 
 fn header(streams: &[u8]) -> Header {
     let tokens = Tokens {
@@ -105,5 +105,5 @@ fn the_document_shows_the_truth() {
     index.pass(5_000, 60_000, 1, 250);
     index.pass(7_000, 70_000, 0, 500);
     index.pass(9_000, 130_000, 0, 500);
-    crate::file::tests::assert_shown("index", &block(&index));
+    crate::ptk::tests::assert_shown("index", &block(&index));
 }

@@ -2,7 +2,7 @@ use parlo_tokens::ComfortNoise;
 use proptest::prelude::*;
 
 use super::{assert_shown, begun, tokens};
-use crate::file::{
+use crate::ptk::{
     frame::{KIND_END, KIND_FRAMES, KIND_INDEX, KIND_WHOLE, append_block},
     *,
 };
