@@ -123,7 +123,7 @@ fn child_captures() {
 
     let unknown = DeviceChoice::Named("mic.moniter".into());
     let complaint = DeviceSource::open(Backend::Pulse, &unknown).err().unwrap().to_string();
-    assert!(complaint.contains("mic.moniter") && complaint.contains("parlo devices"), "{complaint}");
+    assert!(complaint.contains("mic.moniter") && complaint.contains("mic.monitor"), "{complaint}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn all(source: &mut dyn Source) -> Vec<u8> {
 
 fn refusal(player: &Player, file: &Path) -> String {
     match player.open("talk", file, Side::Both) {
-        Err(error @ RecordingError::Apart(_)) => error.to_string(),
+        Err(error @ RecordingError::DecodeProcess(_)) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }

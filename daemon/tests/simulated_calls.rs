@@ -107,12 +107,16 @@ fn a_pause_is_told_and_the_words_around_it_are_heard_whole() {
     let speech = Speech::of(samples, 6, true);
     let outcome = speech.call(|_| {});
     // Of six seconds of hiss, less what passes for speech at first and after the first word.
-    assert!(outcome.stood && count(&outcome, Kind::Silent) > 200, "{:?}", outcome.kinds);
-    assert!(count(&outcome, Kind::Predicted) + count(&outcome, Kind::Faded) <= 3, "{:?}", outcome.kinds);
+    assert!(outcome.stood && count(&outcome, FrameOrigin::Silent) > 200, "{:?}", outcome.origins);
+    assert!(
+        count(&outcome, FrameOrigin::Predicted) + count(&outcome, FrameOrigin::Faded) <= 3,
+        "{:?}",
+        outcome.origins
+    );
     // A word has the end of the pause before it, as far as that was not told for silence already.
     let begin = speech.frames.iter().filter(|said| said.len() > 1);
     let before: Vec<u64> = begin.flat_map(|said| &said[..said.len() - 1]).map(|frame| frame.number).collect();
-    let real = |number: &&u64| outcome.by_number.get(*number) == Some(&Kind::Real);
+    let real = |number: &&u64| outcome.by_number.get(*number) == Some(&FrameOrigin::Real);
     let heard = before.iter().filter(real).count();
     assert!(before.len() >= 2 && 2 * heard >= before.len(), "{heard} of {before:?}");
 }

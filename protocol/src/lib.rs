@@ -23,11 +23,11 @@
 //! ([`PacketError`](packet::PacketError), [`FileError`](ptk::FileError)), whatever they are; reading takes bounded time and memory.
 //!
 //! ```
-//! use parlo_protocol::packet::{Frames, Media, News};
+//! use parlo_protocol::packet::{Frames, Media, Piggyback};
 //!
 //! // Three frames of six codes, as a model's coder packed them. Nothing is told of what comes the other way.
 //! let payload = [0x5A; 23];
-//! let frames = Frames { depth: 6, count: 3, context: 0, copies: 0, copy_depth: 1, news: News::default(), payload: &payload };
+//! let frames = Frames { depth: 6, count: 3, context: 0, copies: 0, copy_depth: 1, piggyback: Piggyback::default(), payload: &payload };
 //! let mut body = Vec::new();
 //! let header = Media::Frames(frames).encode(&mut body);
 //! assert_eq!(body.len(), 1 + payload.len());
