@@ -254,7 +254,7 @@ impl CallManager<'_> {
         self.stale = true;
     }
 
-    /// Somebody calls, or somebody says so: until the call is [confirmed](Self::confirmed), nothing but an answer comes of it.
+    /// Somebody calls, or somebody says so: until the call is [confirmed](Self::on_confirmed), nothing but an answer comes of it.
     pub(super) fn on_caller(&mut self, endpoint: u64, mut caller: Caller, now: Instant) {
         let from = caller.session.address();
         if let Welcome::Refuse { reason, notice } = self.welcome(&caller.peer, from) {

@@ -105,7 +105,7 @@ pub struct CallCodec {
     pub wake: Arc<Notify>,
 }
 
-/// A call's place at the audio engine. Dropping it gives the place back as [`leave`](Self::leave) does.
+/// A call's place at the audio engine. Dropping it gives the place back as [`close`](Self::close) does.
 #[derive(Debug)]
 pub struct CallAudio {
     /// Frames that were said. Closed once the source is at its end or failed, or [`Shared::stop_capture`] was called.

@@ -2,7 +2,7 @@
 //!
 //! * [`formats`], [`foreign`]: bundles of both formats, and such as an importer makes of other projects' codecs, out of [`onnx`] graphs.
 //! * [`synthetic`]: entropy models of random weights.
-//! * With the feature `api`, [`samples`]: a daemon's words; [`played`]: a server that says them.
+//! * With the feature `api`, `samples`: a daemon's words; `played`: a server that says them.
 //!
 //! A crate's own tests cannot use what is here of that crate's types, as they are compiled with another copy of it: only its `tests/` can.
 
